@@ -1,0 +1,217 @@
+//! Message headers: looking into them, rewriting them, patching a copy.
+
+use fletch_amqp::limits::MAX_HEADER_STRUCTS;
+use fletch_amqp::v0_10::message::{
+    HeaderError, HeaderOffsets, HeaderPatch, MessageView, rewrite_header,
+};
+use fletch_amqp::v0_10::table::message::{
+    DeliveryProperties, FragmentProperties, MessageProperties, ReplyTo,
+};
+use fletch_amqp::v0_10::{Compound, DeliveryMode, Struct32};
+use fletch_amqp::{DecodeError, Map};
+use proptest::prelude::*;
+
+fn delivery() -> DeliveryProperties<'static> {
+    DeliveryProperties {
+        priority: Some(7),
+        delivery_mode: Some(DeliveryMode::PERSISTENT),
+        ttl: Some(500),
+        exchange: Some("amq.topic"),
+        routing_key: Some("a.b"),
+        ..Default::default()
+    }
+}
+
+/// Message properties, fragment properties and a struct nobody knows.
+fn others() -> Vec<u8> {
+    let headers = Map::new().with("colour", "red").with("size", 3i64).encoded().expect("encodes");
+    let mut out = Vec::new();
+    MessageProperties {
+        content_length: Some(12),
+        reply_to: Some(ReplyTo { exchange: None, routing_key: Some("answers") }),
+        user_id: Some(b"guest"),
+        application_headers: Some(headers.view()),
+        ..Default::default()
+    }
+    .encode(&mut out)
+    .expect("encodes");
+    FragmentProperties { first: true, last: true, fragment_size: None }
+        .encode(&mut out)
+        .expect("encodes");
+    Struct32 { code: 0x7f01, body: b"private" }.encode(&mut out).expect("encodes");
+    out
+}
+
+fn header() -> Vec<u8> {
+    let mut out = Vec::new();
+    delivery().encode(&mut out).expect("encodes");
+    out.extend_from_slice(&others());
+    out
+}
+
+#[test]
+fn properties_are_found() {
+    let octets = header();
+    let view = MessageView::parse(&octets).expect("parses");
+    assert_eq!(view.delivery_properties(), Ok(delivery()));
+    assert_eq!(view.exchange(), Ok(Some("amq.topic")));
+    assert_eq!(view.routing_key(), Ok(Some("a.b")));
+    assert_eq!(view.is_persistent(), Ok(true));
+    assert_eq!(view.priority(), Ok(Some(7)));
+    assert_eq!(view.ttl(), Ok(Some(500)));
+    assert_eq!(view.redelivered(), Ok(false));
+    assert_eq!(view.content_length(), Ok(Some(12)));
+    assert_eq!(view.user_id(), Ok(Some(&b"guest"[..])));
+    assert_eq!(view.reply_to().expect("decodes").and_then(|to| to.routing_key), Some("answers"));
+    let headers = view.application_headers().expect("decodes");
+    assert_eq!((headers.get_str("colour"), headers.get_int("size")), (Some("red"), Some(3)));
+    assert!(view.fragment_properties().expect("decodes").is_some_and(|fragment| fragment.last));
+
+    let empty = MessageView::parse(&[]).expect("parses");
+    assert_eq!(empty.routing_key(), Ok(None));
+    assert_eq!(empty.is_persistent(), Ok(false));
+    assert!(empty.application_headers().expect("decodes").is_empty());
+}
+
+#[test]
+fn rewriting_changes_delivery_properties_alone() {
+    let patch = HeaderPatch {
+        exchange: Some("amq.direct"),
+        redelivered: Some(true),
+        ttl: Some(9),
+        timestamp: None,
+        expiration: Some(77),
+    };
+    let changed = DeliveryProperties {
+        exchange: Some("amq.direct"),
+        redelivered: true,
+        ttl: Some(9),
+        expiration: Some(77),
+        ..delivery()
+    };
+    let mut expected = b"kept".to_vec();
+    changed.encode(&mut expected).expect("encodes");
+    expected.extend_from_slice(&others());
+    let mut out = b"kept".to_vec();
+    rewrite_header(&header(), &mut out, patch).expect("rewrites");
+    assert_eq!(out, expected);
+
+    // Nothing to change: the same octets. No delivery properties: new ones in front.
+    let mut same = Vec::new();
+    rewrite_header(&header(), &mut same, HeaderPatch::default()).expect("rewrites");
+    assert_eq!(same, header());
+    let mut added = Vec::new();
+    let patch = HeaderPatch { exchange: Some("x"), ..Default::default() };
+    rewrite_header(&others(), &mut added, patch).expect("rewrites");
+    assert!(added.ends_with(&others()));
+    assert_eq!(MessageView::parse(&added).and_then(|view| Ok(view.exchange()?)), Ok(Some("x")));
+}
+
+#[test]
+fn patching_a_copy_is_rewriting() {
+    for (priority, mode) in [(None, None), (Some(1), None), (None, Some(2)), (Some(9), Some(1))] {
+        let mut octets = others();
+        DeliveryProperties {
+            priority,
+            delivery_mode: mode.map(DeliveryMode),
+            ttl: Some(1),
+            routing_key: Some("k"),
+            ..Default::default()
+        }
+        .encode(&mut octets)
+        .expect("encodes");
+        let offsets = HeaderOffsets::find(&octets).expect("sound").expect("has properties");
+        for (redelivered, ttl) in [(true, 1 << 40), (false, 3)] {
+            let mut copy = octets.clone();
+            offsets.patch(&mut copy, redelivered, Some(ttl));
+            let patch = HeaderPatch {
+                redelivered: Some(redelivered),
+                ttl: Some(ttl),
+                ..Default::default()
+            };
+            let mut rewritten = Vec::new();
+            rewrite_header(&octets, &mut rewritten, patch).expect("rewrites");
+            assert_eq!(copy, rewritten);
+        }
+    }
+    assert_eq!(HeaderOffsets::find(&others()), Ok(None));
+    let mut plain = Vec::new();
+    DeliveryProperties::default().encode(&mut plain).expect("encodes");
+    let offsets = HeaderOffsets::find(&plain).expect("sound").expect("has properties");
+    assert_eq!(offsets.ttl_at, None);
+    offsets.patch(&mut plain, true, Some(5));
+    let view = MessageView::parse(&plain).expect("parses");
+    assert_eq!((view.redelivered(), view.ttl()), (Ok(true), Ok(None)));
+    // A copy of something else is left alone rather than panicked on.
+    offsets.patch(&mut [], true, Some(5));
+}
+
+#[test]
+fn malformed_headers() {
+    let octets = header();
+    // Every cut that is not between two structs is noticed.
+    let ends: Vec<usize> = {
+        let mut ends = vec![0];
+        let mut at = 0;
+        while at < octets.len() {
+            let size = u32::from_be_bytes(octets[at..at + 4].try_into().expect("four octets"));
+            at += 4 + size as usize;
+            ends.push(at);
+        }
+        ends
+    };
+    for cut in 0..octets.len() {
+        let sound = MessageView::parse(&octets[..cut]).is_ok();
+        assert_eq!(sound, ends.contains(&cut), "cut at {cut}");
+    }
+    let twice = [header(), header()].concat();
+    assert_eq!(MessageView::parse(&twice).map(|_| ()), Err(HeaderError::Repeated(0x0401)));
+    let mut many = Vec::new();
+    for _ in 0..=MAX_HEADER_STRUCTS {
+        Struct32 { code: 0x7f01, body: &[] }.encode(&mut many).expect("encodes");
+    }
+    assert_eq!(
+        MessageView::parse(&many).map(|_| ()),
+        Err(HeaderError::Outline(DecodeError::TooManyStructs))
+    );
+    // A struct too small for its code.
+    assert!(MessageView::parse(&[0, 0, 0, 1, 4]).is_err());
+    // A time to live that the flags announce and the size does not hold.
+    let cut = [0, 0, 0, 6, 4, 1, 0x20, 0, 0, 0];
+    assert!(HeaderOffsets::find(&cut).is_err());
+    assert!(MessageView::parse(&cut).is_ok_and(|view| view.ttl().is_err()));
+    let mut out = vec![1];
+    assert!(rewrite_header(&cut, &mut out, HeaderPatch::default()).is_err());
+    assert_eq!(out, [1]);
+}
+
+proptest! {
+    #[test]
+    fn random_headers_never_panic(
+        mut octets in prop::collection::vec(any::<u8>(), 0..120),
+        size in 0..110u32,
+        code in 1..4u8,
+        frame: bool,
+    ) {
+        if frame && octets.len() >= 6 {
+            octets[..4].copy_from_slice(&size.to_be_bytes());
+            octets[4..6].copy_from_slice(&[4, code]);
+        }
+        if let Ok(view) = MessageView::parse(&octets) {
+            let _ = (view.delivery_properties(), view.message_properties());
+            let _ = view.application_headers().map(|headers| headers.iter().count());
+            let _ = view.fragment_properties();
+        }
+        let patch = HeaderPatch { ttl: Some(1), ..Default::default() };
+        let mut out = Vec::new();
+        if rewrite_header(&octets, &mut out, patch).is_ok() {
+            let view = MessageView::parse(&out).expect("what was rewritten parses");
+            prop_assert_eq!(view.ttl(), Ok(Some(1)));
+        }
+        if let Ok(Some(offsets)) = HeaderOffsets::find(&octets) {
+            let len = octets.len();
+            offsets.patch(&mut octets, true, Some(2));
+            prop_assert_eq!(octets.len(), len);
+        }
+    }
+}

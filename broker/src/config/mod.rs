@@ -1,0 +1,501 @@
+//! The daemon's options: [`parse`] reads command line, environment and file, in that precedence,
+//! into one [`Config`] with typed fields.
+//!
+//! Runs once on the main thread before anything starts; nothing here is read again later. A name
+//! that is accepted without effect leaves a [`Note`] that the daemon logs: none is ignored in
+//! silence.
+
+mod sources;
+mod table;
+mod value;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fletch_shards::{ConnectionPlacement, CpuList, IdleStrategy};
+use sources::Values;
+use table::{Kind, Status};
+use value::Unit;
+
+pub use sources::{ConfigError, Source};
+
+use crate::logging::{Facility, Level, LogConfig, Rule, SyslogConfig};
+
+/// The files read when `--config` names none: the first that exists.
+pub const DEFAULT_FILES: &[&str] = &["/etc/fletch/fletchd.conf", "/etc/qpid/qpidd.conf"];
+
+/// The daemon's typed options.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Directory of persistent data; none with `--no-data-dir`.
+    pub data_dir: Option<PathBuf>,
+    /// TCP port; 0 takes a free one.
+    pub port: u16,
+    /// Interfaces, addresses and networks to listen on; empty is all.
+    pub interfaces: Vec<String>,
+    /// Whether to listen on TCP (`--listen-disable tcp` says no).
+    pub listen_tcp: bool,
+    /// Inherited listening sockets to adopt.
+    pub socket_fds: Vec<i32>,
+    /// Length of the kernel's accept queue.
+    pub connection_backlog: u16,
+    /// TCP_NODELAY on connections.
+    pub tcp_nodelay: bool,
+    /// Connections allowed at once; none is no limit.
+    pub max_connections: Option<u32>,
+    /// A connection that is not open by then is closed.
+    pub max_negotiate_time: Duration,
+    /// Unacknowledged deliveries allowed per session.
+    pub session_max_unacked: u32,
+    /// Realm of user names.
+    pub realm: String,
+    /// Addresses told to clients; none is an empty list.
+    pub known_hosts_url: Option<String>,
+    /// This broker's name in federation, when set.
+    pub federation_tag: Option<String>,
+    /// Limit in bytes of queues that set none.
+    pub default_queue_limit: u64,
+    /// Time between two searches for expired messages; zero is never.
+    pub queue_purge_interval: Duration,
+    /// CPUs to pin shards on, one each, in that order; none leaves the choice to the runtime.
+    pub cpus: Option<CpuList>,
+    /// Number of shards.
+    pub shards: usize,
+    /// What a shard does with nothing to do.
+    pub idle: IdleStrategy,
+    /// Which shard takes a new connection.
+    pub placement: ConnectionPlacement,
+    /// A shard without progress for this long is reported; none is never.
+    pub watchdog_interval: Option<Duration>,
+    /// Longest time a graceful stop may take.
+    pub stop_timeout: Duration,
+    /// What is logged, how and where to.
+    pub log: LogConfig,
+    /// Running in the background and talking to one that does.
+    pub daemon: DaemonConfig,
+    /// What the user should hear about the options, once logging works.
+    pub notes: Vec<Note>,
+}
+
+/// Options of the background daemon.
+#[derive(Debug, Clone)]
+pub struct DaemonConfig {
+    /// Run in the background.
+    pub daemon: bool,
+    /// Directory of the PID files.
+    pub pid_dir: PathBuf,
+    /// One more file to write the process ID to.
+    pub pid_file: Option<PathBuf>,
+    /// Longest wait for a daemon to start or stop.
+    pub wait: Duration,
+}
+
+/// Something to log about the options.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// How loud.
+    pub level: Level,
+    /// What to say.
+    pub text: String,
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Request {
+    /// Print this text and leave.
+    Print(String),
+    /// Print the process ID of the running broker.
+    Check(Box<Config>),
+    /// Stop the running broker.
+    Quit(Box<Config>),
+    /// Kill the running broker.
+    Kill(Box<Config>),
+    /// Run a broker.
+    Run(Box<Config>),
+}
+
+/// What the process was started with and where it stands; tests make their own.
+#[derive(Debug)]
+pub struct Invocation {
+    /// The command line, the program's name first.
+    pub args: Vec<String>,
+    /// The environment.
+    pub variables: Vec<(String, String)>,
+    /// The files to try when none is named.
+    pub default_files: Vec<PathBuf>,
+    /// Whether the user is root, who has another default data directory.
+    pub root: bool,
+}
+
+impl Invocation {
+    /// That of this process. Arguments and variables that are not UTF-8 are kept as far as they
+    /// can be read, so that the error about them can name them.
+    pub fn of_process() -> Self {
+        let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+        Self {
+            args: std::env::args_os().map(text).collect(),
+            variables: std::env::vars_os().map(|(k, v)| (text(k), text(v))).collect(),
+            default_files: DEFAULT_FILES.iter().map(PathBuf::from).collect(),
+            root: rustix::process::geteuid().is_root(),
+        }
+    }
+
+    fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.iter().find(|(known, _)| known == name).map(|(_, text)| text.as_str())
+    }
+}
+
+/// Reads all sources.
+pub fn parse(invocation: &Invocation) -> Result<Request, ConfigError> {
+    let command_line = match sources::command_line(&invocation.args) {
+        Ok(values) => values,
+        // Help is given even when the rest of the line is wrong.
+        Err(_) if invocation.args.iter().any(|arg| arg == "--help" || arg == "-h") => {
+            return Ok(Request::Print(sources::help()));
+        }
+        Err(error) => return Err(error),
+    };
+    if flag(&command_line, "help") {
+        return Ok(Request::Print(sources::help()));
+    }
+    if flag(&command_line, "version") {
+        return Ok(Request::Print(format!(
+            "fletchd (Fletch) version {}\n",
+            env!("CARGO_PKG_VERSION")
+        )));
+    }
+    let (environment, unknown) = sources::environment(invocation.variables.iter().cloned())?;
+    let mut notes = Vec::new();
+    if !unknown.is_empty() {
+        notes.push(Note {
+            level: Level::Warning,
+            text: format!("Environment names no option and is ignored: {}", unknown.join(", ")),
+        });
+    }
+    let explicit = command_line.or(environment);
+    let file = read_file(&explicit, &invocation.default_files)?;
+    let values = explicit.or(file);
+    notes.extend(status_notes(&values));
+    let config = Box::new(build(&values, invocation, notes)?);
+    Ok(match ["kill", "quit", "check"].map(|name| flag(&values, name)) {
+        [true, ..] => Request::Kill(config),
+        [_, true, _] => Request::Quit(config),
+        [_, _, true] => Request::Check(config),
+        _ => Request::Run(config),
+    })
+}
+
+/// The file's values: of the file that was named, else of the first default one that exists.
+fn read_file(explicit: &Values, default_files: &[PathBuf]) -> Result<Values, ConfigError> {
+    let named = explicit.get("config").and_then(|(texts, _)| texts.last()).map(PathBuf::from);
+    let candidates = named.as_ref().map_or(default_files, std::slice::from_ref);
+    for path in candidates {
+        match std::fs::read_to_string(path) {
+            Ok(text) => return sources::file(path, &text),
+            Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(ConfigError::File(path.clone(), error)),
+        }
+    }
+    Ok(Values::default())
+}
+
+/// What to say about options that were given and do nothing.
+fn status_notes(values: &Values) -> Vec<Note> {
+    let given = table::all().filter(|option| values.get(option.name).is_some());
+    given
+        .filter_map(|option| match option.status {
+            Status::Active => None,
+            Status::Later(what) => Some(Note {
+                level: Level::Warning,
+                text: format!(
+                    "--{} is accepted but {what} not available yet in this version: it has no \
+                     effect",
+                    option.name
+                ),
+            }),
+            Status::NotNeeded(why) => Some(Note {
+                level: Level::Debug,
+                text: format!("--{} is accepted and not needed: {why}", option.name),
+            }),
+        })
+        .collect()
+}
+
+/// The last text given for an option, else its default in the table, else nothing. Asking for a
+/// name that is not in the table is a mistake in this file, which building any `Config` shows.
+fn text<'a>(values: &'a Values, name: &str) -> Option<&'a str> {
+    let option = table::find(name).unwrap_or_else(|| panic!("no option {name} in the table"));
+    let given = values.get(name).and_then(|(texts, _)| texts.last()).map(String::as_str);
+    given.or(Some(option.default)).filter(|text| given.is_some() || !text.is_empty())
+}
+
+fn flag(values: &Values, name: &str) -> bool {
+    text(values, name).is_some_and(|text| value::boolean(text).unwrap_or(false))
+}
+
+fn list<'a>(values: &'a Values, name: &str) -> &'a [String] {
+    values.get(name).map_or(&[], |(texts, _)| texts)
+}
+
+/// An option whose text needs more than its kind's check.
+fn parsed<T>(
+    values: &Values,
+    name: &'static str,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<Option<T>, ConfigError> {
+    let Some(text) = text(values, name) else { return Ok(None) };
+    parse(text).map(Some).map_err(|reason| invalid(values, name, text, reason))
+}
+
+/// For types that read themselves.
+fn from_str<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: T::Err| error.to_string())
+}
+
+fn invalid(values: &Values, name: &'static str, text: &str, reason: String) -> ConfigError {
+    let origin = values.get(name).map_or(Source::CommandLine, |(_, origin)| origin.clone());
+    ConfigError::Invalid { origin, name, text: text.to_owned(), reason }
+}
+
+/// An integer whose range the table has checked; `T` is as wide as the table's limit.
+fn integer<T: TryFrom<u64>>(values: &Values, name: &'static str) -> Result<Option<T>, ConfigError> {
+    parsed(values, name, |text| {
+        T::try_from(value::integer(text, u64::MAX)?).map_err(|_| "it is too large".to_owned())
+    })
+}
+
+fn duration(values: &Values, name: &'static str) -> Result<Duration, ConfigError> {
+    let unit = match table::find(name).map(|option| option.kind) {
+        Some(Kind::Duration(unit)) => unit,
+        _ => Unit::Seconds,
+    };
+    Ok(parsed(values, name, |text| value::duration(text, unit))?.unwrap_or_default())
+}
+
+/// A path, absolute because a daemon changes its directory.
+fn path(values: &Values, name: &str) -> Option<PathBuf> {
+    let path = Path::new(text(values, name).filter(|text| !text.is_empty())?);
+    Some(std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()))
+}
+
+fn build(
+    values: &Values,
+    invocation: &Invocation,
+    mut notes: Vec<Note>,
+) -> Result<Config, ConfigError> {
+    let home = invocation.variable("HOME").filter(|home| !home.is_empty());
+    let home = home.map_or_else(|| PathBuf::from("/tmp"), PathBuf::from).join(".qpidd");
+    let default_data = if invocation.root { PathBuf::from("/var/lib/qpidd") } else { home.clone() };
+    refuse_unsafe(values)?;
+    check_protocols(values, &mut notes)?;
+    let mut listen_tcp = true;
+    for transport in list(values, "listen-disable") {
+        match transport.as_str() {
+            "tcp" => listen_tcp = false,
+            // Not listened on in this version, so disabling it is already true.
+            "ssl" | "rdma" => {}
+            _ => {
+                let reason = "expected tcp, ssl or rdma".to_owned();
+                return Err(invalid(values, "listen-disable", transport, reason));
+            }
+        }
+    }
+    let mut socket_fds = Vec::new();
+    for text in list(values, "socket-fd") {
+        match text.parse::<i32>() {
+            Ok(fd) if fd >= 0 => socket_fds.push(fd),
+            _ => {
+                let reason = "expected a descriptor number".to_owned();
+                return Err(invalid(values, "socket-fd", text, reason));
+            }
+        }
+    }
+    let cpus = parsed(values, "cpus", from_str::<CpuList>)?;
+    let shards = shard_count(values, cpus.as_ref(), &mut notes)?;
+    let watchdog = duration(values, "watchdog-interval")?;
+    let known_hosts = text(values, "known-hosts-url").filter(|url| !matches!(*url, "none" | ""));
+    Ok(Config {
+        data_dir: (!flag(values, "no-data-dir"))
+            .then(|| path(values, "data-dir").unwrap_or(default_data)),
+        port: integer(values, "port")?.unwrap_or_default(),
+        interfaces: list(values, "interface").to_vec(),
+        listen_tcp,
+        socket_fds,
+        connection_backlog: integer(values, "connection-backlog")?.unwrap_or_default(),
+        tcp_nodelay: flag(values, "tcp-nodelay"),
+        max_connections: integer(values, "max-connections")?.filter(|limit| *limit > 0),
+        max_negotiate_time: duration(values, "max-negotiate-time")?,
+        session_max_unacked: integer(values, "session-max-unacked")?.unwrap_or_default(),
+        realm: text(values, "realm").unwrap_or_default().to_owned(),
+        known_hosts_url: known_hosts.map(str::to_owned),
+        federation_tag: text(values, "federation-tag").map(str::to_owned),
+        default_queue_limit: parsed(values, "default-queue-limit", value::size)?
+            .unwrap_or_default(),
+        queue_purge_interval: duration(values, "queue-purge-interval")?,
+        cpus,
+        shards,
+        idle: parsed(values, "idle-strategy", from_str)?.unwrap_or_default(),
+        placement: parsed(values, "placement", from_str)?.unwrap_or_default(),
+        watchdog_interval: (!watchdog.is_zero()).then_some(watchdog),
+        stop_timeout: duration(values, "stop-timeout")?,
+        log: build_log(values, &mut notes)?,
+        daemon: DaemonConfig {
+            daemon: flag(values, "daemon"),
+            pid_dir: path(values, "pid-dir").unwrap_or(home),
+            pid_file: path(values, "pidfile"),
+            wait: duration(values, "wait")?,
+        },
+        notes,
+    })
+}
+
+/// Options whose silent loss would open the broker to those it was told to keep out. Serving
+/// anyway with a warning in a log is not enough for these.
+fn refuse_unsafe(values: &Values) -> Result<(), ConfigError> {
+    // Asking about or stopping a broker runs none.
+    if ["check", "quit", "kill"].iter().any(|name| flag(values, name)) {
+        return Ok(());
+    }
+    if flag(values, "auth") {
+        return Err(ConfigError::Refused(
+            "--auth yes (the default): authentication is not available yet in this version; use \
+             --auth no to accept every client unchecked"
+                .to_owned(),
+        ));
+    }
+    if flag(values, "require-encryption") {
+        return Err(ConfigError::Refused(
+            "--require-encryption yes: TLS is not available yet in this version".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// `--protocols`: only AMQP 0-10 is spoken yet.
+fn check_protocols(values: &Values, notes: &mut Vec<Note>) -> Result<(), ConfigError> {
+    let mut spoken = list(values, "protocols").is_empty();
+    for protocol in list(values, "protocols") {
+        match protocol.to_ascii_lowercase().as_str() {
+            "amqp0-10" => spoken = true,
+            "amqp1.0" | "amqp0-9-1" => notes.push(Note {
+                level: Level::Warning,
+                text: format!(
+                    "--protocols {protocol} is accepted but not available yet in this version"
+                ),
+            }),
+            _ => {
+                let reason = "expected amqp0-10".to_owned();
+                return Err(invalid(values, "protocols", protocol, reason));
+            }
+        }
+    }
+    if spoken {
+        Ok(())
+    } else {
+        Err(ConfigError::Refused(
+            "--protocols leaves no protocol this version speaks; add amqp0-10".to_owned(),
+        ))
+    }
+}
+
+/// `--cpus` decides, else `--shards`, else `--worker-threads` capped at the cores (the reference
+/// wants a thread more than cores; a shard more than cores only costs), else one per core.
+fn shard_count(
+    values: &Values,
+    cpus: Option<&CpuList>,
+    notes: &mut Vec<Note>,
+) -> Result<usize, ConfigError> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let zero = |name| invalid(values, name, "0", "there must be at least one".to_owned());
+    let asked = integer::<usize>(values, "shards")?;
+    if asked == Some(0) {
+        return Err(zero("shards"));
+    }
+    match (cpus, asked, integer::<usize>(values, "worker-threads")?) {
+        (Some(cpus), Some(shards), _) if cpus.as_slice().len() != shards => {
+            Err(ConfigError::Refused(format!(
+                "--cpus names {} CPUs but --shards says {shards}",
+                cpus.as_slice().len()
+            )))
+        }
+        (Some(cpus), ..) => Ok(cpus.as_slice().len()),
+        (None, Some(shards), _) => Ok(shards),
+        (None, None, Some(0)) => Err(zero("worker-threads")),
+        (None, None, Some(threads)) if threads > cores => {
+            let text =
+                format!("--worker-threads {threads}: {cores} shards run, one per available core");
+            notes.push(Note { level: Level::Info, text });
+            Ok(cores)
+        }
+        (None, None, Some(threads)) => Ok(threads),
+        (None, None, None) => Ok(cores),
+    }
+}
+
+fn build_log(values: &Values, notes: &mut Vec<Note>) -> Result<LogConfig, ConfigError> {
+    let rules = |name| {
+        let parse = |text: &String| {
+            Rule::parse(text).map_err(|error| invalid(values, name, text, error.to_string()))
+        };
+        list(values, name).iter().map(parse).collect::<Result<Vec<_>, _>>()
+    };
+    let mut enable = rules("log-enable")?;
+    if flag(values, "trace") {
+        enable.push(Rule::at_least(Level::Trace));
+    } else if enable.is_empty() {
+        enable.push(Rule::at_least(Level::Notice));
+    }
+    let disable = rules("log-disable")?;
+    for rule in enable.iter().chain(&disable).filter(|rule| rule.names_reference_function()) {
+        let text = format!(
+            "Log rule {rule} names a function of the reference broker: patterns here are \
+             categories or parts of module paths such as fletch::v0_10"
+        );
+        notes.push(Note { level: Level::Warning, text });
+    }
+    let mut log = LogConfig {
+        enable,
+        disable,
+        time: flag(values, "log-time"),
+        level: flag(values, "log-level"),
+        source: flag(values, "log-source"),
+        thread: flag(values, "log-thread"),
+        function: flag(values, "log-function"),
+        hires: flag(values, "log-hires-timestamp"),
+        category: flag(values, "log-category"),
+        prefix: text(values, "log-prefix").unwrap_or_default().to_owned(),
+        stderr: flag(values, "log-to-stderr"),
+        stdout: flag(values, "log-to-stdout"),
+        file: path(values, "log-to-file"),
+        syslog: None,
+    };
+    let mut syslog = flag(values, "log-to-syslog");
+    for output in list(values, "log-output") {
+        match output.as_str() {
+            "stderr" => log.stderr = true,
+            "stdout" => log.stdout = true,
+            "syslog" => syslog = true,
+            file => {
+                log.file = Some(std::path::absolute(file).unwrap_or_else(|_| PathBuf::from(file)))
+            }
+        }
+    }
+    // A daemon has no terminal: where that is all there is, it logs to syslog instead.
+    if flag(values, "daemon") {
+        syslog |= log.file.is_none() && (log.stderr || log.stdout);
+        (log.stderr, log.stdout) = (false, false);
+    }
+    if syslog {
+        let facility = parsed(values, "syslog-facility", |text| {
+            Facility::parse(text).ok_or_else(|| "expected a facility such as LOG_DAEMON".to_owned())
+        })?;
+        log.syslog = Some(SyslogConfig {
+            name: text(values, "syslog-name").unwrap_or_default().to_owned(),
+            facility: facility.unwrap_or_default(),
+        });
+    }
+    Ok(log)
+}
+
+#[cfg(test)]
+mod tests;

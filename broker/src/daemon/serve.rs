@@ -1,0 +1,71 @@
+//! From options to running shards: what each shard is made of, and stopping them all in time.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::bounded;
+use fletch_shards::{CpuList, Listener, Runtime, StartError};
+
+use crate::config::Config;
+use crate::shard::Shard;
+use crate::v0_10::Settings;
+
+/// What the shards may take to end after their deadline before they are given up.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// The serving broker.
+pub(super) struct Serving {
+    runtime: Runtime<Shard>,
+}
+
+/// Starts the shards and lets connections in.
+pub(super) fn serve(config: &Config, listeners: Vec<Listener>) -> Result<Serving, StartError> {
+    let settings = Arc::new(Settings::new(
+        &config.realm,
+        config.max_negotiate_time,
+        config.queue_purge_interval,
+        &config.federation_tag.clone().unwrap_or_else(random_tag),
+    ));
+    let shards = u16::try_from(config.shards).map_err(|_| StartError::Shards(config.shards))?;
+    let make = move |shard| Shard::new(shard, shards, Arc::clone(&settings));
+    Ok(Serving { runtime: Runtime::start(runtime_config(config), listeners, make)? })
+}
+
+fn runtime_config(config: &Config) -> fletch_shards::Config {
+    fletch_shards::Config {
+        cpus: config.cpus.clone().unwrap_or_else(CpuList::allowed),
+        idle: config.idle,
+        placement: config.placement,
+        max_connections: config
+            .max_connections
+            .map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX)),
+        nodelay: config.tcp_nodelay,
+        stall_limit: config.watchdog_interval.unwrap_or(Duration::MAX),
+        ..fletch_shards::Config::with_shards(config.shards)
+    }
+}
+
+/// A name for this run of the broker that no other has, by which federation knows its own messages.
+fn random_tag() -> String {
+    let uuid = std::fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap_or_default();
+    match uuid.trim() {
+        "" => format!("fletch-{}", std::process::id()),
+        uuid => uuid.to_owned(),
+    }
+}
+
+impl Serving {
+    /// Stops gracefully within that time. Returns whether the shards ended; the process may end
+    /// either way.
+    pub(super) fn stop(self, within: Duration) -> bool {
+        let (sender, ended) = bounded(1);
+        let stop = move || {
+            self.runtime.stop(within);
+            let _ = sender.send(());
+        };
+        // A thread, because a stuck shard would keep whoever waits for it.
+        thread::Builder::new().name("stop".to_owned()).spawn(stop).is_ok()
+            && ended.recv_timeout(within.saturating_add(STOP_GRACE)).is_ok()
+    }
+}

@@ -1,0 +1,10 @@
+//! The Fletch message broker: the daemon fletchd and the tool fletch.
+
+pub mod config;
+pub mod daemon;
+pub mod data_dir;
+pub mod logging;
+pub mod signals;
+mod shard;
+mod timers;
+mod v0_10;

@@ -1,0 +1,361 @@
+//! What runs on each shard: the engine, the front ends of the connections placed here, and the
+//! sessions that are ending. The runtime's pump is its only caller.
+
+use crate::timers::Timers;
+use crate::v0_10::{Connection, Ending, Settings, Step};
+use fletch_engine::{self as engine, Effects, Engine, Event, Frame, SessionId, ShardId, Time};
+use fletch_shards::{ConnectionId, Cx, Disconnect, Peer, Service};
+use foldhash::HashMap;
+use std::sync::Arc;
+
+/// Events gathered before they are handed to their sessions: bounds what one batch of input can
+/// pile up through wide fan-out.
+pub(crate) const EVENTS_MAX: usize = 1024;
+
+/// What a front end works with while it handles an input.
+pub(crate) struct Ctx<'a> {
+    /// The turn's time.
+    pub(crate) now: Time,
+    /// This shard's engine.
+    pub(crate) engine: &'a mut Engine,
+    /// Where the engine puts what follows.
+    pub(crate) fx: &'a mut Effects,
+    /// For building things; always empty between calls.
+    pub(crate) scratch: &'a mut Vec<u8>,
+}
+
+/// Where a session's events go.
+#[derive(Debug)]
+enum Holder {
+    Connection(ConnectionId, u16),
+    Ending(Box<Ending>),
+}
+
+/// See the module.
+pub(crate) struct Shard {
+    shard: ShardId,
+    settings: Arc<Settings>,
+    engine: Engine,
+    fx: Effects,
+    scratch: Vec<u8>,
+    /// By [`ConnectionId::index`].
+    connections: Vec<Option<Box<(ConnectionId, Connection)>>>,
+    open: usize,
+    sessions: HashMap<SessionId, Holder>,
+    next_session: u64,
+    timers: Timers<ConnectionId>,
+    /// Connections with something to do at the end of the turn.
+    touched: Vec<ConnectionId>,
+    /// Events being handed out; kept for its memory.
+    events: Vec<Event>,
+    stopping: bool,
+}
+
+impl Shard {
+    /// The part of one shard of `shards`.
+    pub(crate) fn new(shard: ShardId, shards: u16, settings: Arc<Settings>) -> Shard {
+        let config = engine::Config { shard, shards, purge_interval: settings.purge_interval };
+        Shard {
+            shard,
+            settings,
+            engine: Engine::new(&config),
+            fx: Effects::default(),
+            scratch: Vec::new(),
+            connections: Vec::new(),
+            open: 0,
+            sessions: HashMap::default(),
+            next_session: 0,
+            timers: Timers::default(),
+            touched: Vec::new(),
+            events: Vec::new(),
+            stopping: false,
+        }
+    }
+
+    /// Lets a connection handle input (or, with none, what it has to say by itself). Returns how
+    /// much it consumed.
+    fn drive(&mut self, cx: &mut Cx<'_, Frame>, conn: ConnectionId, input: &[u8]) -> usize {
+        let mut consumed = 0;
+        loop {
+            let Some(entry) = self.connections.get_mut(conn.index()).and_then(Option::as_mut) else {
+                return input.len();
+            };
+            let (id, connection) = &mut **entry;
+            if *id != conn {
+                return input.len();
+            }
+            let mut ctx = Ctx {
+                now: cx.now(),
+                engine: &mut self.engine,
+                fx: &mut self.fx,
+                scratch: &mut self.scratch,
+            };
+            let mut rest = &input[consumed..];
+            let step = connection.process(&mut ctx, &mut rest);
+            let progress = input.len() - rest.len() > consumed;
+            consumed = input.len() - rest.len();
+            if connection.touch() {
+                self.touched.push(conn);
+            }
+            match step {
+                Step::Blocked => {
+                    self.dispatch(cx);
+                    if self.is_stalled(conn) {
+                        cx.pause_reads(conn);
+                        return consumed;
+                    }
+                }
+                Step::Idle => {
+                    self.dispatch(cx);
+                    return consumed;
+                }
+                Step::More => {
+                    self.dispatch(cx);
+                    if !progress && self.fx.events.is_empty() && consumed == input.len() {
+                        return consumed;
+                    }
+                }
+                Step::Attach { channel, name, force } => {
+                    self.next_session += 1;
+                    let session = SessionId::new(self.shard, self.next_session);
+                    self.sessions.insert(session, Holder::Connection(conn, channel));
+                    connection.attaching(&mut ctx, session, channel, &name, force);
+                }
+                Step::Ended(session, ending) => {
+                    self.hold_ending(session, ending);
+                }
+                Step::Closed => {
+                    self.dispatch(cx);
+                    cx.close(conn);
+                    return input.len();
+                }
+            }
+        }
+    }
+
+    fn is_stalled(&self, conn: ConnectionId) -> bool {
+        let entry = self.connections.get(conn.index()).and_then(Option::as_ref);
+        entry.is_some_and(|e| e.0 == conn && e.1.is_stalled())
+    }
+
+    fn hold_ending(&mut self, session: SessionId, ending: Box<Ending>) {
+        self.sessions.insert(session, Holder::Ending(ending));
+    }
+
+    /// Hands the engine's events to their sessions and its frames to the mesh, until nothing is
+    /// left of either.
+    fn dispatch(&mut self, cx: &mut Cx<'_, Frame>) {
+        loop {
+            for (to, frame) in self.fx.frames.drain(..) {
+                cx.send(to, frame);
+            }
+            if self.fx.events.is_empty() {
+                return;
+            }
+            let mut events = std::mem::take(&mut self.events);
+            std::mem::swap(&mut events, &mut self.fx.events);
+            for event in events.drain(..) {
+                self.on_event(cx, event);
+            }
+            self.events = events;
+        }
+    }
+
+    fn on_event(&mut self, cx: &mut Cx<'_, Frame>, event: Event) {
+        let session = event.session();
+        let mut ctx = Ctx {
+            now: cx.now(),
+            engine: &mut self.engine,
+            fx: &mut self.fx,
+            scratch: &mut self.scratch,
+        };
+        match self.sessions.get_mut(&session) {
+            None => {}
+            Some(Holder::Ending(ending)) => match event {
+                Event::Deliver { to, delivery, .. } => ending.deliver(to.tag, delivery),
+                Event::Reply { op, result, .. } => {
+                    if ending.reply(&mut ctx, op, result.is_ok()) {
+                        self.sessions.remove(&session);
+                    }
+                }
+                Event::Published { .. }
+                | Event::SubscriptionEnded { .. }
+                | Event::Evicted { .. } => {}
+            },
+            Some(&mut Holder::Connection(conn, channel)) => {
+                let entry = self.connections.get_mut(conn.index()).and_then(Option::as_mut);
+                let Some(entry) = entry.filter(|e| e.0 == conn) else { return };
+                let connection = &mut entry.1;
+                let was_stalled = connection.is_stalled();
+                connection.on_event(&mut ctx, channel, event);
+                if connection.touch() {
+                    self.touched.push(conn);
+                }
+                if was_stalled && !connection.is_stalled() {
+                    cx.resume_reads(conn);
+                }
+            }
+        }
+    }
+
+    fn arm(&mut self, conn: ConnectionId) {
+        if let Some(entry) = self.connections.get(conn.index()).and_then(Option::as_ref)
+            && let Some(at) = entry.1.next_timeout()
+        {
+            self.timers.arm(conn.index(), conn, at);
+        }
+    }
+
+    /// Ends every session of a connection that is gone.
+    fn abandon(&mut self, cx: &mut Cx<'_, Frame>, conn: ConnectionId) {
+        let Some(slot) = self.connections.get_mut(conn.index()) else { return };
+        let Some(entry) = slot.take_if(|e| e.0 == conn) else { return };
+        self.open -= 1;
+        self.timers.forget(conn.index());
+        let mut ctx = Ctx {
+            now: cx.now(),
+            engine: &mut self.engine,
+            fx: &mut self.fx,
+            scratch: &mut self.scratch,
+        };
+        let endings = entry.1.abandon(&mut ctx);
+        for (session, ending) in endings {
+            self.hold_ending(session, ending);
+        }
+        self.dispatch(cx);
+    }
+}
+
+impl Service for Shard {
+    type Frame = Frame;
+    type Control = Control;
+
+    fn connected(&mut self, cx: &mut Cx<'_, Frame>, conn: ConnectionId, peer: Peer) {
+        tracing::debug!(target: "broker::connection", remote = %peer.remote, "connected");
+        if self.connections.len() <= conn.index() {
+            self.connections.resize_with(conn.index() + 1, || None);
+        }
+        let connection = Connection::new(&self.settings, peer.remote, cx.now());
+        self.connections[conn.index()] = Some(Box::new((conn, connection)));
+        self.open += 1;
+        if self.stopping {
+            cx.abort(conn);
+        }
+        self.arm(conn);
+    }
+
+    fn received(&mut self, cx: &mut Cx<'_, Frame>, conn: ConnectionId, input: &[u8]) -> usize {
+        let consumed = self.drive(cx, conn, input);
+        self.arm(conn);
+        consumed
+    }
+
+    fn output(&mut self, conn: ConnectionId) -> &mut Vec<u8> {
+        let entry = self.connections[conn.index()].as_mut();
+        entry.expect("the runtime asks for open connections only").1.output()
+    }
+
+    fn written(&mut self, cx: &mut Cx<'_, Frame>, conn: ConnectionId) {
+        if let Some(entry) = self.connections.get_mut(conn.index()).and_then(Option::as_mut) {
+            let mut ctx = Ctx {
+                now: cx.now(),
+                engine: &mut self.engine,
+                fx: &mut self.fx,
+                scratch: &mut self.scratch,
+            };
+            entry.1.written(&mut ctx);
+            self.dispatch(cx);
+        }
+    }
+
+    fn disconnected(&mut self, cx: &mut Cx<'_, Frame>, conn: ConnectionId, reason: Disconnect) {
+        tracing::debug!(target: "broker::connection", %reason, "disconnected");
+        self.abandon(cx, conn);
+    }
+
+    fn frame(&mut self, cx: &mut Cx<'_, Frame>, from: ShardId, frame: Frame) {
+        self.engine.frame(cx.now(), from, frame, &mut self.fx);
+        if self.fx.events.len() >= EVENTS_MAX || !self.fx.frames.is_empty() {
+            self.dispatch(cx);
+        }
+    }
+
+    fn control(&mut self, _cx: &mut Cx<'_, Frame>, control: Control) {
+        match control {}
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        let engine = self.engine.next_deadline();
+        let timer = self.timers.next().unwrap_or(Time::NEVER);
+        let next = engine.min(timer);
+        (next != Time::NEVER).then_some(next)
+    }
+
+    fn tick(&mut self, cx: &mut Cx<'_, Frame>) {
+        let now = cx.now();
+        self.engine.tick(now, &mut self.fx);
+        while let Some(conn) = self.timers.pop(now) {
+            let Some(entry) = self.connections.get_mut(conn.index()).and_then(Option::as_mut) else {
+                continue;
+            };
+            if entry.0 != conn {
+                continue;
+            }
+            entry.1.timeout(now);
+            cx.dirty(conn);
+            self.drive(cx, conn, &[]);
+            self.arm(conn);
+        }
+        self.dispatch(cx);
+    }
+
+    fn turn_end(&mut self, cx: &mut Cx<'_, Frame>) {
+        self.dispatch(cx);
+        let mut touched = std::mem::take(&mut self.touched);
+        // Flushing may make events (room given back), and those touch connections again.
+        while let Some(conn) = touched.pop() {
+            let mut ended = false;
+            if let Some(entry) = self.connections.get_mut(conn.index()).and_then(Option::as_mut)
+                && entry.0 == conn
+            {
+                let mut ctx = Ctx {
+                    now: cx.now(),
+                    engine: &mut self.engine,
+                    fx: &mut self.fx,
+                    scratch: &mut self.scratch,
+                };
+                ended = entry.1.turn_end(&mut ctx);
+                cx.dirty(conn);
+            }
+            if ended {
+                self.drive(cx, conn, &[]);
+            }
+            self.dispatch(cx);
+            touched.append(&mut self.touched);
+        }
+        self.touched = touched;
+        self.engine.turn_end(&mut self.fx);
+        self.dispatch(cx);
+    }
+
+    fn stopping(&mut self, cx: &mut Cx<'_, Frame>, _deadline: Time) {
+        self.stopping = true;
+        let open: Vec<ConnectionId> =
+            self.connections.iter().flatten().map(|entry| entry.0).collect();
+        for conn in open {
+            if let Some(entry) = self.connections[conn.index()].as_mut() {
+                entry.1.close_forced(cx.now(), "Broker is shutting down");
+            }
+            cx.dirty(conn);
+            cx.close(conn);
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.open == 0 && self.sessions.is_empty()
+    }
+}
+
+/// What helper threads ask of a shard. Management will fill it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Control {}

@@ -1,0 +1,364 @@
+//! One 0-10 connection as the broker sees it: drives the sans-IO state machine, judges the client's
+//! wish to connect, and keeps the sessions.
+
+use super::ending::Ending;
+use super::error::Refusal;
+use super::session::{Answer, Progress, Session};
+use super::settings::Settings;
+use super::{results, sasl, transfer};
+use crate::shard::Ctx;
+use fletch_amqp::serial::CommandId;
+use fletch_amqp::v0_10::table::message;
+use fletch_amqp::v0_10::{self as amqp, AcceptMode, Blame, CloseCode, DetachCode, Event as Wire};
+use fletch_engine::{Event, OpId, Published, SessionId, Time};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Above this many bytes waiting for the socket, no room is given back to queues: what a slow
+/// client can make the broker hold is this, and what its subscriptions had room for.
+const OUTPUT_HIGH: usize = 256 * 1024;
+
+/// What [`Connection::process`] stopped for.
+pub(crate) enum Step {
+    /// There is no event in the input that is left.
+    Idle,
+    /// There may be more, after what the engine has to say has been handed out.
+    More,
+    /// What follows has to wait for an answer of the engine, see [`Connection::is_stalled`].
+    Blocked,
+    /// A session wants a name; the shard gives it an id.
+    Attach { channel: u16, name: Vec<u8>, force: bool },
+    /// A session is over; the shard sees to its end.
+    Ended(SessionId, Box<Ending>),
+    /// The connection is over; what is in the output still goes out.
+    Closed,
+}
+
+/// See the module.
+pub(crate) struct Connection {
+    amqp: amqp::Connection,
+    remote: SocketAddr,
+    user: Arc<str>,
+    /// By channel; connections have few sessions.
+    sessions: Vec<(u16, Session)>,
+    /// Has something to do at the end of the turn, and is on the shard's list for it.
+    touched: bool,
+    on_list: bool,
+    /// The state machine has something to report without input.
+    news: bool,
+    realm: Arc<str>,
+}
+
+impl Connection {
+    pub(crate) fn new(settings: &Settings, remote: SocketAddr, now: Time) -> Connection {
+        let amqp = amqp::Connection::server(Arc::clone(&settings.amqp), now.as_duration());
+        let user = Arc::clone(&settings.anonymous);
+        let realm = Arc::clone(&settings.realm);
+        let sessions = Vec::new();
+        let (touched, on_list, news) = (false, false, false);
+        Connection { amqp, remote, user, sessions, touched, on_list, news, realm }
+    }
+
+    // ---- getters and output --------------------------------------------------------------
+
+    pub(crate) fn output(&mut self) -> &mut Vec<u8> {
+        self.amqp.out()
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Time> {
+        let at = self.amqp.next_timeout()?;
+        Some(Time(u64::try_from(at.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
+    /// Input has to wait until the engine has answered a barrier.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.sessions.iter().any(|(_, s)| s.has_barrier())
+    }
+
+    /// Whether the connection now has to be put on the list of those with work at the turn's end.
+    pub(crate) fn touch(&mut self) -> bool {
+        self.touched && !std::mem::replace(&mut self.on_list, true)
+    }
+
+    fn session(&mut self, channel: u16) -> Option<&mut Session> {
+        self.sessions.iter_mut().find(|(c, _)| *c == channel).map(|(_, s)| s)
+    }
+
+    // ---- input ---------------------------------------------------------------------------
+
+    /// Handles events until there is a reason to stop.
+    pub(crate) fn process(&mut self, ctx: &mut Ctx<'_>, input: &mut &[u8]) -> Step {
+        loop {
+            if self.is_stalled() {
+                return Step::Blocked;
+            }
+            if ctx.fx.events.len() >= crate::shard::EVENTS_MAX {
+                return Step::More;
+            }
+            self.touched = true;
+            let now = ctx.now.as_duration();
+            let mut rest: &[u8] = input;
+            let event = self.amqp.next(now, &mut rest);
+            *input = &input[input.len() - rest.len()..];
+            let Some(event) = event else { return Step::Idle };
+            match event {
+                Wire::Transfer { channel, id, transfer, header, body, .. } => {
+                    let session = self.sessions.iter().find(|(c, _)| *c == channel);
+                    let Some(session) = session.map(|(_, s)| s.id()) else { continue };
+                    let exchange = transfer.destination.unwrap_or_default();
+                    let explicit =
+                        transfer.accept_mode.unwrap_or_default() == AcceptMode::EXPLICIT;
+                    let header = header.unwrap_or_default();
+                    let message = transfer::ingest(ctx, session, exchange, header, body.as_slice());
+                    let published = message.and_then(|message| {
+                        let op = (session, transfer_op(id, explicit));
+                        let (now, fx) = (ctx.now, &mut *ctx.fx);
+                        ctx.engine.publish(now, op, exchange, &message, fx).map_err(Refusal::from)
+                    });
+                    match published {
+                        Ok(Published::Done) => self.transferred(channel, id, explicit),
+                        Ok(Published::Pending) => {}
+                        Err(refusal) => self.refuse(channel, id, (4, 1), &refusal),
+                    }
+                }
+                Wire::Command { channel, id, command, .. } => {
+                    let (class, code) = (command.class(), command.code());
+                    let session = self.sessions.iter_mut().find(|(c, _)| *c == channel);
+                    let Some((_, session)) = session else { continue };
+                    match session.command(ctx, id, command) {
+                        Ok(Progress::Complete) => self.amqp.complete(channel, id),
+                        Ok(Progress::Pending) => {
+                            if !ctx.fx.events.is_empty() {
+                                return Step::More;
+                            }
+                        }
+                        Err(refusal) => self.refuse(channel, id, (class, code), &refusal),
+                    }
+                }
+                Wire::Completed { channel, commands } => {
+                    let session = self.sessions.iter_mut().find(|(c, _)| *c == channel);
+                    if let Some((_, session)) = session {
+                        session.completed(ctx, commands);
+                    }
+                }
+                Wire::Attach { channel, name, force } => {
+                    let name = name.to_vec();
+                    return Step::Attach { channel, name, force };
+                }
+                Wire::Detached { channel, .. } => {
+                    self.news = true;
+                    if let Some(at) = self.sessions.iter().position(|(c, _)| *c == channel) {
+                        let (_, session) = self.sessions.swap_remove(at);
+                        let id = session.id();
+                        return Step::Ended(id, session.end(ctx));
+                    }
+                }
+                Wire::Authenticate { mechanism, response, .. } => {
+                    let user = sasl::user(mechanism, response, &self.realm);
+                    match user {
+                        Ok(user) => {
+                            tracing::debug!(target: "security", remote = %self.remote, %user,
+                                "connected without authentication");
+                            self.user = user;
+                            self.amqp.authenticated();
+                        }
+                        Err(text) => {
+                            let text = text.to_string();
+                            self.amqp.reject_authentication(&text);
+                        }
+                    }
+                }
+                Wire::Open { .. } => {
+                    self.amqp.open_ok(std::iter::empty::<String>());
+                }
+                Wire::Exception { channel, exception } => {
+                    tracing::info!(target: "protocol", remote = %self.remote, channel,
+                        text = exception.description.unwrap_or_default(),
+                        "the client failed a command of the broker");
+                }
+                Wire::Closed { code, text, by_peer } => {
+                    if code == CloseCode::NORMAL {
+                        tracing::debug!(target: "protocol", remote = %self.remote, by_peer, "closed");
+                    } else {
+                        tracing::warn!(target: "protocol", remote = %self.remote, code = code.0, by_peer,
+                            "connection closed: {text}");
+                    }
+                    return Step::Closed;
+                }
+                // A server asks for none of these.
+                Wire::Response { .. }
+                | Wire::Start { .. }
+                | Wire::Challenge { .. }
+                | Wire::Opened { .. }
+                | Wire::Redirected { .. }
+                | Wire::Attached { .. }
+                | Wire::Result { .. }
+                | Wire::Timeout { .. } => {}
+            }
+        }
+    }
+
+    fn transferred(&mut self, channel: u16, id: CommandId, explicit: bool) {
+        if explicit {
+            self.amqp.accept(channel, id);
+        }
+        self.amqp.complete(channel, id);
+    }
+
+    fn refuse(&mut self, channel: u16, id: CommandId, command: (u8, u8), refusal: &Refusal) {
+        tracing::warn!(target: "protocol", remote = %self.remote, channel, code = refusal.code.0,
+            "session failed: {}", refusal.text);
+        let (class, code) = command;
+        let blame = Blame { command_id: Some(id), class, code, field: 0 };
+        self.amqp.exception(channel, refusal.code, blame, &refusal.text);
+        self.news = true;
+    }
+
+    /// The shard has named the session that wants `channel`; the orderer has the last word.
+    pub(crate) fn attaching(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: SessionId,
+        channel: u16,
+        name: &[u8],
+        force: bool,
+    ) {
+        let mut session = Session::new(id);
+        session.expect_attach(ATTACH);
+        self.sessions.push((channel, session));
+        // Names are octets; one character for each keeps different names different.
+        let name: String = name.iter().map(|b| char::from(*b)).collect();
+        let name = Arc::from(format!("{}\u{100}{name}", self.user));
+        let request = fletch_engine::Request::Attach { name, force };
+        ctx.engine.request(ctx.now, id, ATTACH, request, ctx.fx);
+    }
+
+    // ---- the engine's events -------------------------------------------------------------
+
+    pub(crate) fn on_event(&mut self, ctx: &mut Ctx<'_>, channel: u16, event: Event) {
+        self.touched = true;
+        match event {
+            Event::Deliver { to, delivery, message, redelivered } => {
+                let session = self.sessions.iter_mut().find(|(c, _)| *c == channel);
+                let Some((_, session)) = session else { return };
+                let Some(how) = session.sending(to.tag) else { return };
+                let header =
+                    transfer::outgoing_header(ctx.now, &message, redelivered, ctx.scratch);
+                let transfer = message::Transfer {
+                    destination: Some(how.destination),
+                    accept_mode: Some(how.accept),
+                    acquire_mode: Some(how.acquire),
+                };
+                let header = |out: &mut Vec<u8>| out.extend_from_slice(header);
+                let sent = self.amqp.transfer(channel, &transfer, false, header, message.body());
+                if let Ok(id) = sent {
+                    session.sent(id, to.tag, delivery, &message);
+                }
+            }
+            Event::Published { op, .. } => {
+                let (id, explicit) = transfer_of(op);
+                self.transferred(channel, id, explicit);
+            }
+            Event::Reply { op: ATTACH, result, .. } => {
+                if let Some(session) = self.session(channel) {
+                    session.attach_answered(ATTACH, result.is_ok());
+                }
+                if result.is_ok() {
+                    self.amqp.attach_ok(channel);
+                } else {
+                    self.sessions.retain(|(c, _)| *c != channel);
+                    self.amqp.refuse_attach(channel, DetachCode::SESSION_BUSY);
+                }
+            }
+            Event::Reply { op, result, .. } => {
+                let Some(session) = self.session(channel) else { return };
+                match session.on_reply(ctx, op, result) {
+                    None => {}
+                    Some(Answer::Reply(id, reply)) => {
+                        let sent = results::answer(&mut self.amqp, channel, id, &reply);
+                        self.check_sent(channel, id, sent);
+                    }
+                    Some(Answer::Acquired(id, set)) => {
+                        let sent = results::acquired(&mut self.amqp, channel, id, set);
+                        self.check_sent(channel, id, sent);
+                    }
+                    Some(Answer::Exception { id, class, command, refusal }) => {
+                        self.refuse(channel, id, (class, command), &refusal);
+                    }
+                }
+            }
+            Event::SubscriptionEnded { reason, .. } => {
+                let refusal = Refusal::from(reason);
+                self.refuse(channel, CommandId(0), (0, 0), &refusal);
+            }
+            Event::Evicted { .. } => {
+                self.amqp.force_detach(channel, DetachCode::SESSION_BUSY);
+                self.news = true;
+            }
+        }
+    }
+
+    /// A result that cannot be put on the wire (arguments larger than a frame can hold) fails its
+    /// command; a session that is gone needs no answer.
+    fn check_sent(&mut self, channel: u16, id: CommandId, sent: Result<(), amqp::SendError>) {
+        if let Err(amqp::SendError::Encode(e)) = sent {
+            let text = format!("The result cannot be encoded: {e}");
+            self.refuse(channel, id, (0, 0), &Refusal::new(amqp::ErrorCode::INTERNAL_ERROR, text));
+        }
+    }
+
+    // ---- turns ---------------------------------------------------------------------------
+
+    /// The end of a turn: what sessions have to say goes into the output, room goes back to
+    /// queues. True if [`Connection::process`] has something to report without input.
+    pub(crate) fn turn_end(&mut self, ctx: &mut Ctx<'_>) -> bool {
+        self.touched = false;
+        self.on_list = false;
+        self.amqp.flush();
+        self.give_room(ctx);
+        std::mem::take(&mut self.news)
+    }
+
+    /// The socket took all output.
+    pub(crate) fn written(&mut self, ctx: &mut Ctx<'_>) {
+        self.give_room(ctx);
+        if self.amqp.out().capacity() > 16 * 1024 {
+            self.amqp.shrink();
+        }
+    }
+
+    fn give_room(&mut self, ctx: &mut Ctx<'_>) {
+        if self.amqp.out().len() < OUTPUT_HIGH {
+            for (_, session) in &mut self.sessions {
+                session.give_room(ctx);
+            }
+        }
+    }
+
+    pub(crate) fn timeout(&mut self, now: Time) {
+        self.amqp.timeout(now.as_duration());
+    }
+
+    /// Tells the client that the broker ends the connection.
+    pub(crate) fn close_forced(&mut self, now: Time, text: &str) {
+        self.amqp.close(now.as_duration(), CloseCode::CONNECTION_FORCED, text);
+    }
+
+    /// The socket is gone: ends all sessions.
+    pub(crate) fn abandon(self, ctx: &mut Ctx<'_>) -> Vec<(SessionId, Box<Ending>)> {
+        self.sessions.into_iter().map(|(_, s)| (s.id(), s.end(ctx))).collect()
+    }
+}
+
+/// The operation of an attach, beyond every command id.
+const ATTACH: OpId = 1 << 33;
+
+/// A publish as an operation: its command id, and whether it wants a `message.accept`.
+fn transfer_op(id: CommandId, explicit: bool) -> OpId {
+    OpId::from(id.0) | OpId::from(explicit) << 32
+}
+
+fn transfer_of(op: OpId) -> (CommandId, bool) {
+    (CommandId(op as u32), op >> 32 & 1 == 1)
+}
+

@@ -1,0 +1,169 @@
+//! The end of a session, whether its client detached it, failed, vanished or was evicted.
+//!
+//! Stop every subscription and wait until each home has answered, so that no delivery is under
+//! way; release what the session holds; cancel; tell the orderer. It outlives the connection.
+
+use crate::shard::Ctx;
+use fletch_engine::{DeliveryRef, Mode, OpId, Outcome, Request, SessionId};
+use foldhash::HashMap;
+use std::sync::Arc;
+
+/// Operations of an ending are numbered from here, beyond every command id.
+const FIRST_OP: OpId = 1 << 32;
+
+/// A subscription that must be stopped and cancelled.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Left {
+    /// It consumes and its deliveries want settling.
+    holds: bool,
+}
+
+impl Left {
+    pub(crate) fn new(mode: Mode, settles: bool) -> Left {
+        Left { holds: mode == Mode::Consume && settles }
+    }
+}
+
+/// A binding that lasts as long as its session: queue, exchange, key.
+pub(crate) type ScopedBinding = (Arc<str>, Arc<str>, Arc<str>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The name was asked for and not yet answered.
+    Attaching,
+    Stopping,
+    Releasing,
+    Cancelling,
+    Closing,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    session: SessionId,
+    stage: Stage,
+    /// Answers this stage waits for.
+    waiting: usize,
+    next_op: OpId,
+    subscriptions: HashMap<u32, Left>,
+    /// Sent to the client, not settled.
+    held: Vec<DeliveryRef>,
+    /// Never sent to the client.
+    unsent: Vec<DeliveryRef>,
+}
+
+impl Ending {
+    /// Starts the end of an attached session.
+    pub(crate) fn start(
+        ctx: &mut Ctx<'_>,
+        session: SessionId,
+        subscriptions: HashMap<u32, Left>,
+        held: Vec<DeliveryRef>,
+        bindings: Vec<ScopedBinding>,
+    ) -> Ending {
+        let mut ending = Ending::new(session, Stage::Stopping, subscriptions, held);
+        for (queue, exchange, key) in bindings {
+            // Its answer is not waited for: the ring keeps it before the close.
+            ending.ask(ctx, Request::Unbind { queue, exchange, key });
+        }
+        ending.waiting = ending.subscriptions.len();
+        let tags: Vec<u32> = ending.subscriptions.keys().copied().collect();
+        for tag in tags {
+            ending.ask(ctx, Request::Stop { tag });
+        }
+        ending.advance(ctx);
+        ending
+    }
+
+    /// The end of a session whose attach has not been answered.
+    pub(crate) fn of_attaching(session: SessionId) -> Ending {
+        let mut ending = Ending::new(session, Stage::Attaching, HashMap::default(), Vec::new());
+        ending.waiting = 1;
+        ending
+    }
+
+    fn new(
+        session: SessionId,
+        stage: Stage,
+        subscriptions: HashMap<u32, Left>,
+        held: Vec<DeliveryRef>,
+    ) -> Ending {
+        let unsent = Vec::new();
+        Ending { session, stage, waiting: 0, next_op: FIRST_OP, subscriptions, held, unsent }
+    }
+
+    /// A delivery that was under way when the session ended.
+    pub(crate) fn deliver(&mut self, tag: u32, delivery: DeliveryRef) {
+        if self.subscriptions.get(&tag).is_some_and(|s| s.holds) {
+            self.unsent.push(delivery);
+        }
+    }
+
+    /// An answer. True when the session has ended.
+    pub(crate) fn reply(&mut self, ctx: &mut Ctx<'_>, op: OpId, granted: bool) -> bool {
+        if self.stage == Stage::Attaching {
+            if !granted {
+                return true; // Refused: it holds nothing.
+            }
+        } else if !self.is_awaited(op) {
+            return false; // Of a command of the session, or of an unbind.
+        }
+        self.waiting -= 1;
+        self.advance(ctx)
+    }
+
+    /// Replies to the current stage are the newest operations.
+    fn is_awaited(&self, op: OpId) -> bool {
+        op >= FIRST_OP && self.waiting > 0 && op < self.next_op && op + self.stage_ops() >= self.next_op
+    }
+
+    fn stage_ops(&self) -> u64 {
+        match self.stage {
+            Stage::Attaching | Stage::Closing => 1,
+            Stage::Stopping | Stage::Cancelling => self.subscriptions.len() as u64,
+            Stage::Releasing => 2,
+        }
+    }
+
+    fn ask(&mut self, ctx: &mut Ctx<'_>, request: Request) {
+        let op = self.next_op;
+        self.next_op += 1;
+        ctx.engine.request(ctx.now, self.session, op, request, ctx.fx);
+    }
+
+    /// Goes on to the next stage while nothing is waited for. True after the last.
+    fn advance(&mut self, ctx: &mut Ctx<'_>) -> bool {
+        while self.waiting == 0 {
+            match self.stage {
+                Stage::Attaching => {
+                    self.stage = Stage::Stopping;
+                }
+                Stage::Stopping => {
+                    self.stage = Stage::Releasing;
+                    self.waiting = 2;
+                    let held = std::mem::take(&mut self.held);
+                    let unsent = std::mem::take(&mut self.unsent);
+                    for (deliveries, set_redelivered) in [(held, true), (unsent, false)] {
+                        let outcome = Outcome::Released { set_redelivered };
+                        self.ask(ctx, Request::Settle { outcome, deliveries });
+                    }
+                }
+                Stage::Releasing => {
+                    self.stage = Stage::Cancelling;
+                    self.waiting = self.subscriptions.len();
+                    let tags: Vec<u32> = self.subscriptions.keys().copied().collect();
+                    for tag in tags {
+                        self.ask(ctx, Request::Cancel { tag });
+                    }
+                }
+                Stage::Cancelling => {
+                    self.stage = Stage::Closing;
+                    self.waiting = 1;
+                    self.ask(ctx, Request::Close);
+                }
+                Stage::Closing => return true,
+            }
+        }
+        false
+    }
+}

@@ -1,0 +1,15 @@
+//! The AMQP 0-10 front end: from protocol events to engine requests and back.
+
+mod connection;
+mod ending;
+mod error;
+mod results;
+mod sasl;
+mod session;
+mod settings;
+mod transfer;
+mod unsettled;
+
+pub(crate) use connection::{Connection, Step};
+pub(crate) use ending::Ending;
+pub(crate) use settings::Settings;

@@ -1,0 +1,76 @@
+//! What the engine replies, as completions and result structs of 0-10 commands.
+
+use fletch_amqp::serial::{CommandId, SequenceSet};
+use fletch_amqp::types::{EncodedMap, Map};
+use fletch_amqp::v0_10::table::{exchange, message, queue};
+use fletch_amqp::v0_10::{Connection, SendError};
+use fletch_engine::Reply;
+
+/// Completes a command, with its result if it has one.
+pub(super) fn answer(
+    amqp: &mut Connection,
+    channel: u16,
+    id: CommandId,
+    reply: &Reply,
+) -> Result<(), SendError> {
+    match reply {
+        Reply::Done | Reply::Purged(_) | Reply::Acquired(_) => {
+            amqp.complete(channel, id);
+            Ok(())
+        }
+        Reply::Queue(None) => amqp.result(channel, id, &queue::QueueQueryResult::default()),
+        Reply::Queue(Some(q)) => {
+            let arguments = encoded(&q.arguments);
+            let result = queue::QueueQueryResult {
+                queue: Some(&q.name),
+                alternate_exchange: q.alternate.as_deref(),
+                durable: q.durable,
+                exclusive: q.exclusive,
+                auto_delete: q.auto_delete,
+                arguments: arguments.as_ref().map(EncodedMap::view),
+                message_count: Some(u32::try_from(q.messages).unwrap_or(u32::MAX)),
+                subscriber_count: Some(q.subscriptions),
+            };
+            amqp.result(channel, id, &result)
+        }
+        Reply::Exchange(None) => {
+            let result = exchange::ExchangeQueryResult { not_found: true, ..Default::default() };
+            amqp.result(channel, id, &result)
+        }
+        Reply::Exchange(Some(e)) => {
+            let arguments = encoded(&e.arguments);
+            let result = exchange::ExchangeQueryResult {
+                r#type: Some(&e.kind),
+                durable: e.durable,
+                not_found: false,
+                arguments: arguments.as_ref().map(EncodedMap::view),
+            };
+            amqp.result(channel, id, &result)
+        }
+        Reply::Bound(b) => {
+            let result = exchange::ExchangeBoundResult {
+                exchange_not_found: b.exchange_not_found,
+                queue_not_found: b.queue_not_found,
+                queue_not_matched: b.queue_not_matched,
+                key_not_matched: b.key_not_matched,
+                args_not_matched: b.args_not_matched,
+            };
+            amqp.result(channel, id, &result)
+        }
+    }
+}
+
+/// The result of `message.acquire`.
+pub(super) fn acquired(
+    amqp: &mut Connection,
+    channel: u16,
+    id: CommandId,
+    transfers: SequenceSet,
+) -> Result<(), SendError> {
+    amqp.result(channel, id, &message::Acquired { transfers: Some(transfers) })
+}
+
+/// What was decoded from the wire encodes again.
+fn encoded(map: &Map) -> Option<EncodedMap> {
+    map.encoded().ok()
+}

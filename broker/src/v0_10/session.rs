@@ -1,0 +1,575 @@
+//! One 0-10 session as the broker sees it: lowers commands to engine requests, turns what the
+//! engine answers into completions, results and exceptions, and keeps its subscriptions and
+//! unsettled deliveries.
+//!
+//! A command that changes the topology, or needs the whole broker, is a *barrier*: what follows it
+//! on the connection waits for its answer, because it may rely on it. All else relies on the order
+//! of the rings between shards.
+
+use super::ending::{Ending, Left, ScopedBinding};
+use super::error::Refusal;
+use super::unsettled::{Record, Unsettled};
+use crate::shard::Ctx;
+use fletch_amqp::serial::{CommandId, SequenceSet};
+use fletch_amqp::types::{Map, MapRef};
+use fletch_amqp::v0_10::table::{exchange, message, queue};
+use fletch_amqp::v0_10::{
+    AcceptMode, AcquireMode, Command, CreditUnit as WireUnit, ErrorCode, FlowMode as WireMode,
+};
+use fletch_engine::{
+    Binding, CreditUnit, DeclareExchange, DeclareQueue, DeliveryRef, Error, FlowMode, Message,
+    Mode, OpId, Outcome, Reply, Request, SessionId, Subscribe, SubscriptionId,
+};
+use foldhash::HashMap;
+use std::sync::Arc;
+
+/// Room is given back to the queue's home once this much has been written: a quarter of what a
+/// subscription starts with, so that the home never runs dry and few frames are needed.
+const ROOM_MESSAGES: u32 = fletch_engine::ROOM_MESSAGES / 4;
+const ROOM_BYTES: u64 = fletch_engine::ROOM_BYTES / 4;
+
+/// What a command came to, as far as is known at once.
+pub(super) enum Progress {
+    /// Done.
+    Complete,
+    /// [`Session::on_reply`] will tell.
+    Pending,
+}
+
+/// What has to be said to the client about a command of its.
+pub(super) enum Answer {
+    Reply(CommandId, Reply),
+    Acquired(CommandId, SequenceSet),
+    Exception { id: CommandId, class: u8, command: u8, refusal: Refusal },
+}
+
+/// A command whose answer is under way.
+#[derive(Debug)]
+struct Pending {
+    class: u8,
+    command: u8,
+    barrier: bool,
+    then: Then,
+}
+
+/// What its answer changes in the session.
+#[derive(Debug)]
+enum Then {
+    Nothing,
+    /// The subscription is over.
+    Forget(u32),
+    /// Those of these deliveries that were acquired are the session's now.
+    Own(Vec<(CommandId, DeliveryRef)>),
+}
+
+/// A subscription.
+#[derive(Debug)]
+struct Subscription {
+    destination: Box<str>,
+    mode: Mode,
+    settles: bool,
+    windowing: bool,
+    /// Written to the connection and not yet given back as room.
+    owed_messages: u32,
+    owed_bytes: u64,
+    /// Cancelled by the client; the engine has not answered yet.
+    cancelled: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Session {
+    id: SessionId,
+    pub(super) attached: bool,
+    subscriptions: HashMap<u32, Subscription>,
+    tags: HashMap<Box<str>, u32>,
+    next_tag: u32,
+    unsettled: Unsettled,
+    pending: HashMap<OpId, Pending>,
+    bindings: Vec<ScopedBinding>,
+    /// A subscription owes room.
+    owing: bool,
+}
+
+impl Session {
+    pub(super) fn new(id: SessionId) -> Session {
+        Session {
+            id,
+            attached: false,
+            subscriptions: HashMap::default(),
+            tags: HashMap::default(),
+            next_tag: 0,
+            unsettled: Unsettled::default(),
+            pending: HashMap::default(),
+            bindings: Vec::new(),
+            owing: false,
+        }
+    }
+
+    pub(super) fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// Whether what follows on the connection has to wait.
+    pub(super) fn has_barrier(&self) -> bool {
+        self.pending.values().any(|p| p.barrier)
+    }
+
+    /// Ends the session; what it held goes back where it came from.
+    pub(super) fn end(mut self, ctx: &mut Ctx<'_>) -> Box<Ending> {
+        if !self.attached {
+            return Box::new(Ending::of_attaching(self.id));
+        }
+        let left = |s: &Subscription| Left::new(s.mode, s.settles);
+        let subscriptions = self.subscriptions.iter().map(|(tag, s)| (*tag, left(s))).collect();
+        let held = self.unsettled.take_held();
+        Box::new(Ending::start(ctx, self.id, subscriptions, held, self.bindings))
+    }
+
+    // ---- commands ------------------------------------------------------------------------
+
+    /// Handles a command other than a transfer.
+    pub(super) fn command(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: CommandId,
+        command: Command<'_>,
+    ) -> Result<Progress, Refusal> {
+        let (class, code) = (command.class(), command.code());
+        let ask = Ask { id, class, command: code, barrier: false, then: Then::Nothing };
+        let barrier = Ask { barrier: true, ..ask };
+        let ask = Ask { id, class, command: code, barrier: false, then: Then::Nothing };
+        match command {
+            Command::QueueDeclare(c) => {
+                let request = declare_queue(&c)?;
+                self.ask(ctx, barrier, request)
+            }
+            Command::QueueDelete(c) => {
+                let (if_unused, if_empty) = (c.if_unused, c.if_empty);
+                let name = queue_name(c.queue)?;
+                self.ask(ctx, barrier, Request::DeleteQueue { name, if_unused, if_empty })
+            }
+            Command::QueuePurge(c) => {
+                let name = queue_name(c.queue)?;
+                self.ask(ctx, ask, Request::PurgeQueue { name })
+            }
+            Command::QueueQuery(c) => {
+                let name = name(c.queue);
+                self.ask(ctx, ask, Request::QueryQueue { name })
+            }
+            Command::ExchangeDeclare(c) => {
+                let request = declare_exchange(&c)?;
+                self.ask(ctx, barrier, request)
+            }
+            Command::ExchangeDelete(c) => {
+                let request =
+                    Request::DeleteExchange { name: name(c.exchange), if_unused: c.if_unused };
+                self.ask(ctx, barrier, request)
+            }
+            Command::ExchangeQuery(c) => {
+                self.ask(ctx, ask, Request::QueryExchange { name: name(c.name) })
+            }
+            Command::ExchangeBind(c) => self.bind(ctx, barrier, &c),
+            Command::ExchangeUnbind(c) => {
+                let queue = queue_name(c.queue)?;
+                let (exchange, key) = (name(c.exchange), name(c.binding_key));
+                self.bindings.retain(|b| *b != (queue.clone(), exchange.clone(), key.clone()));
+                self.ask(ctx, barrier, Request::Unbind { queue, exchange, key })
+            }
+            Command::ExchangeBound(c) => {
+                let request = Request::Bound {
+                    exchange: name(c.exchange),
+                    queue: c.queue.filter(|q| !q.is_empty()).map(Arc::from),
+                    key: c.binding_key.filter(|k| !k.is_empty()).map(Arc::from),
+                    arguments: arguments(c.arguments)?,
+                };
+                self.ask(ctx, ask, request)
+            }
+            Command::MessageSubscribe(c) => self.subscribe(ctx, ask, &c),
+            Command::MessageCancel(c) => {
+                let destination = c.destination.unwrap_or_default();
+                let tag = self.tags.remove(destination).ok_or_else(|| no_such(destination))?;
+                if let Some(s) = self.subscriptions.get_mut(&tag) {
+                    s.cancelled = true;
+                }
+                self.unsettled.cancel(tag);
+                let ask = Ask { then: Then::Forget(tag), ..ask };
+                self.ask(ctx, ask, Request::Cancel { tag })
+            }
+            Command::MessageSetFlowMode(c) => {
+                let tag = self.tag(c.destination)?;
+                let mode = match c.flow_mode.unwrap_or_default() {
+                    WireMode::CREDIT => FlowMode::Credit,
+                    WireMode::WINDOW => FlowMode::Window,
+                    other => return Err(invalid(format!("Invalid value for mode {}", other.0))),
+                };
+                if let Some(s) = self.subscriptions.get_mut(&tag) {
+                    s.windowing = mode == FlowMode::Window;
+                }
+                ctx.engine.set_mode(ctx.now, self.subscription(tag), mode, ctx.fx);
+                Ok(Progress::Complete)
+            }
+            Command::MessageFlow(c) => {
+                let tag = self.tag(c.destination)?;
+                let unit = match c.unit.unwrap_or_default() {
+                    WireUnit::MESSAGE => CreditUnit::Messages,
+                    WireUnit::BYTE => CreditUnit::Bytes,
+                    other => return Err(invalid(format!("Invalid value for unit {}", other.0))),
+                };
+                let value = c.value.unwrap_or_default();
+                ctx.engine.grant(ctx.now, self.subscription(tag), unit, value, ctx.fx);
+                Ok(Progress::Complete)
+            }
+            Command::MessageFlush(c) => {
+                let tag = self.tag(c.destination)?;
+                self.ask(ctx, ask, Request::Flush { tag })
+            }
+            Command::MessageStop(c) => {
+                let tag = self.tag(c.destination)?;
+                self.ask(ctx, ask, Request::Stop { tag })
+            }
+            Command::MessageAccept(c) => {
+                let ids = c.transfers.unwrap_or_default();
+                self.settle(ctx, ask, &ids, Outcome::Accepted)
+            }
+            Command::MessageRelease(c) => {
+                let outcome = Outcome::Released { set_redelivered: c.set_redelivered };
+                let ids = c.transfers.unwrap_or_default();
+                self.settle(ctx, ask, &ids, outcome)
+            }
+            Command::MessageReject(c) => {
+                let ids = c.transfers.unwrap_or_default();
+                self.settle(ctx, ask, &ids, Outcome::Rejected)
+            }
+            Command::MessageAcquire(c) => {
+                let mut wanted = Vec::new();
+                let ids = c.transfers.unwrap_or_default();
+                self.unsettled.for_each_in(&ids, |r| {
+                    if !r.acquired {
+                        wanted.push((r.id, r.delivery));
+                    }
+                });
+                let deliveries = wanted.iter().map(|(_, d)| *d).collect();
+                let ask = Ask { then: Then::Own(wanted), ..ask };
+                self.ask(ctx, ask, Request::Acquire { deliveries })
+            }
+            Command::MessageResume(_) => {
+                Err(Refusal::new(ErrorCode::NOT_IMPLEMENTED, "Resuming transfers is not supported"))
+            }
+            // Transfers are events of their own; execution commands the state machine handles.
+            other => {
+                let text = format!("{} is not available in this version", other.name());
+                Err(Refusal::new(ErrorCode::NOT_IMPLEMENTED, text))
+            }
+        }
+    }
+
+    fn ask(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        ask: Ask,
+        request: Request,
+    ) -> Result<Progress, Refusal> {
+        let Ask { id, class, command, barrier, then } = ask;
+        let op = OpId::from(id.0);
+        self.pending.insert(op, Pending { class, command, barrier, then });
+        ctx.engine.request(ctx.now, self.id, op, request, ctx.fx);
+        Ok(Progress::Pending)
+    }
+
+    fn bind(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        ask: Ask,
+        c: &exchange::Bind<'_>,
+    ) -> Result<Progress, Refusal> {
+        let queue = queue_name(c.queue)?;
+        let (exchange, key) = (name(c.exchange), name(c.binding_key));
+        let arguments = arguments(c.arguments)?;
+        if arguments.get_str("x-scope") == Some("session") {
+            self.bindings.push((queue.clone(), exchange.clone(), key.clone()));
+        }
+        self.ask(ctx, ask, Request::Bind(Binding { queue, exchange, key, arguments }))
+    }
+
+    fn subscribe(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        ask: Ask,
+        c: &message::Subscribe<'_>,
+    ) -> Result<Progress, Refusal> {
+        let destination = c.destination.unwrap_or_default();
+        if self.tags.contains_key(destination) {
+            return Err(Refusal::new(ErrorCode::NOT_ALLOWED, "Consumer tags must be unique"));
+        }
+        let queue = queue_name(c.queue)?;
+        let mode = match c.acquire_mode.unwrap_or_default() {
+            AcquireMode::PRE_ACQUIRED => Mode::Consume,
+            AcquireMode::NOT_ACQUIRED => Mode::Browse,
+            other => return Err(invalid(format!("Invalid value for acquire-mode {}", other.0))),
+        };
+        let settles = c.accept_mode.unwrap_or_default() == AcceptMode::EXPLICIT;
+        let tag = self.next_tag;
+        self.next_tag += 1;
+        self.tags.insert(destination.into(), tag);
+        let subscription = Subscription {
+            destination: destination.into(),
+            mode,
+            settles,
+            windowing: true,
+            owed_messages: 0,
+            owed_bytes: 0,
+            cancelled: false,
+        };
+        self.subscriptions.insert(tag, subscription);
+        let (exclusive, arguments) = (c.exclusive, arguments(c.arguments)?);
+        let request =
+            Request::Subscribe(Subscribe { tag, queue, mode, settles, exclusive, arguments });
+        self.ask(ctx, ask, request)
+    }
+
+    fn settle(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        ask: Ask,
+        ids: &SequenceSet,
+        outcome: Outcome,
+    ) -> Result<Progress, Refusal> {
+        let mut deliveries = Vec::new();
+        self.unsettled.for_each_in(ids, |r| {
+            if r.ended {
+                return;
+            }
+            if r.acquired {
+                deliveries.push(r.delivery);
+                r.ended = true;
+            } else if outcome == Outcome::Accepted {
+                r.ended = true; // A browsed message: nothing to dequeue.
+            }
+        });
+        if deliveries.is_empty() {
+            return Ok(Progress::Complete);
+        }
+        self.ask(ctx, ask, Request::Settle { outcome, deliveries })
+    }
+
+    fn subscription(&self, tag: u32) -> SubscriptionId {
+        SubscriptionId { session: self.id, tag }
+    }
+
+    fn tag(&self, destination: Option<&str>) -> Result<u32, Refusal> {
+        let destination = destination.unwrap_or_default();
+        self.tags.get(destination).copied().ok_or_else(|| {
+            Refusal::new(ErrorCode::NOT_FOUND, format!("Unknown destination {destination}"))
+        })
+    }
+
+    // ---- what the engine and the client tell ---------------------------------------------
+
+    /// The client has completed transfers: windows move.
+    pub(super) fn completed(&mut self, ctx: &mut Ctx<'_>, ids: &SequenceSet) {
+        // By subscription; nearly always one.
+        let mut moved: Vec<(u32, u32, u64)> = Vec::new();
+        self.unsettled.for_each_in(ids, |r| {
+            if std::mem::take(&mut r.windowing) {
+                match moved.iter_mut().find(|(tag, ..)| *tag == r.tag) {
+                    Some((_, messages, bytes)) => {
+                        *messages += 1;
+                        *bytes += u64::from(r.size);
+                    }
+                    None => moved.push((r.tag, 1, u64::from(r.size))),
+                }
+            }
+        });
+        for (tag, messages, bytes) in moved {
+            ctx.engine.moved(ctx.now, self.subscription(tag), (messages, bytes), ctx.fx);
+        }
+    }
+
+    /// The engine has answered a command.
+    pub(super) fn on_reply(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        op: OpId,
+        result: Result<Reply, Error>,
+    ) -> Option<Answer> {
+        let pending = self.pending.remove(&op)?;
+        let id = CommandId(op as u32);
+        let reply = match result {
+            Ok(reply) => reply,
+            Err(error) => {
+                let Pending { class, command, .. } = pending;
+                return Some(Answer::Exception { id, class, command, refusal: error.into() });
+            }
+        };
+        match pending.then {
+            Then::Nothing => {}
+            Then::Forget(tag) => {
+                self.subscriptions.remove(&tag);
+            }
+            Then::Own(wanted) => return Some(self.own(ctx, id, &wanted, &reply)),
+        }
+        Some(Answer::Reply(id, reply))
+    }
+
+    /// Messages that were browsed now belong to the session.
+    fn own(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: CommandId,
+        wanted: &[(CommandId, DeliveryRef)],
+        reply: &Reply,
+    ) -> Answer {
+        let mut acquired = SequenceSet::new();
+        if let Reply::Acquired(deliveries) = reply {
+            let got: foldhash::HashSet<(_, _)> =
+                deliveries.iter().map(|d| (d.queue, d.position)).collect();
+            for (transfer, d) in wanted {
+                if got.contains(&(d.queue, d.position)) {
+                    acquired.add(*transfer);
+                }
+            }
+        }
+        let mut dequeue = Vec::new();
+        self.unsettled.for_each_in(&acquired, |r| {
+            r.acquired = true;
+            if r.ended {
+                dequeue.push(r.delivery); // Accept mode none: acquiring it is taking it.
+            }
+        });
+        if !dequeue.is_empty() {
+            // Its answer is nobody's: operations of commands are below 2^32.
+            let request = Request::Settle { outcome: Outcome::Accepted, deliveries: dequeue };
+            ctx.engine.request(ctx.now, self.id, OpId::MAX, request, ctx.fx);
+        }
+        Answer::Acquired(id, acquired)
+    }
+
+    /// How the delivery that comes with `tag` is to be sent; `None` if its subscription is gone.
+    pub(super) fn sending(&self, tag: u32) -> Option<Sending<'_>> {
+        let s = self.subscriptions.get(&tag)?;
+        Some(Sending {
+            destination: &s.destination,
+            accept: if s.settles { AcceptMode::EXPLICIT } else { AcceptMode::NONE },
+            acquire: match s.mode {
+                Mode::Consume => AcquireMode::PRE_ACQUIRED,
+                Mode::Browse => AcquireMode::NOT_ACQUIRED,
+            },
+        })
+    }
+
+    /// The delivery was sent as transfer `id`.
+    pub(super) fn sent(
+        &mut self,
+        id: CommandId,
+        tag: u32,
+        delivery: DeliveryRef,
+        message: &Message,
+    ) {
+        let Some(s) = self.subscriptions.get_mut(&tag) else { return };
+        let size = message.size();
+        s.owed_messages += 1;
+        s.owed_bytes += size as u64;
+        self.owing |= s.owed_messages >= ROOM_MESSAGES || s.owed_bytes >= ROOM_BYTES;
+        self.unsettled.push(Record {
+            acquired: s.mode == Mode::Consume,
+            ended: !s.settles,
+            windowing: s.windowing && !s.cancelled,
+            ..Record::new(id, delivery, tag, u32::try_from(size).unwrap_or(u32::MAX))
+        });
+    }
+
+    /// The connection has taken what was sent: gives the room back.
+    pub(super) fn give_room(&mut self, ctx: &mut Ctx<'_>) {
+        if !std::mem::take(&mut self.owing) {
+            return;
+        }
+        for (tag, s) in &mut self.subscriptions {
+            if s.owed_messages >= ROOM_MESSAGES || s.owed_bytes >= ROOM_BYTES {
+                let to = SubscriptionId { session: self.id, tag: *tag };
+                let room = (std::mem::take(&mut s.owed_messages), std::mem::take(&mut s.owed_bytes));
+                ctx.engine.room(ctx.now, to, room, ctx.fx);
+            }
+        }
+    }
+
+    /// The attach is under way: a barrier like others.
+    pub(super) fn expect_attach(&mut self, op: OpId) {
+        let pending = Pending { class: 0, command: 0, barrier: true, then: Then::Nothing };
+        self.pending.insert(op, pending);
+    }
+
+    /// The attach was answered.
+    pub(super) fn attach_answered(&mut self, op: OpId, granted: bool) {
+        self.pending.remove(&op);
+        self.attached = granted;
+    }
+}
+
+/// How a delivery is to be sent.
+pub(super) struct Sending<'a> {
+    pub(super) destination: &'a str,
+    pub(super) accept: AcceptMode,
+    pub(super) acquire: AcquireMode,
+}
+
+/// A command about to become a request.
+struct Ask {
+    id: CommandId,
+    class: u8,
+    command: u8,
+    barrier: bool,
+    then: Then,
+}
+
+fn invalid(text: String) -> Refusal {
+    Refusal::new(ErrorCode::INVALID_ARGUMENT, text)
+}
+
+fn no_such(destination: &str) -> Refusal {
+    Refusal::new(ErrorCode::NOT_FOUND, format!("No such subscription: {destination}"))
+}
+
+fn name(name: Option<&str>) -> Arc<str> {
+    Arc::from(name.unwrap_or_default())
+}
+
+fn queue_name(queue: Option<&str>) -> Result<Arc<str>, Refusal> {
+    match queue {
+        Some(name) if !name.is_empty() => Ok(Arc::from(name)),
+        _ => Err(Refusal::new(ErrorCode::ILLEGAL_ARGUMENT, "No queue name specified.")),
+    }
+}
+
+fn alternate(exchange: Option<&str>) -> Option<Arc<str>> {
+    exchange.filter(|name| !name.is_empty()).map(Arc::from)
+}
+
+fn arguments(map: Option<MapRef<'_>>) -> Result<Map, Refusal> {
+    let Some(map) = map else { return Ok(Map::new()) };
+    map.to_map().map_err(|e| invalid(format!("Arguments cannot be decoded: {e}")))
+}
+
+fn declare_queue(c: &queue::Declare<'_>) -> Result<Request, Refusal> {
+    Ok(Request::DeclareQueue(DeclareQueue {
+        name: queue_name(c.queue)?,
+        passive: c.passive,
+        durable: c.durable,
+        exclusive: c.exclusive,
+        auto_delete: c.auto_delete,
+        alternate: alternate(c.alternate_exchange),
+        arguments: arguments(c.arguments)?,
+    }))
+}
+
+fn declare_exchange(c: &exchange::Declare<'_>) -> Result<Request, Refusal> {
+    Ok(Request::DeclareExchange(DeclareExchange {
+        name: name(c.exchange),
+        kind: name(c.r#type),
+        passive: c.passive,
+        durable: c.durable,
+        auto_delete: c.auto_delete,
+        alternate: alternate(c.alternate_exchange),
+        arguments: arguments(c.arguments)?,
+    }))
+}

@@ -1,0 +1,45 @@
+//! What all 0-10 connections of a broker share.
+
+use fletch_amqp::types::Map;
+use fletch_amqp::v0_10::{Limits, ServerConfig};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// How often queues nobody reads are swept for expired messages.
+    pub(crate) purge_interval: Duration,
+    pub(crate) amqp: Arc<ServerConfig>,
+    pub(crate) anonymous: Arc<str>,
+    pub(crate) realm: Arc<str>,
+}
+
+impl Settings {
+    /// Of the options `--realm`, `--max-negotiate-time`, `--queue-purge-interval` and
+    /// `--federation-tag`.
+    pub(crate) fn new(
+        realm: &str,
+        max_negotiate_time: Duration,
+        purge_interval: Duration,
+        federation_tag: &str,
+    ) -> Settings {
+        let properties = Map::new()
+            .with("product", "fletch")
+            .with("version", env!("CARGO_PKG_VERSION"))
+            .with("platform", "Linux")
+            .with("qpid.federation_tag", federation_tag);
+        let amqp = ServerConfig {
+            mechanisms: vec!["ANONYMOUS".into(), "PLAIN".into()],
+            properties,
+            limits: Limits { negotiation: max_negotiate_time, ..Limits::default() },
+            ..ServerConfig::default()
+        };
+        Settings {
+            purge_interval,
+            amqp: Arc::new(amqp),
+            anonymous: Arc::from(format!("anonymous@{realm}")),
+            realm: Arc::from(realm),
+        }
+    }
+}

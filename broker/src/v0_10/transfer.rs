@@ -1,0 +1,83 @@
+//! Messages between the wire and the engine.
+
+use super::error::Refusal;
+use crate::shard::Ctx;
+use fletch_amqp::v0_10::message::{HeaderError, HeaderOffsets, HeaderPatch, MessageView, rewrite_header};
+use fletch_amqp::v0_10::{DeliveryMode, ErrorCode};
+use fletch_engine::{Format, Message, Meta, SessionId, Time};
+use std::time::Duration;
+
+/// Makes the engine's message of a transfer to `exchange`: its header with the exchange's name put
+/// in, as consumers expect it, then its body.
+pub(super) fn ingest(
+    ctx: &mut Ctx<'_>,
+    publisher: SessionId,
+    exchange: &str,
+    header: &[u8],
+    body: &[u8],
+) -> Result<Message, Refusal> {
+    let content = &mut *ctx.scratch;
+    content.clear();
+    let patch = HeaderPatch { exchange: Some(exchange), ..HeaderPatch::default() };
+    rewrite_header(header, content, patch).map_err(malformed)?;
+    let header_len = content.len();
+    let meta = meta(ctx.now, publisher, content).map_err(malformed)?;
+    content.reserve(body.len());
+    content.extend_from_slice(body);
+    debug_assert_eq!(meta.header_len as usize, header_len, "meta describes this header");
+    let message = Message::new(meta, content);
+    content.clear();
+    if content.capacity() > SCRATCH_KEPT {
+        *content = Vec::new();
+    }
+    Ok(message)
+}
+
+/// A large message must not leave its size behind in every shard.
+const SCRATCH_KEPT: usize = 256 * 1024;
+
+fn meta(now: Time, publisher: SessionId, header: &[u8]) -> Result<Meta, HeaderError> {
+    let delivery = MessageView::parse(header)?.delivery_properties()?;
+    let routing_key = delivery.routing_key.map_or((0, 0), |key| {
+        let at = key.as_ptr() as usize - header.as_ptr() as usize;
+        (at as u32, key.len() as u8) // A str8 is at most 255 bytes long.
+    });
+    Ok(Meta {
+        format: Format::V0_10,
+        header_len: u32::try_from(header.len()).unwrap_or(u32::MAX),
+        routing_key,
+        expires: match delivery.ttl {
+            Some(ttl) if ttl > 0 => now.after(Duration::from_millis(ttl)),
+            _ => Time::NEVER,
+        },
+        priority: delivery.priority.unwrap_or(4),
+        durable: delivery.delivery_mode == Some(DeliveryMode::PERSISTENT),
+        publisher: Some(publisher),
+    })
+}
+
+fn malformed(error: HeaderError) -> Refusal {
+    Refusal::new(ErrorCode::ILLEGAL_ARGUMENT, error.to_string())
+}
+
+/// The header to send with a delivery: as it is kept, or a copy in `scratch` that says what is
+/// different this time.
+pub(super) fn outgoing_header<'a>(
+    now: Time,
+    message: &'a Message,
+    redelivered: bool,
+    scratch: &'a mut Vec<u8>,
+) -> &'a [u8] {
+    let expires = message.meta().expires;
+    if !redelivered && expires == Time::NEVER {
+        return message.header();
+    }
+    // Every message kept has delivery properties: `ingest` puts the exchange into them.
+    let Ok(Some(offsets)) = HeaderOffsets::find(message.header()) else { return message.header() };
+    let left = expires.since(now).as_millis();
+    let ttl = (expires != Time::NEVER).then(|| u64::try_from(left).unwrap_or(u64::MAX).max(1));
+    scratch.clear();
+    scratch.extend_from_slice(message.header());
+    offsets.patch(scratch, redelivered, ttl);
+    scratch
+}

@@ -1,0 +1,187 @@
+//! The batch: a header of 64 bytes, a body of records, and zeros up to the next 4 KiB.
+//!
+//! ```text
+//!  0        4      6      8        16     24           32     36     38
+//!  | magic  |format| flags| salt   | lsn  | synced_lsn |epoch |shard |records|
+//!  40         44          48         52          60           64
+//!  | body_len | prev_crc  | body_crc | reserved  | header_crc |  body, then zeros
+//! ```
+//!
+//! Little endian; checksums are CRC-32C. `header_crc` covers bytes 0 to 60 and is checked first:
+//! only then is `body_len` believed. `salt` is of the file's current life, so that a batch of a
+//! former one is not taken for ours. `prev_crc` is the header's checksum of the batch before, so
+//! two logs that differ do so at the first batch. `synced_lsn` is the highest position known
+//! durable when the batch was built: recovery tells a torn tail from damage by it.
+
+use crate::lsn::{ALIGN, Lsn};
+
+const MAGIC: u32 = u32::from_le_bytes(*b"FLJ1");
+/// The version of the format; one more for every change of it.
+const FORMAT: u16 = 1;
+const HEADER: usize = 64;
+/// Bodies are at most this long; a larger message is split.
+pub const BODY_MAX: usize = 1 << 20;
+
+const _: () = assert!(HEADER < ALIGN && BODY_MAX.is_multiple_of(ALIGN));
+
+/// What the writer knows of a batch besides its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Of the file's current life.
+    pub salt: u64,
+    /// Where the batch stands.
+    pub lsn: Lsn,
+    /// The highest position known durable when it was built; not above `lsn`.
+    pub synced_lsn: Lsn,
+    /// The HA term under which it was written.
+    pub epoch: u32,
+    /// Whose log this is.
+    pub shard: u16,
+    /// How many records the body holds.
+    pub records: u16,
+    /// [`Batch::crc`] of the batch before; zero for the first.
+    pub prev_crc: u32,
+}
+
+/// A batch that was read and found whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch<'a> {
+    /// Its header.
+    pub header: Header,
+    /// Its records.
+    pub body: &'a [u8],
+    /// The checksum the next batch chains to.
+    pub crc: u32,
+    /// Bytes it takes in the log, padding included.
+    pub len: usize,
+}
+
+/// Why bytes are no batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BatchError {
+    /// Nothing was ever written here.
+    #[error("zeros")]
+    Blank,
+    /// The header is not one, or is damaged.
+    #[error("no valid batch header")]
+    Header,
+    /// A later version wrote it.
+    #[error("format {0} is newer than this program's")]
+    Format(u16),
+    /// The header is whole, the body is not.
+    #[error("batch body is damaged or cut short")]
+    Body,
+}
+
+/// Appends a batch to `out` and returns the checksum that the next one chains to.
+///
+/// # Panics
+/// If `body` is longer than [`BODY_MAX`] or the header's positions make no sense: bugs of the
+/// writer.
+pub fn encode(header: &Header, body: &[u8], out: &mut Vec<u8>) -> u32 {
+    assert!(body.len() <= BODY_MAX, "the writer splits larger bodies");
+    assert!(header.lsn.is_aligned() && header.synced_lsn <= header.lsn, "positions make sense");
+    let start = out.len();
+    out.extend_from_slice(&MAGIC.to_le_bytes());
+    out.extend_from_slice(&FORMAT.to_le_bytes());
+    out.extend_from_slice(&0u16.to_le_bytes());
+    out.extend_from_slice(&header.salt.to_le_bytes());
+    out.extend_from_slice(&header.lsn.0.to_le_bytes());
+    out.extend_from_slice(&header.synced_lsn.0.to_le_bytes());
+    out.extend_from_slice(&header.epoch.to_le_bytes());
+    out.extend_from_slice(&header.shard.to_le_bytes());
+    out.extend_from_slice(&header.records.to_le_bytes());
+    out.extend_from_slice(&(body.len() as u32).to_le_bytes());
+    out.extend_from_slice(&header.prev_crc.to_le_bytes());
+    out.extend_from_slice(&crc32c::crc32c(body).to_le_bytes());
+    out.extend_from_slice(&0u64.to_le_bytes());
+    let crc = crc32c::crc32c(&out[start..]);
+    out.extend_from_slice(&crc.to_le_bytes());
+    debug_assert_eq!(out.len() - start, HEADER, "the header is as long as the drawing says");
+    out.extend_from_slice(body);
+    out.resize(start + (HEADER + body.len()).next_multiple_of(ALIGN), 0);
+    crc
+}
+
+impl<'a> Batch<'a> {
+    /// The batch at the start of `bytes`. Whether it belongs here (salt, position, shard, chain)
+    /// is for the reader to say.
+    ///
+    /// # Errors
+    /// See [`BatchError`]; nothing in `bytes` makes it panic or allocate.
+    pub fn decode(bytes: &'a [u8]) -> Result<Batch<'a>, BatchError> {
+        let (head, rest) = bytes.split_first_chunk::<HEADER>().ok_or(BatchError::Header)?;
+        if head.iter().all(|b| *b == 0) {
+            return Err(BatchError::Blank);
+        }
+        let u16_at = |at: usize| u16::from_le_bytes([head[at], head[at + 1]]);
+        let u32_at = |at: usize| u32::from(u16_at(at)) | u32::from(u16_at(at + 2)) << 16;
+        let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
+        let crc = u32_at(60);
+        if u32_at(0) != MAGIC || crc != crc32c::crc32c(&head[..60]) {
+            return Err(BatchError::Header);
+        }
+        if u16_at(4) != FORMAT {
+            return Err(BatchError::Format(u16_at(4)));
+        }
+        let body_len = u32_at(40) as usize;
+        let body = rest.get(..body_len).ok_or(BatchError::Body)?;
+        if body_len > BODY_MAX || crc32c::crc32c(body) != u32_at(48) {
+            return Err(BatchError::Body);
+        }
+        let header = Header {
+            salt: u64_at(8),
+            lsn: Lsn(u64_at(16)),
+            synced_lsn: Lsn(u64_at(24)),
+            epoch: u32_at(32),
+            shard: u16_at(36),
+            records: u16_at(38),
+            prev_crc: u32_at(44),
+        };
+        let len = (HEADER + body_len).next_multiple_of(ALIGN);
+        Ok(Batch { header, body, crc, len })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn header(lsn: u64) -> Header {
+        let (lsn, synced_lsn) = (Lsn(lsn), Lsn(lsn / 2));
+        Header { salt: 7, lsn, synced_lsn, epoch: 3, shard: 1, records: 2, prev_crc: 9 }
+    }
+
+    #[test]
+    fn an_untouched_page_is_blank() {
+        assert_eq!(Batch::decode(&[0; ALIGN]), Err(BatchError::Blank));
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_encoded_is_decoded(body in prop::collection::vec(any::<u8>(), 0..10_000)) {
+            let mut out = Vec::new();
+            let crc = encode(&header(8192), &body, &mut out);
+            prop_assert!(out.len().is_multiple_of(ALIGN));
+            let batch = Batch::decode(&out).expect("whole");
+            prop_assert_eq!(batch, Batch { header: header(8192), body: &body, crc, len: out.len() });
+        }
+
+        #[test]
+        fn any_flipped_bit_is_noticed(
+            body in prop::collection::vec(any::<u8>(), 1..5_000), at in any::<usize>(), bit in 0u32..8,
+        ) {
+            let mut out = Vec::new();
+            encode(&header(0), &body, &mut out);
+            let at = at % (HEADER + body.len());
+            out[at] ^= 1u8 << bit;
+            prop_assert!(Batch::decode(&out).is_err());
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Batch::decode(&bytes);
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! The engine's queues that are homed here: enqueueing, settling, subscriptions, deletion.
+
+use super::Engine;
+use crate::error::{Error, ErrorKind};
+use crate::frame::{Effects, Frame, QueueCommand};
+use crate::ids::{Position, QueueId, SessionId, ShardId, SubscriptionId, Time};
+use crate::message::Message;
+use crate::queue::{Output, Queue};
+use crate::request::{DeliveryRef, Event, OpId, Outcome, QueueReport, Reply};
+use crate::topology::{Conditions, Routes};
+use std::sync::Arc;
+
+impl Engine {
+    pub(super) fn enqueue(
+        &mut self,
+        now: Time,
+        queue: QueueId,
+        message: Message,
+        fx: &mut Effects,
+    ) {
+        if let Some(q) = self.queues.get_mut(&queue) {
+            q.enqueue(now, message, &mut self.outputs);
+            self.deliver(fx);
+        } else {
+            // Deleted while the message was under way: as if it had been there when it was.
+            self.reroute(queue, &message, fx);
+        }
+    }
+
+    /// Hands a queue's outputs to their sessions.
+    pub(super) fn deliver(&mut self, fx: &mut Effects) {
+        for output in self.outputs.drain(..) {
+            match output {
+                Output::Deliver { to, delivery, message, redelivered } => {
+                    let shard = to.session.shard();
+                    if shard == self.shard {
+                        fx.events.push(Event::Deliver { to, delivery, message, redelivered });
+                    } else {
+                        let frame = Frame::Deliver { to, delivery, message, redelivered };
+                        fx.frames.push((shard, frame));
+                    }
+                }
+                Output::Flushed { to, op } => {
+                    let session = to.session;
+                    if session.shard() == self.shard {
+                        fx.events.push(Event::Reply { session, op, result: Ok(Reply::Done) });
+                    } else {
+                        let result = Box::new(Ok(Reply::Done));
+                        fx.frames.push((session.shard(), Frame::Reply { session, op, result }));
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn on_queue_command(
+        &mut self,
+        now: Time,
+        queue: QueueId,
+        session: SessionId,
+        command: QueueCommand,
+        fx: &mut Effects,
+    ) {
+        let id = |tag| SubscriptionId { session, tag };
+        let Some(q) = self.queues.get_mut(&queue) else {
+            self.on_missing_queue(queue, session, command, fx);
+            return;
+        };
+        let outputs = &mut self.outputs;
+        match command {
+            QueueCommand::Grant { tag, unit, value } => q.grant(now, id(tag), unit, value, outputs),
+            QueueCommand::Mode { tag, mode } => q.set_mode(id(tag), mode),
+            QueueCommand::Moved { tag, messages, bytes } => {
+                q.moved(now, id(tag), messages, bytes, outputs);
+            }
+            QueueCommand::Room { tag, messages, bytes } => {
+                q.room(now, id(tag), messages, bytes, outputs);
+            }
+            QueueCommand::Subscribe { op, subscribe } => {
+                let result = q.subscribe(id(subscribe.tag), &subscribe).map(|()| Reply::Done);
+                self.answer(session, op, result, fx);
+            }
+            QueueCommand::Cancel { op, tag } => {
+                q.cancel(id(tag), outputs);
+                self.deliver(fx);
+                // If the queue goes with its last subscription, it is gone when this is answered.
+                if !self.report_if_unused(queue, Some((session, op)), fx) {
+                    self.answer(session, op, Ok(Reply::Done), fx);
+                }
+            }
+            QueueCommand::Flush { op, tag } => q.flush(now, id(tag), op, outputs),
+            QueueCommand::Stop { op, tag } => {
+                q.stop(id(tag), outputs);
+                // Flushes that this ends are answered before it.
+                self.deliver(fx);
+                self.answer(session, op, Ok(Reply::Done), fx);
+            }
+            QueueCommand::Purge { op } => {
+                let purged = q.purge();
+                self.answer(session, op, Ok(Reply::Purged(purged)), fx);
+            }
+            QueueCommand::Query { op } => {
+                let report = self.report(queue).map(Box::new);
+                self.answer(session, op, Ok(Reply::Queue(report)), fx);
+            }
+            QueueCommand::Acquire { op, positions } => {
+                let mut acquired = Vec::new();
+                self.on_deliveries(now, queue, positions.into_iter(), None, &mut acquired, fx);
+                self.answer_part(session, op, acquired, fx);
+            }
+            QueueCommand::Settle { op, outcome, positions } => {
+                let mut none = Vec::new();
+                self.on_deliveries(now, queue, positions.into_iter(), Some(outcome), &mut none, fx);
+                self.answer_part(session, op, Vec::new(), fx);
+            }
+        }
+        self.deliver(fx);
+    }
+
+    /// The queue was deleted while the command was under way.
+    pub(super) fn on_missing_queue(
+        &mut self,
+        queue: QueueId,
+        session: SessionId,
+        command: QueueCommand,
+        fx: &mut Effects,
+    ) {
+        let gone = || Error::new(ErrorKind::NotFound, format!("Queue {} was deleted", queue.0));
+        match command {
+            QueueCommand::Grant { .. }
+            | QueueCommand::Mode { .. }
+            | QueueCommand::Moved { .. }
+            | QueueCommand::Room { .. } => {}
+            QueueCommand::Subscribe { op, .. } | QueueCommand::Purge { op } => {
+                self.answer(session, op, Err(gone()), fx);
+            }
+            QueueCommand::Cancel { op, .. }
+            | QueueCommand::Flush { op, .. }
+            | QueueCommand::Stop { op, .. } => self.answer(session, op, Ok(Reply::Done), fx),
+            QueueCommand::Query { op } => self.answer(session, op, Ok(Reply::Queue(None)), fx),
+            QueueCommand::Acquire { op, .. } | QueueCommand::Settle { op, .. } => {
+                self.answer_part(session, op, Vec::new(), fx);
+            }
+        }
+    }
+
+    pub(super) fn answer_part(
+        &mut self,
+        session: SessionId,
+        op: OpId,
+        acquired: Vec<DeliveryRef>,
+        fx: &mut Effects,
+    ) {
+        // Settles and acquires of sessions here take `on_deliveries` directly.
+        fx.frames.push((session.shard(), Frame::Part { session, op, acquired }));
+    }
+
+    /// Settles (or, with no outcome, acquires) at a queue homed here.
+    pub(super) fn on_deliveries(
+        &mut self,
+        now: Time,
+        queue: QueueId,
+        positions: impl Iterator<Item = Position>,
+        outcome: Option<Outcome>,
+        acquired: &mut Vec<DeliveryRef>,
+        fx: &mut Effects,
+    ) {
+        let Some(q) = self.queues.get_mut(&queue) else { return };
+        match outcome {
+            None => {
+                acquired.extend(
+                    positions.filter(|p| q.acquire(*p)).map(|p| DeliveryRef { queue, position: p }),
+                );
+            }
+            Some(Outcome::Accepted) => positions.for_each(|p| q.accept(p)),
+            Some(Outcome::Released { set_redelivered }) => {
+                q.release(now, positions, set_redelivered, &mut self.outputs);
+                self.deliver(fx);
+            }
+            Some(Outcome::Rejected) => {
+                let rejected: Vec<Message> = positions.filter_map(|p| q.reject(p)).collect();
+                for message in rejected {
+                    self.reroute(queue, &message, fx);
+                }
+            }
+        }
+    }
+
+    /// Sends a message to the queue's alternate exchange, or drops it.
+    pub(super) fn reroute(&mut self, queue: QueueId, message: &Message, fx: &mut Effects) {
+        let alternate = self.topology.alternate_of(queue);
+        let mut routes = Routes::default();
+        let found = alternate.is_some_and(|exchange| {
+            self.topology.route(&exchange, message, &mut routes).unwrap_or(false)
+        });
+        if found {
+            self.stats.rerouted += 1;
+            // Through `local`, never by recursion: an alternate may lead back here.
+            for route in routes.iter() {
+                let frame = Frame::Publish {
+                    epoch: self.topology.epoch(),
+                    slot: None,
+                    message: message.clone(),
+                    queues: std::iter::once(route.queue).collect(),
+                };
+                self.send(route.home, frame, fx);
+            }
+        } else {
+            self.stats.discarded += 1;
+        }
+    }
+
+    pub(super) fn report(&self, queue: QueueId) -> Option<QueueReport> {
+        let d = self.topology.queue_by_id(queue)?;
+        let q = self.queues.get(&queue)?;
+        Some(QueueReport {
+            name: Arc::clone(&d.name),
+            alternate: d.alternate.clone(),
+            durable: d.durable,
+            exclusive: d.owner.is_some(),
+            auto_delete: d.auto_delete,
+            arguments: (*d.arguments).clone(),
+            messages: q.messages(),
+            bytes: q.bytes(),
+            subscriptions: q.subscriptions(),
+        })
+    }
+
+    /// Tells the orderer if an auto-delete queue homed here has nobody left; it answers `asker`.
+    pub(super) fn report_if_unused(
+        &mut self,
+        queue: QueueId,
+        asker: Option<(SessionId, OpId)>,
+        fx: &mut Effects,
+    ) -> bool {
+        let unused = self.queues.get(&queue).is_some_and(Queue::is_unused);
+        let auto =
+            self.topology.queue_by_id(queue).is_some_and(|d| d.auto_delete && d.owner.is_none());
+        if unused && auto {
+            self.send(ShardId::ORDERER, Frame::Unused { queue, asker }, fx);
+        }
+        unused && auto
+    }
+
+    /// Deletes a queue homed here if the conditions hold: from now on it is gone for this shard.
+    pub(super) fn delete_if(
+        &mut self,
+        queue: QueueId,
+        conditions: Conditions,
+        fx: &mut Effects,
+    ) -> Result<(), Error> {
+        let name = self.topology.queue_by_id(queue).map(|d| Arc::clone(&d.name));
+        let name = name.as_deref().unwrap_or("?");
+        let Some(q) = self.queues.get(&queue) else {
+            return Err(Error::not_found(format!("No such queue: {name}")));
+        };
+        if conditions.if_empty && q.messages() > 0 {
+            let text = format!("Cannot delete queue {name}; queue not empty");
+            return Err(Error::precondition(text));
+        }
+        if conditions.if_unused && !q.is_unused() {
+            let text = format!("Cannot delete queue {name}; queue in use");
+            return Err(Error::precondition(text));
+        }
+        let Some(mut q) = self.queues.remove(&queue) else { return Ok(()) };
+        let reason =
+            Error::new(ErrorKind::ResourceDeleted, format!("Queue {name} has been deleted."));
+        let (subscriptions, messages) = q.drain_for_delete(&mut self.outputs);
+        self.deliver(fx);
+        for to in subscriptions {
+            if to.session.shard() == self.shard {
+                self.subscription_ended(to, reason.clone(), fx);
+            } else {
+                let reason = Box::new(reason.clone());
+                fx.frames.push((to.session.shard(), Frame::SubscriptionEnded { to, reason }));
+            }
+        }
+        for message in messages {
+            self.reroute(queue, &message, fx);
+        }
+        Ok(())
+    }
+
+    pub(super) fn subscription_ended(
+        &mut self,
+        to: SubscriptionId,
+        reason: Error,
+        fx: &mut Effects,
+    ) {
+        if self.subscriptions.remove(&to).is_some() {
+            fx.events.push(Event::SubscriptionEnded { to, reason });
+        }
+    }
+}

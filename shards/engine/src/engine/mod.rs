@@ -1,0 +1,614 @@
+//! One shard's engine: the replica of the topology, the queues homed here, and the requests of
+//! the sessions connected here.
+//!
+//! Lives on its shard's pump, which is its only caller; never blocks, reads no clock, keeps no
+//! reference to anything shared. A request for another shard's queue becomes a [`Frame`]; one for
+//! a queue homed here takes the same path through [`Engine::on_frame`], by way of `local`, except
+//! for the hot ones (publish, settle, window updates), which go straight to the queue.
+
+mod home;
+
+use crate::error::Error;
+use crate::frame::{Effects, Frame, QueueCommand, QueueFrame};
+use crate::ids::{Epoch, Position, QueueId, SessionId, ShardId, SubscriptionId, Time};
+use crate::message::Message;
+use crate::pending::{Parts, Publishes};
+use crate::queue::{CreditUnit, FlowMode, Output, Queue};
+use crate::request::{
+    DeliveryRef, Event, OpId, Outcome, Published, Reply, Request, Subscribe,
+};
+use crate::sweep::Sweep;
+use crate::topology::{Change, Decision, Orderer, Routes, Topology, TopologyRequest};
+use foldhash::{HashMap, HashMapExt};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How an engine is set up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Which shard this is.
+    pub shard: ShardId,
+    /// How many there are.
+    pub shards: u16,
+    /// How often expired messages are swept from queues nobody reads (`--queue-purge-interval`).
+    pub purge_interval: Duration,
+}
+
+/// What an engine has counted since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Messages published by sessions here.
+    pub published: u64,
+    /// Of those, the ones no queue took.
+    pub unroutable: u64,
+    /// Messages rerouted to an alternate exchange from queues here.
+    pub rerouted: u64,
+    /// Messages whose queue was deleted while they were under way, without an alternate.
+    pub discarded: u64,
+}
+
+/// A subscription of a session here, and where its queue lives.
+#[derive(Clone, Copy, Debug)]
+struct Route {
+    queue: QueueId,
+    home: ShardId,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Engine {
+    shard: ShardId,
+    shards: u16,
+    topology: Topology,
+    /// Shard 0 only.
+    orderer: Option<Orderer>,
+    queues: HashMap<QueueId, Queue>,
+    subscriptions: HashMap<SubscriptionId, Route>,
+    publishes: Publishes,
+    parts: Parts,
+    /// Frames to this shard itself, run before the input that made them returns.
+    local: VecDeque<Frame>,
+    /// Per peer: frames that name a newer topology than this replica's, and all that follow them.
+    deferred: Vec<VecDeque<Frame>>,
+    /// Per peer: slots to acknowledge at the end of the turn.
+    receipts: Vec<Vec<u32>>,
+    sweep: Sweep,
+    stats: Stats,
+    // Reused between calls.
+    routes: Routes,
+    outputs: Vec<Output>,
+    decisions: Vec<Decision>,
+}
+
+impl Engine {
+    /// An engine with the built-in exchanges and nothing else.
+    pub fn new(config: &Config) -> Engine {
+        assert!(config.shard.0 < config.shards, "shard out of range");
+        let peers = usize::from(config.shards);
+        Engine {
+            shard: config.shard,
+            shards: config.shards,
+            topology: Topology::new(),
+            orderer: (config.shard == ShardId::ORDERER).then(|| Orderer::new(config.shards)),
+            queues: HashMap::new(),
+            subscriptions: HashMap::new(),
+            publishes: Publishes::default(),
+            parts: Parts::default(),
+            local: VecDeque::new(),
+            deferred: (0..peers).map(|_| VecDeque::new()).collect(),
+            receipts: vec![Vec::new(); peers],
+            sweep: Sweep::new(config.purge_interval),
+            stats: Stats::default(),
+            routes: Routes::default(),
+            outputs: Vec::new(),
+            decisions: Vec::new(),
+        }
+    }
+
+    // ---- getters -------------------------------------------------------------------------
+
+    /// This shard's replica of the topology.
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// The queues homed here.
+    pub fn queues(&self) -> impl Iterator<Item = &Queue> {
+        self.queues.values()
+    }
+
+    /// Requests, publishes and subscriptions of sessions here that are not over: zero when every
+    /// session has closed.
+    pub fn pending(&self) -> usize {
+        self.publishes.len() + self.parts.len() + self.subscriptions.len()
+    }
+
+    /// When [`Engine::tick`] wants to be called next.
+    pub fn next_deadline(&self) -> Time {
+        self.sweep.next()
+    }
+
+    // ---- inputs --------------------------------------------------------------------------
+
+    /// A session here publishes `message` to `exchange`.
+    ///
+    /// # Errors
+    /// `NotFound` if the exchange does not exist. Nothing was enqueued then.
+    pub fn publish(
+        &mut self,
+        now: Time,
+        (session, op): (SessionId, OpId),
+        exchange: &str,
+        message: &Message,
+        fx: &mut Effects,
+    ) -> Result<Published, Error> {
+        let mut routes = std::mem::take(&mut self.routes);
+        routes.clear();
+        let routed = self.topology.route(exchange, message, &mut routes);
+        let result = routed.map(|found| {
+            self.stats.published += 1;
+            if !found {
+                self.stats.unroutable += 1;
+            }
+            self.distribute(now, &mut routes, message, Some((session, op)), fx)
+        });
+        self.routes = routes;
+        self.run_local(now, fx);
+        result
+    }
+
+    /// Enqueues on every queue in `routes`: here at once, elsewhere by one frame per shard.
+    fn distribute(
+        &mut self,
+        now: Time,
+        routes: &mut Routes,
+        message: &Message,
+        publisher: Option<(SessionId, OpId)>,
+        fx: &mut Effects,
+    ) -> Published {
+        let here = self.shard;
+        let mut remote = false;
+        for route in routes.iter() {
+            if route.home == here {
+                self.enqueue(now, route.queue, message.clone(), fx);
+            } else {
+                remote = true;
+            }
+        }
+        if !remote {
+            return Published::Done;
+        }
+        routes.sort_by_home();
+        let homes = routes.by_home().filter(|(home, _)| *home != here).count();
+        let slot = publisher.map(|(session, op)| {
+            self.publishes.insert(session, op, u16::try_from(homes).unwrap_or(u16::MAX))
+        });
+        for (home, group) in routes.by_home() {
+            if home != here {
+                let queues = group.iter().map(|r| r.queue).collect();
+                let epoch = self.topology.epoch();
+                let message = message.clone();
+                fx.frames.push((home, Frame::Publish { epoch, slot, message, queues }));
+            }
+        }
+        Published::Pending
+    }
+
+    /// Something that needs an answer.
+    pub fn request(
+        &mut self,
+        now: Time,
+        session: SessionId,
+        op: OpId,
+        request: Request,
+        fx: &mut Effects,
+    ) {
+        match request {
+            Request::Attach { name, force } => {
+                self.send(ShardId::ORDERER, Frame::Attach { session, op, name, force }, fx);
+            }
+            Request::Close => self.send(ShardId::ORDERER, Frame::Close { session, op }, fx),
+            Request::DeclareQueue(d) if d.passive => {
+                let result = self.topology.check_queue(session, &d).map(|()| Reply::Done);
+                self.answer(session, op, result, fx);
+            }
+            Request::DeclareExchange(d) if d.passive => {
+                let result = self.topology.check_exchange(&d).map(|()| Reply::Done);
+                self.answer(session, op, result, fx);
+            }
+            Request::DeclareQueue(d) => {
+                self.order(session, op, TopologyRequest::DeclareQueue(d), fx);
+            }
+            Request::DeclareExchange(d) => {
+                self.order(session, op, TopologyRequest::DeclareExchange(d), fx);
+            }
+            Request::DeleteQueue { name, if_unused, if_empty } => {
+                let request = TopologyRequest::DeleteQueue { name, if_unused, if_empty };
+                self.order(session, op, request, fx);
+            }
+            Request::DeleteExchange { name, if_unused } => {
+                self.order(session, op, TopologyRequest::DeleteExchange { name, if_unused }, fx);
+            }
+            Request::Bind(b) => self.order(session, op, TopologyRequest::Bind(b), fx),
+            Request::Unbind { queue, exchange, key } => {
+                self.order(session, op, TopologyRequest::Unbind { queue, exchange, key }, fx);
+            }
+            Request::QueryExchange { name } => {
+                let report = self.topology.query_exchange(&name).map(Box::new);
+                self.answer(session, op, Ok(Reply::Exchange(report)), fx);
+            }
+            Request::Bound { exchange, queue, key, arguments } => {
+                let bound =
+                    self.topology.bound(&exchange, queue.as_deref(), key.as_deref(), &arguments);
+                self.answer(session, op, Ok(Reply::Bound(bound)), fx);
+            }
+            Request::QueryQueue { name } => match self.topology.queue(&name) {
+                None => self.answer(session, op, Ok(Reply::Queue(None)), fx),
+                Some(q) => {
+                    let (queue, home) = (q.id, q.home);
+                    self.ask_home(session, queue, home, QueueCommand::Query { op }, fx);
+                }
+            },
+            Request::PurgeQueue { name } => match self.topology.resolve_queue(&name) {
+                Err(e) => self.answer(session, op, Err(e), fx),
+                Ok(q) => {
+                    let (queue, home) = (q.id, q.home);
+                    self.ask_home(session, queue, home, QueueCommand::Purge { op }, fx);
+                }
+            },
+            Request::Subscribe(s) => self.subscribe(session, op, s, fx),
+            Request::Cancel { tag } => {
+                self.ask_subscription(session, op, tag, QueueCommand::Cancel { op, tag }, fx);
+                self.subscriptions.remove(&SubscriptionId { session, tag });
+            }
+            Request::Flush { tag } => {
+                self.ask_subscription(session, op, tag, QueueCommand::Flush { op, tag }, fx);
+            }
+            Request::Stop { tag } => {
+                self.ask_subscription(session, op, tag, QueueCommand::Stop { op, tag }, fx);
+            }
+            Request::Acquire { deliveries } => {
+                self.ask_deliveries(now, session, op, &deliveries, None, fx);
+            }
+            Request::Settle { outcome, deliveries } => {
+                self.ask_deliveries(now, session, op, &deliveries, Some(outcome), fx);
+            }
+        }
+        self.run_local(now, fx);
+    }
+
+    /// The client grants credit on a subscription. Unknown tags are ignored: the queue may have
+    /// been deleted, which the session is told by [`Event::SubscriptionEnded`].
+    pub fn grant(
+        &mut self,
+        now: Time,
+        to: SubscriptionId,
+        unit: CreditUnit,
+        value: u32,
+        fx: &mut Effects,
+    ) {
+        self.tell(now, to, QueueCommand::Grant { tag: to.tag, unit, value }, fx);
+    }
+
+    /// The client changes a subscription's flow mode.
+    pub fn set_mode(&mut self, now: Time, to: SubscriptionId, mode: FlowMode, fx: &mut Effects) {
+        self.tell(now, to, QueueCommand::Mode { tag: to.tag, mode }, fx);
+    }
+
+    /// Deliveries of a subscription are complete: its window moves (window mode only).
+    pub fn moved(
+        &mut self,
+        now: Time,
+        to: SubscriptionId,
+        (messages, bytes): (u32, u64),
+        fx: &mut Effects,
+    ) {
+        self.tell(now, to, QueueCommand::Moved { tag: to.tag, messages, bytes }, fx);
+    }
+
+    /// The connection has written deliveries of this subscription out: more may be sent.
+    pub fn room(
+        &mut self,
+        now: Time,
+        to: SubscriptionId,
+        (messages, bytes): (u32, u64),
+        fx: &mut Effects,
+    ) {
+        self.tell(now, to, QueueCommand::Room { tag: to.tag, messages, bytes }, fx);
+    }
+
+    /// A frame of another shard has arrived.
+    pub fn frame(&mut self, now: Time, from: ShardId, frame: Frame, fx: &mut Effects) {
+        let waiting = &mut self.deferred[from.index()];
+        if !waiting.is_empty() || frame.epoch().is_some_and(|e| e > self.topology.epoch()) {
+            waiting.push_back(frame);
+            return;
+        }
+        self.on_frame(now, from, frame, fx);
+        self.run_local(now, fx);
+    }
+
+    /// Time has come: sweeps a slice of the queues for expired messages.
+    pub fn tick(&mut self, now: Time, fx: &mut Effects) {
+        let _ = fx;
+        self.sweep.run(now, &mut self.queues);
+    }
+
+    /// The end of a turn of the pump: sends what was gathered for other shards.
+    pub fn turn_end(&mut self, fx: &mut Effects) {
+        for (peer, slots) in self.receipts.iter_mut().enumerate() {
+            if !slots.is_empty() {
+                let to = ShardId(peer as u16);
+                fx.frames.push((to, Frame::Receipts(std::mem::take(slots))));
+            }
+        }
+    }
+
+    // ---- sending -------------------------------------------------------------------------
+
+    fn send(&mut self, to: ShardId, frame: Frame, fx: &mut Effects) {
+        if to == self.shard {
+            self.local.push_back(frame);
+        } else {
+            fx.frames.push((to, frame));
+        }
+    }
+
+    fn order(&mut self, session: SessionId, op: OpId, request: TopologyRequest, fx: &mut Effects) {
+        let request = Box::new(request);
+        self.send(ShardId::ORDERER, Frame::Topology { session, op, request }, fx);
+    }
+
+    fn answer(
+        &mut self,
+        session: SessionId,
+        op: OpId,
+        result: Result<Reply, Error>,
+        fx: &mut Effects,
+    ) {
+        if session.shard() == self.shard {
+            fx.events.push(Event::Reply { session, op, result });
+        } else {
+            let result = Box::new(result);
+            fx.frames.push((session.shard(), Frame::Reply { session, op, result }));
+        }
+    }
+
+    fn ask_home(
+        &mut self,
+        session: SessionId,
+        queue: QueueId,
+        home: ShardId,
+        command: QueueCommand,
+        fx: &mut Effects,
+    ) {
+        let epoch = self.topology.epoch();
+        self.send(home, Frame::Queue(Box::new(QueueFrame { epoch, queue, session, command })), fx);
+    }
+
+    fn subscribe(&mut self, session: SessionId, op: OpId, s: Subscribe, fx: &mut Effects) {
+        match self.topology.check_subscribe(session, &s) {
+            Err(e) => self.answer(session, op, Err(e), fx),
+            Ok(q) => {
+                let route = Route { queue: q.id, home: q.home };
+                self.subscriptions.insert(SubscriptionId { session, tag: s.tag }, route);
+                let command = QueueCommand::Subscribe { op, subscribe: Box::new(s) };
+                self.ask_home(session, route.queue, route.home, command, fx);
+            }
+        }
+    }
+
+    fn ask_subscription(
+        &mut self,
+        session: SessionId,
+        op: OpId,
+        tag: u32,
+        command: QueueCommand,
+        fx: &mut Effects,
+    ) {
+        match self.subscriptions.get(&SubscriptionId { session, tag }).copied() {
+            // Gone with its queue: nothing will be delivered, which is all that is asked.
+            None => self.answer(session, op, Ok(Reply::Done), fx),
+            Some(Route { queue, home }) => self.ask_home(session, queue, home, command, fx),
+        }
+    }
+
+    /// Splits `deliveries` into one command per queue; the parts' answers are gathered.
+    fn ask_deliveries(
+        &mut self,
+        now: Time,
+        session: SessionId,
+        op: OpId,
+        deliveries: &[DeliveryRef],
+        outcome: Option<Outcome>,
+        fx: &mut Effects,
+    ) {
+        let mut remote = 0;
+        let mut acquired = Vec::new();
+        // Runs of one queue, which is nearly always one run. Two runs of the same queue are two
+        // parts, in order: correct, if not minimal.
+        for run in deliveries.chunk_by(|a, b| a.queue == b.queue) {
+            let queue = run[0].queue;
+            let Some(home) = self.topology.home_of(queue) else {
+                continue; // Deleted: there is nothing left to settle or acquire.
+            };
+            if home == self.shard {
+                let positions = run.iter().map(|d| d.position);
+                self.on_deliveries(now, queue, positions, outcome, &mut acquired, fx);
+            } else {
+                let positions: Vec<Position> = run.iter().map(|d| d.position).collect();
+                let command = match outcome {
+                    None => QueueCommand::Acquire { op, positions },
+                    Some(outcome) => QueueCommand::Settle { op, outcome, positions },
+                };
+                remote += 1;
+                self.ask_home(session, queue, home, command, fx);
+            }
+        }
+        if remote == 0 {
+            let reply = if outcome.is_none() { Reply::Acquired(acquired) } else { Reply::Done };
+            self.answer(session, op, Ok(reply), fx);
+        } else {
+            self.parts.insert(session, op, remote, outcome.is_none(), acquired);
+        }
+    }
+
+    /// A window or credit update: straight to the queue if it is here.
+    fn tell(&mut self, now: Time, to: SubscriptionId, command: QueueCommand, fx: &mut Effects) {
+        let Some(Route { queue, home }) = self.subscriptions.get(&to).copied() else { return };
+        if home == self.shard {
+            self.on_queue_command(now, queue, to.session, command, fx);
+            self.run_local(now, fx);
+        } else {
+            self.ask_home(to.session, queue, home, command, fx);
+        }
+    }
+
+    fn run_local(&mut self, now: Time, fx: &mut Effects) {
+        while let Some(frame) = self.local.pop_front() {
+            self.on_frame(now, self.shard, frame, fx);
+        }
+    }
+
+    // ---- frames --------------------------------------------------------------------------
+
+    fn on_frame(&mut self, now: Time, from: ShardId, frame: Frame, fx: &mut Effects) {
+        match frame {
+            Frame::Publish { slot, message, queues, .. } => {
+                for queue in queues {
+                    self.enqueue(now, queue, message.clone(), fx);
+                }
+                if let Some(slot) = slot {
+                    self.receipts[from.index()].push(slot);
+                }
+            }
+            Frame::Receipts(slots) => {
+                for slot in slots {
+                    if let Some((session, op)) = self.publishes.receipt(slot) {
+                        fx.events.push(Event::Published { session, op });
+                    }
+                }
+            }
+            Frame::Queue(q) => {
+                let QueueFrame { queue, session, command, .. } = *q;
+                self.on_queue_command(now, queue, session, command, fx);
+            }
+            Frame::Deliver { to, delivery, message, redelivered } => {
+                fx.events.push(Event::Deliver { to, delivery, message, redelivered });
+            }
+            Frame::SubscriptionEnded { to, reason } => self.subscription_ended(to, *reason, fx),
+            Frame::Reply { session, op, result } => {
+                fx.events.push(Event::Reply { session, op, result: *result });
+            }
+            Frame::Part { session, op, acquired } => {
+                if let Some(reply) = self.parts.part(session, op, acquired) {
+                    fx.events.push(Event::Reply { session, op, result: Ok(reply) });
+                }
+            }
+            Frame::Topology { session, op, request } => self.with_orderer(fx, |o, t, out| {
+                o.submit(t, session, op, *request, out);
+            }),
+            Frame::Attach { session, op, name, force } => self.with_orderer(fx, |o, _, out| {
+                o.attach(session, op, name, force, out);
+            }),
+            Frame::Close { session, op } => self.with_orderer(fx, |o, t, out| {
+                o.close_session(t, session, op, out);
+            }),
+            Frame::Vote { queue, result } => self.with_orderer(fx, |o, t, out| {
+                o.voted(t, queue, result.map_err(|e| *e), out);
+            }),
+            Frame::Unused { queue, asker } => self.with_orderer(fx, |o, t, out| {
+                o.auto_delete(t, queue, asker, out);
+            }),
+            Frame::Applied { epoch } => self.with_orderer(fx, |o, _, out| {
+                o.applied(from, epoch, out);
+            }),
+            Frame::Apply { epoch, change } => self.on_apply(now, epoch, &change, fx),
+            Frame::Evict { session } => fx.events.push(Event::Evicted { session }),
+            Frame::AskUnused { queue } => {
+                let unused = self.queues.get(&queue).is_some_and(Queue::is_unused);
+                let in_use = || Box::new(Error::locked("The queue is in use"));
+                let result = if unused { Ok(()) } else { Err(in_use()) };
+                self.send(ShardId::ORDERER, Frame::Vote { queue, result }, fx);
+            }
+            Frame::AskDelete { queue, conditions } => {
+                let result = self.delete_if(queue, conditions, fx).map_err(Box::new);
+                self.send(ShardId::ORDERER, Frame::Vote { queue, result }, fx);
+            }
+        }
+    }
+
+    /// Runs the orderer (frames to it are sent to shard 0 only) and carries out what it decides.
+    fn with_orderer(
+        &mut self,
+        fx: &mut Effects,
+        f: impl FnOnce(&mut Orderer, &mut Topology, &mut Vec<Decision>),
+    ) {
+        let mut decisions = std::mem::take(&mut self.decisions);
+        let orderer = self.orderer.as_mut().expect("frames to the orderer go to its shard");
+        f(orderer, &mut self.topology, &mut decisions);
+        for decision in decisions.drain(..) {
+            match decision {
+                Decision::Answer { session, op, result } => self.answer(session, op, result, fx),
+                Decision::Broadcast { epoch, change } => {
+                    for shard in 0..self.shards {
+                        let change = Arc::clone(&change);
+                        self.send(ShardId(shard), Frame::Apply { epoch, change }, fx);
+                    }
+                }
+                Decision::AskHome { home, queue, conditions } => {
+                    self.send(home, Frame::AskDelete { queue, conditions }, fx);
+                }
+                Decision::AskUnused { home, queue } => {
+                    self.send(home, Frame::AskUnused { queue }, fx);
+                }
+                Decision::Evict { session } => {
+                    if session.shard() == self.shard {
+                        fx.events.push(Event::Evicted { session });
+                    } else {
+                        fx.frames.push((session.shard(), Frame::Evict { session }));
+                    }
+                }
+            }
+        }
+        self.decisions = decisions;
+    }
+
+    fn on_apply(&mut self, now: Time, epoch: Epoch, change: &Change, fx: &mut Effects) {
+        // The orderer's own replica is ahead: it applied the change when it made it.
+        if self.orderer.is_none() {
+            self.topology.apply(epoch, change);
+        }
+        match change {
+            Change::QueueCreated(q) if q.home == self.shard => {
+                self.queues.insert(q.id, Queue::new(q.id));
+            }
+            Change::QueueOwner { queue, owner: None } => {
+                self.report_if_unused(*queue, None, fx);
+            }
+            _ => {}
+        }
+        self.send(ShardId::ORDERER, Frame::Applied { epoch }, fx);
+        self.run_deferred(now, fx);
+    }
+
+    /// Frames that waited for this replica to catch up.
+    fn run_deferred(&mut self, now: Time, fx: &mut Effects) {
+        for peer in 0..self.deferred.len() {
+            while let Some(frame) = self.deferred[peer].front() {
+                if frame.epoch().is_some_and(|e| e > self.topology.epoch()) {
+                    break;
+                }
+                if let Some(frame) = self.deferred[peer].pop_front() {
+                    self.on_frame(now, ShardId(peer as u16), frame, fx);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What engines on different shards send each other.
+//!
+//! A frame travels on the ring of its ordered pair of shards, so frames from one shard to another
+//! arrive in the order they were sent, and none is ever dropped: when a ring is full the runtime
+//! keeps frames in the sender's outbox and stops reading sockets. `C` is a connection's shard,
+//! `O` a queue's home, `0` the orderer.
+
+#![allow(missing_docs, reason = "the fields are documented by their variants and types")]
+
+use crate::error::Error;
+use crate::ids::{Epoch, Position, QueueId, SessionId, ShardId, SubscriptionId};
+use crate::message::Message;
+use crate::queue::{CreditUnit, FlowMode};
+use crate::request::{DeliveryRef, OpId, Outcome, Reply, Subscribe};
+use crate::topology::{Change, Conditions, TopologyRequest};
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// One message between engines.
+#[derive(Debug)]
+pub enum Frame {
+    /// C → O: a message for queues homed there, all of them known to the sender at `epoch`.
+    /// With a `slot`, O answers it in [`Frame::Receipts`] when the message is safe.
+    Publish { epoch: Epoch, slot: Option<u32>, message: Message, queues: SmallVec<[QueueId; 1]> },
+    /// O → C: these publish slots are safe.
+    Receipts(Vec<u32>),
+    /// C → O: something about one queue.
+    Queue(Box<QueueFrame>),
+    /// O → C: a message for a subscription there.
+    Deliver { to: SubscriptionId, delivery: DeliveryRef, message: Message, redelivered: bool },
+    /// O → C: the queue of this subscription was deleted.
+    SubscriptionEnded { to: SubscriptionId, reason: Box<Error> },
+    /// O or 0 → C: the answer to a request.
+    Reply { session: SessionId, op: OpId, result: Box<Result<Reply, Error>> },
+    /// O → C: one home's part of a settle or acquire; the positions it acquired, if that was asked.
+    Part { session: SessionId, op: OpId, acquired: Vec<DeliveryRef> },
+    /// C → 0: a change of the topology is asked for.
+    Topology { session: SessionId, op: OpId, request: Box<TopologyRequest> },
+    /// C → 0: a session wants its name.
+    Attach { session: SessionId, op: OpId, name: Arc<str>, force: bool },
+    /// C → 0: a session has released all it held.
+    Close { session: SessionId, op: OpId },
+    /// 0 → C: somebody took this session's name.
+    Evict { session: SessionId },
+    /// 0 → all: the next version of the topology.
+    Apply { epoch: Epoch, change: Arc<Change> },
+    /// all → 0: `epoch` and all before it are applied here.
+    Applied { epoch: Epoch },
+    /// 0 → O: may this queue be deleted? If so it is, for O, from here on.
+    AskDelete { queue: QueueId, conditions: Conditions },
+    /// 0 → O: has this queue no subscription, so that a session may have it for itself?
+    AskUnused { queue: QueueId },
+    /// O → 0: the answer.
+    Vote { queue: QueueId, result: Result<(), Box<Error>> },
+    /// O → 0: this auto-delete queue has become unused; `asker` is answered when it is gone.
+    Unused { queue: QueueId, asker: Option<(SessionId, OpId)> },
+}
+
+/// C → O, about one queue.
+#[derive(Debug)]
+pub struct QueueFrame {
+    /// The sender's topology, so that O answers with one at least as new.
+    pub epoch: Epoch,
+    /// The queue.
+    pub queue: QueueId,
+    /// Who asks.
+    pub session: SessionId,
+    /// What.
+    pub command: QueueCommand,
+}
+
+/// What a session does with a queue or a subscription on it.
+#[derive(Debug)]
+pub enum QueueCommand {
+    /// Answered by `Reply`.
+    Subscribe { op: OpId, subscribe: Box<Subscribe> },
+    /// Answered by `Reply`.
+    Cancel { op: OpId, tag: u32 },
+    /// Answered by `Reply`, after the last delivery.
+    Flush { op: OpId, tag: u32 },
+    /// Answered by `Reply`.
+    Stop { op: OpId, tag: u32 },
+    /// Answered by `Reply`.
+    Purge { op: OpId },
+    /// Answered by `Reply`.
+    Query { op: OpId },
+    /// Answered by `Part`.
+    Acquire { op: OpId, positions: Vec<Position> },
+    /// Answered by `Part`.
+    Settle { op: OpId, outcome: Outcome, positions: Vec<Position> },
+    /// No answer.
+    Grant { tag: u32, unit: CreditUnit, value: u32 },
+    /// No answer.
+    Mode { tag: u32, mode: FlowMode },
+    /// No answer: completed deliveries move the window.
+    Moved { tag: u32, messages: u32, bytes: u64 },
+    /// No answer: the connection has written this much.
+    Room { tag: u32, messages: u32, bytes: u64 },
+}
+
+impl Frame {
+    /// The topology version the sender knew, for frames that name queues.
+    pub(crate) fn epoch(&self) -> Option<Epoch> {
+        match self {
+            Frame::Publish { epoch, .. } => Some(*epoch),
+            Frame::Queue(q) => Some(q.epoch),
+            _ => None,
+        }
+    }
+}
+
+/// What handling an input asks of the runtime. Reused; the runtime drains both lists.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// For sessions of this shard, in order.
+    pub events: Vec<crate::request::Event>,
+    /// For other shards, in order; never to this shard itself.
+    pub frames: Vec<(ShardId, Frame)>,
+}
+
+// Rings hold thousands of frames.
+const _: () = assert!(std::mem::size_of::<Frame>() <= 64);

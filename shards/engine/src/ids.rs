@@ -1,0 +1,94 @@
+//! The small names everything else is built from: shards, time, sessions, queues, subscriptions.
+//!
+//! All are plain integers in newtypes: copyable, `Send`, ordered, meaningful on every shard.
+
+use std::fmt;
+use std::time::Duration;
+
+/// A shard: one core, one thread, one engine. Numbered from 0; shard 0 orders the topology.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ShardId(pub u16);
+
+impl ShardId {
+    /// The shard that orders topology changes.
+    pub const ORDERER: ShardId = ShardId(0);
+
+    /// As an index into per-shard tables.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+impl fmt::Display for ShardId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// Monotonic time: nanoseconds since an origin that is the same for all shards of a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Time(pub u64);
+
+impl Time {
+    /// No deadline: later than every time.
+    pub const NEVER: Time = Time(u64::MAX);
+
+    /// The time `d` later; saturates at [`Time::NEVER`].
+    pub fn after(self, d: Duration) -> Time {
+        Time(self.0.saturating_add(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
+    /// How long after `earlier` this is; zero if it is not later.
+    pub fn since(self, earlier: Time) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// As a duration since the origin, the form the protocol crates take.
+    pub fn as_duration(self) -> Duration {
+        Duration::from_nanos(self.0)
+    }
+}
+
+/// A session (or any other party that asks the engine for things) on its connection's shard.
+/// The shard is in the top 16 bits, so every shard can address it. Never reused in a process.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(u64);
+
+impl SessionId {
+    /// The `n`-th session of `shard`; `n` takes the low 48 bits.
+    pub fn new(shard: ShardId, n: u64) -> SessionId {
+        SessionId(u64::from(shard.0) << 48 | n & 0xffff_ffff_ffff)
+    }
+
+    /// The shard its connection lives on.
+    pub fn shard(self) -> ShardId {
+        ShardId((self.0 >> 48) as u16)
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "session-{}.{}", self.shard(), self.0 & 0xffff_ffff_ffff)
+    }
+}
+
+/// A queue. Handed out by the orderer in order of creation, never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct QueueId(pub u64);
+
+/// A message's place in its queue: increases by one per enqueue, starting at 1, never reused.
+pub type Position = u64;
+
+/// A subscription, named by its session: `tag` is chosen by the session's front end and unique
+/// within the session for as long as the engine knows the subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SubscriptionId {
+    /// The subscribing session.
+    pub session: SessionId,
+    /// The session's own number for it.
+    pub tag: u32,
+}
+
+/// A version of the topology: one more for every change the orderer makes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Epoch(pub u64);

@@ -1,0 +1,24 @@
+//! One shard's state machine: queues, exchanges, topology; pure.
+//!
+//! [`Engine`] is the whole of it: inputs are requests of local sessions and [`Frame`]s of other
+//! shards, with the time; what follows is put into [`Effects`]. See `ARCHITECTURE.md`.
+#![forbid(unsafe_code)]
+
+mod engine;
+mod error;
+mod frame;
+mod ids;
+mod message;
+mod pending;
+pub mod queue;
+mod request;
+mod sweep;
+pub mod topology;
+
+pub use engine::{Config, Engine, Stats};
+pub use error::{Error, ErrorKind};
+pub use frame::{Effects, Frame, QueueCommand, QueueFrame};
+pub use ids::{Epoch, Position, QueueId, SessionId, ShardId, SubscriptionId, Time};
+pub use message::{Format, Message, Meta};
+pub use queue::{CreditUnit, FlowMode, ROOM_BYTES, ROOM_MESSAGES};
+pub use request::*;

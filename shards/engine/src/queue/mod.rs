@@ -1,0 +1,370 @@
+//! One queue: its messages, its subscriptions, and who gets what.
+//!
+//! A [`Queue`] lives on its home shard and is owned by that shard's engine; subscribers may be on
+//! any shard. It is the whole queue, not a shard's view. Calls are synchronous, take the time
+//! where it matters, and append what subscribers are to be told to the caller's list.
+//!
+//! Messages are delivered in order of arrival, earliest available first; a released message
+//! returns to its place. Consumers with credit and room take turns. It never routes: messages for
+//! the alternate exchange are handed to the caller. Names, owners and the rules of deletion are
+//! the caller's; so are positions: a settled delivery must have been the settling session's.
+
+mod credit;
+mod dispatch;
+mod entries;
+mod subscription;
+
+pub use credit::{CreditUnit, FlowMode, INFINITE, ROOM_BYTES, ROOM_MESSAGES};
+
+use crate::error::Error;
+use crate::ids::{Position, QueueId, SubscriptionId, Time};
+use crate::message::Message;
+use crate::request::{DeliveryRef, Mode, OpId, Subscribe};
+use credit::add;
+use entries::Entries;
+use std::fmt;
+use subscription::{Flush, Subscription, Subscriptions};
+
+/// What a queue tells subscribers.
+#[derive(Debug)]
+pub enum Output {
+    /// A message for a subscription.
+    Deliver {
+        /// The subscription.
+        to: SubscriptionId,
+        /// What to settle it by.
+        delivery: DeliveryRef,
+        /// The message.
+        message: Message,
+        /// It may have been delivered before.
+        redelivered: bool,
+    },
+    /// A flush is done: all its deliveries are before this.
+    Flushed {
+        /// The subscription.
+        to: SubscriptionId,
+        /// The request this answers.
+        op: OpId,
+    },
+}
+
+/// What has happened to a queue since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Messages that came.
+    pub enqueued: u64,
+    /// Messages that left, for whatever reason.
+    pub dequeued: u64,
+    /// Deliveries, browsing included.
+    pub delivered: u64,
+    /// Of the dequeued: dropped because their time had come.
+    pub expired: u64,
+    /// Of the dequeued: dropped by a purge.
+    pub purged: u64,
+    /// Acquired messages that came back.
+    pub released: u64,
+    /// Of the dequeued: rejected.
+    pub rejected: u64,
+}
+
+/// See the module.
+pub struct Queue {
+    id: QueueId,
+    entries: Entries,
+    subscriptions: Subscriptions,
+    counters: Counters,
+    /// Where the sweep for expired messages goes on.
+    swept: Position,
+    /// Its one consumer wants no other.
+    exclusive: bool,
+    was_used: bool,
+}
+
+// Ten thousand empty queues are an ordinary broker.
+const _: () = assert!(std::mem::size_of::<Queue>() < 300);
+
+impl Queue {
+    /// An empty queue.
+    pub fn new(id: QueueId) -> Queue {
+        Queue {
+            id,
+            entries: Entries::new(),
+            subscriptions: Subscriptions::new(),
+            counters: Counters::default(),
+            swept: 0,
+            exclusive: false,
+            was_used: false,
+        }
+    }
+
+    /// Messages in it, acquired ones included.
+    pub fn messages(&self) -> u64 {
+        self.entries.messages()
+    }
+
+    /// Bytes of those.
+    pub fn bytes(&self) -> u64 {
+        self.entries.bytes()
+    }
+
+    /// Messages a consumer could get now.
+    pub fn available(&self) -> u64 {
+        self.entries.available()
+    }
+
+    /// Subscriptions, browsing ones included.
+    pub fn subscriptions(&self) -> u32 {
+        self.subscriptions.len()
+    }
+
+    /// Subscriptions that consume.
+    pub fn consumers(&self) -> u32 {
+        self.subscriptions.consuming()
+    }
+
+    /// Nobody is subscribed.
+    pub fn is_unused(&self) -> bool {
+        self.subscriptions.len() == 0
+    }
+
+    /// Somebody is or was subscribed.
+    pub fn was_used(&self) -> bool {
+        self.was_used
+    }
+
+    /// For management.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Appends a message, and delivers it if anybody waits for one.
+    pub fn enqueue(&mut self, now: Time, message: Message, out: &mut Vec<Output>) {
+        self.entries.push(message);
+        self.counters.enqueued += 1;
+        self.serve_all(now, out);
+    }
+
+    /// Starts a subscription, without credit, in window mode. Whether the session may use the
+    /// queue at all (exclusive queues) is checked by the caller.
+    pub fn subscribe(&mut self, id: SubscriptionId, s: &Subscribe) -> Result<(), Error> {
+        if self.subscriptions.find(id).is_some() {
+            return Err(Error::not_allowed(format!("Subscription {} is in use", id.tag)));
+        }
+        if s.mode == Mode::Consume {
+            if self.exclusive {
+                return Err(Error::locked(format!(
+                    "Queue {} has an exclusive consumer. No more consumers allowed.",
+                    s.queue
+                )));
+            }
+            if s.exclusive && self.consumers() > 0 {
+                return Err(Error::locked(format!(
+                    "Queue {} already has consumers. Exclusive access denied.",
+                    s.queue
+                )));
+            }
+            self.exclusive = s.exclusive;
+        }
+        self.subscriptions.insert(Subscription::new(id, s.mode, s.settles));
+        self.was_used = true;
+        Ok(())
+    }
+
+    /// Ends a subscription; false if there is none. What it was delivered stays acquired.
+    /// Nobody else can get more by it: a message that is available waits for credit or room.
+    pub fn cancel(&mut self, id: SubscriptionId, out: &mut Vec<Output>) -> bool {
+        let Some(key) = self.subscriptions.find(id) else { return false };
+        let ended = self.subscriptions.remove(key);
+        out.extend(ended.flushes.iter().map(|flush| Output::Flushed { to: id, op: flush.op }));
+        if ended.mode == Mode::Consume {
+            self.exclusive = false;
+        }
+        true
+    }
+
+    /// The client grants credit. Like all that concerns a subscription, ignored if it is gone:
+    /// the client could not know yet.
+    pub fn grant(
+        &mut self,
+        now: Time,
+        id: SubscriptionId,
+        unit: CreditUnit,
+        value: u32,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(key) = self.subscriptions.find(id) else { return };
+        let subscription = &mut self.subscriptions[key];
+        if let Some(flush) = subscription.flushes.back_mut() {
+            let then = match unit {
+                CreditUnit::Messages => &mut flush.then.0,
+                CreditUnit::Bytes => &mut flush.then.1,
+            };
+            *then = add(*then, value);
+            return;
+        }
+        subscription.credit.grant(unit, value);
+        self.serve(now, key, out);
+    }
+
+    /// The client chooses how credit is used. Another mode than before starts without credit.
+    pub fn set_mode(&mut self, id: SubscriptionId, mode: FlowMode) {
+        let Some(key) = self.subscriptions.find(id) else { return };
+        self.subscriptions[key].credit.set_mode(mode);
+        self.subscriptions.refresh(key);
+    }
+
+    /// Deliveries made in window mode are complete: the window moves.
+    pub fn moved(
+        &mut self,
+        now: Time,
+        id: SubscriptionId,
+        messages: u32,
+        bytes: u64,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(key) = self.subscriptions.find(id) else { return };
+        self.subscriptions[key].credit.moved(messages, bytes);
+        self.serve(now, key, out);
+    }
+
+    /// The connection has written deliveries out: that much more may be under way to it. What
+    /// comes back is what was delivered, each message once with its size.
+    pub fn room(
+        &mut self,
+        now: Time,
+        id: SubscriptionId,
+        messages: u32,
+        bytes: u64,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(key) = self.subscriptions.find(id) else { return };
+        self.subscriptions[key].room.give(messages, bytes);
+        self.serve(now, key, out);
+    }
+
+    /// Sets the credit to zero; nothing is delivered until the next grant. Ends flushes too.
+    pub fn stop(&mut self, id: SubscriptionId, out: &mut Vec<Output>) {
+        let Some(key) = self.subscriptions.find(id) else { return };
+        while !self.subscriptions[key].flushes.is_empty() {
+            self.finish_flush(key, out);
+        }
+        self.subscriptions[key].credit.clear();
+        self.subscriptions.refresh(key);
+    }
+
+    /// Delivers what is there now, as far as credit goes, then sets the credit to zero, then
+    /// reports [`Output::Flushed`]: in this call, or later if there is not room for all.
+    pub fn flush(&mut self, now: Time, id: SubscriptionId, op: OpId, out: &mut Vec<Output>) {
+        let Some(key) = self.subscriptions.find(id) else {
+            out.push(Output::Flushed { to: id, op });
+            return;
+        };
+        let until = self.entries.end() - 1;
+        self.subscriptions[key].flushes.push_back(Flush { op, until, then: (0, 0) });
+        self.serve(now, key, out);
+    }
+
+    /// A delivered message is done with. Ignored if nobody holds it.
+    pub fn accept(&mut self, position: Position) {
+        if self.entries.remove_acquired(position).is_some() {
+            self.counters.dequeued += 1;
+        }
+    }
+
+    /// Delivered messages return to their places; those nobody holds are ignored.
+    pub fn release(
+        &mut self,
+        now: Time,
+        positions: impl IntoIterator<Item = Position>,
+        set_redelivered: bool,
+        out: &mut Vec<Output>,
+    ) {
+        // All are back before the first is delivered: order does not depend on the caller's.
+        for position in positions {
+            self.counters.released += u64::from(self.entries.release(position, set_redelivered));
+        }
+        self.serve_all(now, out);
+    }
+
+    /// A delivered message is refused: it leaves the queue, for the alternate exchange.
+    pub fn reject(&mut self, position: Position) -> Option<Message> {
+        let message = self.entries.remove_acquired(position)?;
+        self.counters.dequeued += 1;
+        self.counters.rejected += 1;
+        Some(message)
+    }
+
+    /// Acquires a browsed message; false if it is gone or somebody else has it.
+    pub fn acquire(&mut self, position: Position) -> bool {
+        self.entries.acquire(position).is_some()
+    }
+
+    /// Drops all available messages and tells how many; acquired ones stay.
+    pub fn purge(&mut self) -> u64 {
+        let mut purged = 0;
+        while let Some((position, _)) = self.entries.first() {
+            self.entries.remove_available(position);
+            purged += 1;
+        }
+        self.counters.purged += purged;
+        self.counters.dequeued += purged;
+        purged
+    }
+
+    /// One slice of the sweep for expired messages: looks at no more than `budget` available
+    /// messages and takes those off it. True if there is more to do. A consumer held up only by
+    /// the size of a message dropped here is served with the queue's next event.
+    pub fn expire(&mut self, now: Time, budget: &mut usize) -> bool {
+        while self.entries.expiring() > 0 {
+            let Some((position, message, _)) = self.entries.next(self.swept) else { break };
+            if *budget == 0 {
+                return true;
+            }
+            *budget -= 1;
+            self.swept = position + 1;
+            if message.meta().expires <= now {
+                self.drop_expired(position);
+            }
+        }
+        self.swept = 0;
+        self.entries.shrink();
+        false
+    }
+
+    /// Whether [`Queue::expire`] has anything to do: messages that may expire, memory to give back.
+    pub fn needs_sweep(&self) -> bool {
+        self.entries.expiring() > 0 || self.entries.can_shrink()
+    }
+
+    /// Empties the queue because it is deleted: its subscriptions, who have to be told, and its
+    /// messages in order, acquired ones too, for the alternate exchange.
+    pub fn drain_for_delete(
+        &mut self,
+        out: &mut Vec<Output>,
+    ) -> (Vec<SubscriptionId>, impl Iterator<Item = Message> + use<>) {
+        let mut ids = Vec::with_capacity(self.subscriptions.len() as usize);
+        for ended in self.subscriptions.drain() {
+            let to = ended.id;
+            out.extend(ended.flushes.iter().map(|flush| Output::Flushed { to, op: flush.op }));
+            ids.push(to);
+        }
+        self.exclusive = false;
+        self.counters.dequeued += self.entries.messages();
+        (ids, self.entries.drain())
+    }
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue")
+            .field("id", &self.id)
+            .field("messages", &self.messages())
+            .field("subscriptions", &self.subscriptions())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

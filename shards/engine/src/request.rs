@@ -1,0 +1,262 @@
+//! What a front end asks of the engine, and what the engine tells it: the protocol-neutral line.
+//!
+//! A request carries an [`OpId`] of the session's choice and is answered by exactly one
+//! [`Event::Reply`] with it, at once or when other shards have answered. Replies of one session
+//! may come in another order than its requests.
+
+#![allow(missing_docs, reason = "the fields are documented by their variants and types")]
+
+use crate::error::Error;
+use crate::ids::{Position, QueueId, SessionId, SubscriptionId};
+use crate::message::Message;
+use fletch_amqp::types::Map;
+use std::sync::Arc;
+
+/// A session's own number for a request under way.
+pub type OpId = u64;
+
+/// A request that needs an answer. Names are the protocol's, resolved by the engine.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// Registers the session under a name that is unique in the broker (0-10: `session.attach`;
+    /// the front end puts the user into the name). Busy without `force`; with it, the holder gets
+    /// [`Event::Evicted`] and this is answered when the holder has closed.
+    Attach { name: Arc<str>, force: bool },
+    /// Everything the session held is released (the front end has stopped and cancelled its
+    /// subscriptions and released its deliveries): exclusive queues, name.
+    Close,
+    /// Create, or check with `passive`.
+    DeclareQueue(DeclareQueue),
+    /// Delete under conditions.
+    DeleteQueue { name: Arc<str>, if_unused: bool, if_empty: bool },
+    /// Drop all available messages.
+    PurgeQueue { name: Arc<str> },
+    /// Descriptor and counts; [`Reply::Queue`] with `None` if it does not exist.
+    QueryQueue { name: Arc<str> },
+    /// Create, or check with `passive`.
+    DeclareExchange(DeclareExchange),
+    /// Delete under a condition.
+    DeleteExchange { name: Arc<str>, if_unused: bool },
+    /// Descriptor; [`Reply::Exchange`] with `None` if it does not exist.
+    QueryExchange { name: Arc<str> },
+    /// Bind a queue to an exchange.
+    Bind(Binding),
+    /// Undo a binding.
+    Unbind { queue: Arc<str>, exchange: Arc<str>, key: Arc<str> },
+    /// Which parts of a binding exist.
+    Bound { exchange: Arc<str>, queue: Option<Arc<str>>, key: Option<Arc<str>>, arguments: Map },
+    /// Start a subscription, stopped and without credit.
+    Subscribe(Subscribe),
+    /// End a subscription. When answered, no delivery of it will follow. Its unsettled
+    /// deliveries stay with the session.
+    Cancel { tag: u32 },
+    /// Deliver what is there up to the credit, then set the credit to zero, then answer.
+    Flush { tag: u32 },
+    /// Set the credit to zero; when answered, no delivery will follow until new credit.
+    Stop { tag: u32 },
+    /// Try to acquire browsed messages; answered by [`Reply::Acquired`].
+    Acquire { deliveries: Vec<DeliveryRef> },
+    /// Settle deliveries; answered when every home shard has done it.
+    Settle { outcome: Outcome, deliveries: Vec<DeliveryRef> },
+}
+
+/// `queue.declare`.
+#[derive(Clone, Debug, Default)]
+pub struct DeclareQueue {
+    /// 1 to 255 bytes.
+    pub name: Arc<str>,
+    /// Only check that it exists.
+    pub passive: bool,
+    /// Survives a restart.
+    pub durable: bool,
+    /// For this session alone.
+    pub exclusive: bool,
+    /// Deleted when the last consumer (or the owner) leaves.
+    pub auto_delete: bool,
+    /// Where rejected messages, and those of a deleted queue, go.
+    pub alternate: Option<Arc<str>>,
+    /// As given; kept and reported.
+    pub arguments: Map,
+}
+
+/// `exchange.declare`.
+#[derive(Clone, Debug, Default)]
+pub struct DeclareExchange {
+    /// 1 to 255 bytes.
+    pub name: Arc<str>,
+    /// `direct`, `topic`, `fanout`, `headers`; empty with `passive`: any.
+    pub kind: Arc<str>,
+    /// Only check that it exists.
+    pub passive: bool,
+    /// Survives a restart.
+    pub durable: bool,
+    /// Deleted when the last binding goes.
+    pub auto_delete: bool,
+    /// Where messages without a route go.
+    pub alternate: Option<Arc<str>>,
+    /// As given; kept and reported.
+    pub arguments: Map,
+}
+
+/// `exchange.bind`.
+#[derive(Clone, Debug)]
+pub struct Binding {
+    /// Queue name.
+    pub queue: Arc<str>,
+    /// Exchange name.
+    pub exchange: Arc<str>,
+    /// Binding key.
+    pub key: Arc<str>,
+    /// As given (`x-match` and headers for a headers exchange).
+    pub arguments: Map,
+}
+
+/// `message.subscribe`.
+#[derive(Clone, Debug)]
+pub struct Subscribe {
+    /// The session's number for it.
+    pub tag: u32,
+    /// Queue name.
+    pub queue: Arc<str>,
+    /// Consume or browse.
+    pub mode: Mode,
+    /// False (accept mode none): a delivery is dequeued as it is sent.
+    pub settles: bool,
+    /// Nobody else may consume.
+    pub exclusive: bool,
+    /// As given.
+    pub arguments: Map,
+}
+
+/// What a delivery does to the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Pre-acquired: nobody else gets it.
+    Consume,
+    /// Not acquired: a copy; the message stays available.
+    Browse,
+}
+
+/// One delivered message, as the home shard of its queue knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeliveryRef {
+    /// The queue.
+    pub queue: QueueId,
+    /// Its place there.
+    pub position: Position,
+}
+
+/// The end of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done with: dequeue it.
+    Accepted,
+    /// Back to its place in the queue, available again.
+    Released { set_redelivered: bool },
+    /// To the queue's alternate exchange, or dropped.
+    Rejected,
+}
+
+/// What a request came to.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// Done, nothing to tell.
+    Done,
+    /// `queue.query`, or the declared queue.
+    Queue(Option<Box<QueueReport>>),
+    /// `exchange.query`.
+    Exchange(Option<Box<ExchangeReport>>),
+    /// `exchange.bound`.
+    Bound(BoundReport),
+    /// Which deliveries are now acquired.
+    Acquired(Vec<DeliveryRef>),
+    /// How many messages were dropped.
+    Purged(u64),
+}
+
+/// `queue.query`.
+#[derive(Clone, Debug)]
+pub struct QueueReport {
+    /// Name.
+    pub name: Arc<str>,
+    /// Alternate exchange.
+    pub alternate: Option<Arc<str>>,
+    /// Durable flag.
+    pub durable: bool,
+    /// Has an exclusive owner.
+    pub exclusive: bool,
+    /// Auto-delete flag.
+    pub auto_delete: bool,
+    /// As declared.
+    pub arguments: Map,
+    /// Messages in it, acquired ones included.
+    pub messages: u64,
+    /// Bytes of those.
+    pub bytes: u64,
+    /// Subscriptions on it.
+    pub subscriptions: u32,
+}
+
+/// `exchange.query`.
+#[derive(Clone, Debug)]
+pub struct ExchangeReport {
+    /// Name.
+    pub name: Arc<str>,
+    /// Type.
+    pub kind: Arc<str>,
+    /// Durable flag.
+    pub durable: bool,
+    /// As declared.
+    pub arguments: Map,
+}
+
+/// `exchange.bound`; all false means bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BoundReport {
+    /// No such exchange.
+    pub exchange_not_found: bool,
+    /// No such queue.
+    pub queue_not_found: bool,
+    /// The queue is not bound to it.
+    pub queue_not_matched: bool,
+    /// Nothing is bound with that key.
+    pub key_not_matched: bool,
+    /// Nothing is bound with those arguments.
+    pub args_not_matched: bool,
+}
+
+/// What the engine tells the sessions of its own shard.
+#[derive(Debug)]
+pub enum Event {
+    /// The answer to a request.
+    Reply { session: SessionId, op: OpId, result: Result<Reply, Error> },
+    /// All receipts of a publish that was not done at once are in.
+    Published { session: SessionId, op: OpId },
+    /// A message for a subscription. `redelivered`: it may have been delivered before.
+    Deliver { to: SubscriptionId, delivery: DeliveryRef, message: Message, redelivered: bool },
+    /// The subscription is gone because its queue is (deleted under it).
+    SubscriptionEnded { to: SubscriptionId, reason: Error },
+    /// Somebody took the session's name: close it.
+    Evicted { session: SessionId },
+}
+
+impl Event {
+    /// Whom it is for.
+    pub fn session(&self) -> SessionId {
+        match self {
+            Event::Reply { session, .. }
+            | Event::Published { session, .. }
+            | Event::Evicted { session } => *session,
+            Event::Deliver { to, .. } | Event::SubscriptionEnded { to, .. } => to.session,
+        }
+    }
+}
+
+/// Whether a publish is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// Safe on every queue it goes to (or had no route and was dropped: see the count in stats).
+    Done,
+    /// [`Event::Published`] will follow.
+    Pending,
+}

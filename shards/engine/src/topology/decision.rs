@@ -1,0 +1,112 @@
+//! What the orderer is asked, and what it decides.
+
+use super::change::Change;
+use crate::error::Error;
+use crate::ids::{Epoch, QueueId, SessionId, ShardId};
+use crate::request::{self, DeclareExchange, DeclareQueue, OpId, Reply};
+use std::sync::Arc;
+
+/// A request that may change the topology.
+#[derive(Clone, Debug)]
+pub enum TopologyRequest {
+    /// `queue.declare`.
+    DeclareQueue(DeclareQueue),
+    /// `queue.delete`.
+    DeleteQueue {
+        /// Its name.
+        name: Arc<str>,
+        /// Only without subscriptions.
+        if_unused: bool,
+        /// Only without messages.
+        if_empty: bool,
+    },
+    /// `exchange.declare`.
+    DeclareExchange(DeclareExchange),
+    /// `exchange.delete`.
+    DeleteExchange {
+        /// Its name.
+        name: Arc<str>,
+        /// Only without bindings.
+        if_unused: bool,
+    },
+    /// `exchange.bind`.
+    Bind(request::Binding),
+    /// `exchange.unbind`.
+    Unbind {
+        /// Queue name.
+        queue: Arc<str>,
+        /// Exchange name.
+        exchange: Arc<str>,
+        /// Binding key.
+        key: Arc<str>,
+    },
+}
+
+impl TopologyRequest {
+    /// The queue it is about.
+    pub(super) fn queue(&self) -> Option<&str> {
+        match self {
+            TopologyRequest::DeclareQueue(d) => Some(&d.name),
+            TopologyRequest::DeleteQueue { name, .. } => Some(name),
+            TopologyRequest::Bind(b) => Some(&b.queue),
+            TopologyRequest::Unbind { queue, .. } => Some(queue),
+            TopologyRequest::DeclareExchange(_) | TopologyRequest::DeleteExchange { .. } => None,
+        }
+    }
+}
+
+/// When a queue may be deleted; only its home can tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Conditions {
+    /// Without subscriptions.
+    pub if_unused: bool,
+    /// Without messages.
+    pub if_empty: bool,
+}
+
+/// When an auto-delete queue may go.
+pub(super) const UNUSED: Conditions = Conditions { if_unused: true, if_empty: false };
+
+/// What the engine of shard 0 has to carry out, in this order.
+#[derive(Clone, Debug)]
+pub enum Decision {
+    /// To every shard: the next change. The replica given to the orderer has it already.
+    Broadcast {
+        /// Its version.
+        epoch: Epoch,
+        /// The change.
+        change: Arc<Change>,
+    },
+    /// To a session's shard: the answer to its request.
+    Answer {
+        /// Who asked.
+        session: SessionId,
+        /// Its number for the request.
+        op: OpId,
+        /// The answer.
+        result: Result<Reply, Error>,
+    },
+    /// To a queue's home: delete it if it may be, and say so by [`Orderer::voted`]. After `Ok` the
+    /// change follows in any case.
+    AskHome {
+        /// The shard to ask.
+        home: ShardId,
+        /// The queue.
+        queue: QueueId,
+        /// When it may.
+        conditions: Conditions,
+    },
+    /// To a queue's home: say by [`Orderer::voted`] whether it has no subscription, so that a
+    /// session may have it for itself.
+    AskUnused {
+        /// The shard to ask.
+        home: ShardId,
+        /// The queue.
+        queue: QueueId,
+    },
+    /// To a session's shard: somebody takes its name; it has to close.
+    Evict {
+        /// The session.
+        session: SessionId,
+    },
+}

@@ -1,0 +1,683 @@
+//! Random operations on a queue, every output checked against a simple model.
+//!
+//! The model holds a list of messages with their states and each subscription's credit and room,
+//! written down separately from the queue's. It checks that every delivery was due (order, credit,
+//! room, flag, each browser once), and after every call that none is missing.
+
+use fletch_engine::queue::ROOM_MESSAGES;
+use fletch_engine::queue::{CreditUnit, FlowMode, INFINITE, Output, Queue, ROOM_BYTES};
+use fletch_engine::{
+    ErrorKind, Format, Message, Meta, Mode, Position, QueueId, SessionId, ShardId, Subscribe,
+    SubscriptionId, Time,
+};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+#[derive(Clone, Debug)]
+enum Op {
+    Enqueue {
+        count: usize,
+        size: usize,
+        ttl: Option<u64>,
+    },
+    Subscribe {
+        tag: u32,
+        mode: Mode,
+        settles: bool,
+        exclusive: bool,
+        flow: FlowMode,
+    },
+    Cancel {
+        tag: u32,
+    },
+    Grant {
+        tag: u32,
+        messages: u32,
+        bytes: u32,
+    },
+    Mode {
+        tag: u32,
+        flow: FlowMode,
+    },
+    Moved {
+        tag: u32,
+        count: usize,
+    },
+    Room {
+        tag: u32,
+        count: usize,
+    },
+    Stop {
+        tag: u32,
+    },
+    Flush {
+        tag: u32,
+    },
+    Accept {
+        picks: Vec<prop::sample::Index>,
+    },
+    Release {
+        picks: Vec<prop::sample::Index>,
+        set_redelivered: bool,
+    },
+    Reject {
+        pick: prop::sample::Index,
+    },
+    Acquire {
+        pick: prop::sample::Index,
+    },
+    /// A position nobody may settle, or that does not exist.
+    Stray {
+        position: Position,
+    },
+    Purge,
+    Pass {
+        time: u64,
+    },
+    Sweep {
+        slice: usize,
+    },
+}
+
+fn op(tags: u32) -> impl Strategy<Value = Op> {
+    let tag = 0..tags;
+    let mode = prop_oneof![3 => Just(Mode::Consume), 2 => Just(Mode::Browse)];
+    let flow = prop_oneof![Just(FlowMode::Credit), Just(FlowMode::Window)];
+    let count = prop_oneof![6 => 1..4usize, 1 => 1..400usize];
+    let size = prop_oneof![6 => 0..200usize, 1 => Just(300_000usize)];
+    let enqueue = (count, size, prop::option::weighted(0.2, 0..50u64)).prop_map(
+        // Bursts are of small messages: the test is not about memory.
+        |(count, size, ttl)| Op::Enqueue { count: if size > 1000 { 1 } else { count }, size, ttl },
+    );
+    let messages = prop_oneof![2 => 0..5u32, 1 => 200..400u32, 1 => Just(INFINITE)];
+    let bytes = prop_oneof![1 => 0..300u32, 1 => 400_000..900_000u32, 2 => Just(INFINITE)];
+    let picks = || prop::collection::vec(any::<prop::sample::Index>(), 1..60);
+    prop_oneof![
+        8 => enqueue,
+        3 => (tag.clone(), mode, any::<bool>(), prop::bool::weighted(0.05), flow.clone())
+            .prop_map(|(tag, mode, settles, exclusive, flow)| Op::Subscribe {
+                tag, mode, settles, exclusive, flow
+            }),
+        1 => tag.clone().prop_map(|tag| Op::Cancel { tag }),
+        6 => (tag.clone(), messages, bytes)
+            .prop_map(|(tag, messages, bytes)| Op::Grant { tag, messages, bytes }),
+        1 => (tag.clone(), flow).prop_map(|(tag, flow)| Op::Mode { tag, flow }),
+        3 => (tag.clone(), 1..300usize).prop_map(|(tag, count)| Op::Moved { tag, count }),
+        5 => (tag.clone(), 1..300usize).prop_map(|(tag, count)| Op::Room { tag, count }),
+        1 => tag.clone().prop_map(|tag| Op::Stop { tag }),
+        2 => tag.prop_map(|tag| Op::Flush { tag }),
+        3 => picks().prop_map(|picks| Op::Accept { picks }),
+        3 => (picks(), any::<bool>())
+            .prop_map(|(picks, set_redelivered)| Op::Release { picks, set_redelivered }),
+        1 => any::<prop::sample::Index>().prop_map(|pick| Op::Reject { pick }),
+        2 => any::<prop::sample::Index>().prop_map(|pick| Op::Acquire { pick }),
+        1 => (0..3000u64).prop_map(|position| Op::Stray { position }),
+        1 => Just(Op::Purge),
+        2 => (1..20u64).prop_map(|time| Op::Pass { time }),
+        1 => (1..50usize).prop_map(|slice| Op::Sweep { slice }),
+    ]
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Available,
+    Acquired,
+    Gone,
+}
+
+struct Entry {
+    state: State,
+    redelivered: bool,
+    expires: Time,
+    size: usize,
+}
+
+/// Credit in one unit; `None` is infinite.
+#[derive(Clone, Copy, Default)]
+struct Unit {
+    granted: Option<u64>,
+    used: u64,
+}
+
+impl Unit {
+    fn zero() -> Unit {
+        Unit { granted: Some(0), used: 0 }
+    }
+
+    fn grant(&mut self, value: u32) {
+        let most = u64::from(INFINITE) - 1;
+        self.granted = match self.granted {
+            Some(g) if value != INFINITE => Some((g + u64::from(value)).min(most)),
+            _ => None,
+        };
+    }
+
+    fn has(&self, flow: FlowMode, n: u64) -> bool {
+        let used = if flow == FlowMode::Window { self.used } else { 0 };
+        self.granted.is_none_or(|g| g >= used + n)
+    }
+
+    fn take(&mut self, flow: FlowMode, n: u64) {
+        match (&mut self.granted, flow) {
+            (None, _) => {}
+            (Some(g), FlowMode::Credit) => *g -= n,
+            (Some(_), FlowMode::Window) => self.used += n,
+        }
+    }
+}
+
+struct Flushing {
+    op: u64,
+    until: Position,
+    then: Vec<(u32, u32)>,
+}
+
+struct Sub {
+    mode: Mode,
+    settles: bool,
+    flow: FlowMode,
+    messages: Unit,
+    bytes: Unit,
+    room: (i64, i64),
+    /// Sizes of what is under way to the connection.
+    under_way: VecDeque<usize>,
+    /// Sizes of what was delivered in window mode and is not completed.
+    incomplete: VecDeque<usize>,
+    flushes: VecDeque<Flushing>,
+    /// Browsers: nothing before this is seen, again or ever.
+    cursor: Position,
+}
+
+impl Sub {
+    fn room_open(&self) -> bool {
+        self.room.0 > 0 && self.room.1 > 0
+    }
+
+    fn allows(&self, size: usize) -> bool {
+        self.messages.has(self.flow, 1) && self.bytes.has(self.flow, size.max(1) as u64)
+    }
+
+    fn clear(&mut self) {
+        self.messages.granted = Some(0);
+        self.bytes.granted = Some(0);
+    }
+
+    fn end_flush(&mut self) {
+        let flush = self.flushes.pop_front().expect("no flush is under way");
+        self.clear();
+        for (messages, bytes) in flush.then {
+            self.messages.grant(messages);
+            self.bytes.grant(bytes);
+        }
+    }
+}
+
+/// Who had to be served in a call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Served {
+    /// Messages came.
+    All,
+    /// Credit or room came for this one (if it consumes, others have it no worse than before).
+    One(u32),
+    /// Nobody: a subscription stopped or ended.
+    Ended,
+}
+
+struct Model {
+    queue: Queue,
+    out: Vec<Output>,
+    now: Time,
+    /// By position - 1.
+    entries: Vec<Entry>,
+    available: BTreeSet<Position>,
+    held: Vec<Position>,
+    subs: BTreeMap<u32, Sub>,
+    exclusive: bool,
+    ops: u64,
+}
+
+fn id(tag: u32) -> SubscriptionId {
+    SubscriptionId { session: SessionId::new(ShardId(3), 1), tag }
+}
+
+fn message(size: usize, position: Position, expires: Time) -> Message {
+    let meta = Meta {
+        format: Format::V0_10,
+        header_len: 0,
+        routing_key: (0, 0),
+        expires,
+        priority: 4,
+        durable: false,
+        publisher: None,
+    };
+    let mut content = vec![0; size];
+    let mark = position.to_le_bytes();
+    let marked = size.min(mark.len());
+    content[..marked].copy_from_slice(&mark[..marked]);
+    Message::new(meta, &content)
+}
+
+impl Model {
+    fn new() -> Model {
+        Model {
+            queue: Queue::new(QueueId(9)),
+            out: Vec::new(),
+            now: Time(100),
+            entries: Vec::new(),
+            available: BTreeSet::new(),
+            held: Vec::new(),
+            subs: BTreeMap::new(),
+            exclusive: false,
+            ops: 0,
+        }
+    }
+
+    fn entry(&self, position: Position) -> &Entry {
+        &self.entries[position as usize - 1]
+    }
+
+    fn set(&mut self, position: Position, state: State) {
+        self.entries[position as usize - 1].state = state;
+        if state == State::Available {
+            self.available.insert(position);
+        } else {
+            self.available.remove(&position);
+        }
+        self.held.retain(|p| *p != position);
+        if state == State::Acquired {
+            self.held.push(position);
+        }
+    }
+
+    /// The first message from `from` on that somebody could get.
+    fn next(&self, from: Position) -> Option<Position> {
+        self.available.range(from..).copied().find(|p| self.entry(*p).expires > self.now)
+    }
+
+    fn next_for(&self, sub: &Sub) -> Option<Position> {
+        self.next(if sub.mode == Mode::Browse { sub.cursor } else { 0 })
+    }
+
+    /// Checks what came out, one by one, and that nothing is missing.
+    fn check_outputs(&mut self, served: Served) {
+        let mut browsers_to_check = served == Served::All;
+        for output in std::mem::take(&mut self.out) {
+            match output {
+                Output::Deliver { to, delivery, message, redelivered } => {
+                    assert_eq!(delivery.queue, QueueId(9));
+                    // Browsers come first. They see what consumers then take.
+                    if self.subs[&to.tag].mode == Mode::Consume {
+                        if browsers_to_check {
+                            self.check_browsers();
+                        }
+                        browsers_to_check = false;
+                    }
+                    self.check_delivery(to.tag, delivery.position, &message, redelivered);
+                }
+                Output::Flushed { to, op } => {
+                    let sub = &self.subs[&to.tag];
+                    let flush = sub.flushes.front().expect("a flush ended that nobody asked for");
+                    assert_eq!(flush.op, op);
+                    if served != Served::Ended
+                        && let Some(next) = self.next_for(sub)
+                    {
+                        let more = next <= flush.until && sub.allows(self.entry(next).size);
+                        assert!(!more, "the flush ended with {next} to be delivered");
+                    } else if served != Served::Ended {
+                        self.check_browser(to.tag);
+                    }
+                    self.subs.get_mut(&to.tag).unwrap().end_flush();
+                }
+            }
+        }
+        if browsers_to_check {
+            self.check_browsers();
+        }
+        match served {
+            Served::All => self.check_consumers(),
+            Served::One(tag) => match self.subs.get(&tag).map(|s| s.mode) {
+                Some(Mode::Browse) => self.check_browser(tag),
+                Some(Mode::Consume) => self.check_consumers(),
+                None => {}
+            },
+            Served::Ended => {}
+        }
+        let waiting = |s: &Sub| s.flushes.is_empty() || !s.room_open();
+        assert!(self.subs.values().all(waiting), "a flush waits without cause");
+    }
+
+    /// No consumer waits for a message it could have.
+    fn check_consumers(&self) {
+        let Some(next) = self.next(0) else { return };
+        let size = self.entry(next).size;
+        for (tag, sub) in self.subs.iter().filter(|(_, s)| s.mode == Mode::Consume) {
+            assert!(!sub.room_open() || !sub.allows(size), "{tag} was not given {next}");
+        }
+    }
+
+    fn check_browsers(&mut self) {
+        let browsers = self.subs.iter().filter(|(_, s)| s.mode == Mode::Browse);
+        let tags: Vec<u32> = browsers.map(|(tag, _)| *tag).collect();
+        tags.into_iter().for_each(|tag| self.check_browser(tag));
+    }
+
+    /// The browser, just served, does not wait for a message it could have.
+    fn check_browser(&mut self, tag: u32) {
+        let sub = &self.subs[&tag];
+        if !sub.room_open() || !sub.allows(1) || sub.mode != Mode::Browse {
+            return;
+        }
+        if let Some(next) = self.next_for(sub) {
+            assert!(!sub.allows(self.entry(next).size), "{tag} was not shown {next}");
+        } else {
+            let end = self.entries.len() as Position + 1;
+            self.subs.get_mut(&tag).unwrap().cursor = end;
+        }
+    }
+
+    fn check_delivery(&mut self, tag: u32, at: Position, message: &Message, redelivered: bool) {
+        let entry = self.entry(at);
+        let sub = &self.subs[&tag];
+        assert!(entry.state == State::Available, "{at} was not available");
+        assert!(entry.expires > self.now, "{at} had expired");
+        assert_eq!(redelivered, entry.redelivered, "redelivered flag of {at}");
+        assert_eq!(message.size(), entry.size);
+        let marked = entry.size.min(8);
+        assert_eq!(message.body()[..marked], at.to_le_bytes()[..marked], "not the message of {at}");
+        assert!(sub.allows(entry.size), "{tag} had no credit for {at}");
+        assert!(sub.room_open(), "{tag} had no room for {at}");
+        assert!(sub.flushes.front().is_none_or(|f| at <= f.until), "{at} came after the flush");
+        assert_eq!(self.next_for(sub), Some(at), "not the earliest for {tag}");
+
+        let size = entry.size;
+        let sub = self.subs.get_mut(&tag).unwrap();
+        sub.messages.take(sub.flow, 1);
+        sub.bytes.take(sub.flow, size as u64);
+        sub.room.0 -= 1;
+        sub.room.1 -= size as i64;
+        sub.under_way.push_back(size);
+        if sub.flow == FlowMode::Window {
+            sub.incomplete.push_back(size);
+        }
+        match (sub.mode, sub.settles) {
+            (Mode::Browse, _) => {
+                sub.cursor = at + 1;
+            }
+            (Mode::Consume, true) => self.set(at, State::Acquired),
+            (Mode::Consume, false) => self.set(at, State::Gone),
+        }
+    }
+
+    fn check_counts(&self) {
+        let present = self.available.len() + self.held.len();
+        let expired = self.available.iter().filter(|p| self.entry(**p).expires <= self.now);
+        let least = present - expired.count();
+        let messages = self.queue.messages() as usize;
+        assert!((least..=present).contains(&messages), "{messages} not in {least}..={present}");
+        let counters = self.queue.counters();
+        assert_eq!(counters.enqueued, self.entries.len() as u64);
+        assert_eq!(counters.enqueued - counters.dequeued, messages as u64);
+        assert_eq!(messages as u64 - self.queue.available(), self.held.len() as u64);
+        if least == present {
+            let sizes = |p: &Position| self.entry(*p).size as u64;
+            let bytes: u64 = self.available.iter().chain(&self.held).map(sizes).sum();
+            assert_eq!(self.queue.bytes(), bytes);
+        }
+        let consumers = self.subs.values().filter(|s| s.mode == Mode::Consume).count();
+        assert_eq!(self.queue.subscriptions() as usize, self.subs.len());
+        assert_eq!(self.queue.consumers() as usize, consumers);
+        assert_eq!(self.queue.is_unused(), self.subs.is_empty());
+    }
+
+    fn drop_expired(&mut self) {
+        let expired: Vec<Position> =
+            self.available.iter().copied().filter(|p| self.entry(*p).expires <= self.now).collect();
+        expired.into_iter().for_each(|p| self.set(p, State::Gone));
+    }
+
+    fn sweep(&mut self, slice: usize) {
+        loop {
+            let mut budget = slice;
+            if !self.queue.expire(self.now, &mut budget) {
+                break;
+            }
+            assert_eq!(budget, 0);
+        }
+        // A sweep that began earlier may have passed some by; a whole one does not.
+        let mut budget = usize::MAX;
+        assert!(!self.queue.expire(self.now, &mut budget));
+        self.drop_expired();
+        let present = self.available.len() + self.held.len();
+        assert_eq!(self.queue.messages() as usize, present);
+    }
+
+    fn pick(&self, picks: &[prop::sample::Index]) -> Vec<Position> {
+        if self.held.is_empty() {
+            return Vec::new();
+        }
+        picks.iter().map(|pick| *pick.get(&self.held)).collect()
+    }
+
+    fn apply(&mut self, op: Op) {
+        self.ops += 1;
+        let now = self.now;
+        match op {
+            Op::Enqueue { count, size, ttl } => {
+                for _ in 0..count {
+                    let expires = ttl.map_or(Time::NEVER, |ttl| Time(now.0 + ttl));
+                    let (state, redelivered) = (State::Available, false);
+                    self.entries.push(Entry { state, redelivered, expires, size });
+                    let position = self.entries.len() as Position;
+                    self.available.insert(position);
+                    self.queue.enqueue(now, message(size, position, expires), &mut self.out);
+                    self.check_outputs(Served::All);
+                }
+            }
+            Op::Subscribe { tag, mode, settles, exclusive, flow } => {
+                self.subscribe(tag, mode, settles, exclusive, flow);
+            }
+            Op::Cancel { tag } => {
+                let existed = self.queue.cancel(id(tag), &mut self.out);
+                assert_eq!(existed, self.subs.contains_key(&tag));
+                self.check_outputs(Served::Ended);
+                if let Some(sub) = self.subs.remove(&tag) {
+                    assert!(sub.flushes.is_empty(), "a flush was not answered");
+                    self.exclusive &= sub.mode == Mode::Browse;
+                }
+            }
+            Op::Grant { tag, messages, bytes } => {
+                for (unit, value) in [(CreditUnit::Messages, messages), (CreditUnit::Bytes, bytes)]
+                {
+                    if let Some(sub) = self.subs.get_mut(&tag) {
+                        let (m, b) = match unit {
+                            CreditUnit::Messages => (value, 0),
+                            CreditUnit::Bytes => (0, value),
+                        };
+                        if let Some(flush) = sub.flushes.back_mut() {
+                            flush.then.push((m, b));
+                        } else {
+                            sub.messages.grant(m);
+                            sub.bytes.grant(b);
+                        }
+                    }
+                    self.queue.grant(now, id(tag), unit, value, &mut self.out);
+                    self.check_outputs(Served::One(tag));
+                }
+            }
+            Op::Mode { tag, flow } => {
+                if let Some(sub) = self.subs.get_mut(&tag).filter(|sub| sub.flow != flow) {
+                    sub.flow = flow;
+                    sub.clear();
+                }
+                self.queue.set_mode(id(tag), flow);
+            }
+            Op::Moved { tag, count } => {
+                let Some(sub) = self.subs.get_mut(&tag) else { return };
+                let count = count.min(sub.incomplete.len());
+                let bytes = sub.incomplete.drain(..count).map(|s| s as u64).sum();
+                if sub.flow == FlowMode::Window {
+                    sub.messages.used = sub.messages.used.saturating_sub(count as u64);
+                    sub.bytes.used = sub.bytes.used.saturating_sub(bytes);
+                }
+                self.queue.moved(now, id(tag), count as u32, bytes, &mut self.out);
+                self.check_outputs(Served::One(tag));
+            }
+            Op::Room { tag, count } => {
+                let Some(sub) = self.subs.get_mut(&tag) else { return };
+                let count = count.min(sub.under_way.len());
+                let bytes: u64 = sub.under_way.drain(..count).map(|s| s as u64).sum();
+                sub.room.0 += count as i64;
+                sub.room.1 += bytes as i64;
+                self.queue.room(now, id(tag), count as u32, bytes, &mut self.out);
+                self.check_outputs(Served::One(tag));
+            }
+            Op::Stop { tag } => {
+                self.queue.stop(id(tag), &mut self.out);
+                self.check_outputs(Served::Ended);
+                if let Some(sub) = self.subs.get_mut(&tag) {
+                    assert!(sub.flushes.is_empty(), "a flush was not answered");
+                    sub.clear();
+                }
+            }
+            Op::Flush { tag } => {
+                let op = self.ops;
+                if let Some(sub) = self.subs.get_mut(&tag) {
+                    let until = self.entries.len() as Position;
+                    sub.flushes.push_back(Flushing { op, until, then: Vec::new() });
+                    self.queue.flush(now, id(tag), op, &mut self.out);
+                    self.check_outputs(Served::One(tag));
+                }
+            }
+            Op::Accept { picks } => {
+                for position in self.pick(&picks) {
+                    self.queue.accept(position);
+                    self.set(position, State::Gone);
+                }
+            }
+            Op::Release { picks, set_redelivered } => {
+                let positions = self.pick(&picks);
+                for position in &positions {
+                    self.set(*position, State::Available);
+                    self.entries[*position as usize - 1].redelivered |= set_redelivered;
+                }
+                self.queue.release(now, positions, set_redelivered, &mut self.out);
+                self.check_outputs(Served::All);
+            }
+            Op::Reject { pick } => {
+                for position in self.pick(&[pick]) {
+                    let size = self.queue.reject(position).map(|m| m.size());
+                    assert_eq!(size, Some(self.entry(position).size));
+                    self.set(position, State::Gone);
+                }
+            }
+            Op::Acquire { pick } => {
+                if self.entries.is_empty() {
+                    return;
+                }
+                let position = pick.index(self.entries.len()) as Position + 1;
+                let entry = self.entry(position);
+                let (available, expired) = (entry.state == State::Available, entry.expires <= now);
+                let acquired = self.queue.acquire(position);
+                assert!(acquired == available || expired && available, "acquire of {position}");
+                if available {
+                    self.set(position, if acquired { State::Acquired } else { State::Gone });
+                }
+            }
+            Op::Stray { position } => {
+                if !self.held.contains(&position) {
+                    self.queue.accept(position);
+                    assert!(self.queue.reject(position).is_none());
+                    self.queue.release(now, [position], true, &mut self.out);
+                    self.check_outputs(Served::All);
+                }
+            }
+            Op::Purge => {
+                let most = self.available.len() as u64;
+                let before = self.queue.available();
+                let purged = self.queue.purge();
+                assert!(purged == before && purged <= most);
+                for position in self.available.clone() {
+                    self.set(position, State::Gone);
+                }
+            }
+            Op::Pass { time } => self.now = Time(now.0 + time),
+            Op::Sweep { slice } => self.sweep(slice),
+        }
+        self.check_counts();
+    }
+
+    fn subscribe(&mut self, tag: u32, mode: Mode, settles: bool, exclusive: bool, flow: FlowMode) {
+        let name = Arc::from("q");
+        let arguments = Default::default();
+        let s = Subscribe { tag, queue: name, mode, settles, exclusive, arguments };
+        let result = self.queue.subscribe(id(tag), &s).map_err(|e| e.kind);
+        let consumers = self.subs.values().any(|s| s.mode == Mode::Consume);
+        let consumes = mode == Mode::Consume;
+        if self.subs.contains_key(&tag) {
+            assert_eq!(result, Err(ErrorKind::NotAllowed));
+        } else if consumes && (self.exclusive || exclusive && consumers) {
+            assert_eq!(result, Err(ErrorKind::ResourceLocked));
+        } else {
+            assert_eq!(result, Ok(()));
+            self.queue.set_mode(id(tag), flow);
+            self.exclusive |= consumes && exclusive;
+            let sub = Sub {
+                mode,
+                settles,
+                flow,
+                messages: Unit::zero(),
+                bytes: Unit::zero(),
+                room: (i64::from(ROOM_MESSAGES), ROOM_BYTES as i64),
+                under_way: VecDeque::new(),
+                incomplete: VecDeque::new(),
+                flushes: VecDeque::new(),
+                cursor: 0,
+            };
+            self.subs.insert(tag, sub);
+        }
+    }
+
+    /// What is left is all that should be, in order.
+    fn finish(mut self) {
+        self.sweep(7);
+        let (ids, messages) = self.queue.drain_for_delete(&mut self.out);
+        let mut expected: Vec<Position> =
+            self.available.iter().chain(&self.held).copied().collect();
+        expected.sort_unstable();
+        let messages: Vec<Message> = messages.collect();
+        assert_eq!(messages.len(), expected.len());
+        for (message, position) in messages.iter().zip(expected) {
+            assert_eq!(message.size(), self.entry(position).size);
+            let marked = message.size().min(8);
+            assert_eq!(message.body()[..marked], position.to_le_bytes()[..marked]);
+        }
+        let mut ids: Vec<u32> = ids.iter().map(|id| id.tag).collect();
+        ids.sort_unstable();
+        assert!(ids.iter().eq(self.subs.keys()));
+        self.check_outputs(Served::Ended);
+        assert!(self.subs.values().all(|s| s.flushes.is_empty()), "a flush was not answered");
+    }
+}
+
+fn run(ops: Vec<Op>) {
+    let mut model = Model::new();
+    for op in ops {
+        model.apply(op);
+    }
+    model.finish();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn few_subscriptions(ops in prop::collection::vec(op(3), 1..150)) {
+        run(ops);
+    }
+
+    #[test]
+    fn many_subscriptions(ops in prop::collection::vec(op(20), 1..200)) {
+        run(ops);
+    }
+}

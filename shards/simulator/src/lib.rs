@@ -1,0 +1,1 @@
+//! Seeded simulator that drives the engine over many simulated shards.

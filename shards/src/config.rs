@@ -1,0 +1,74 @@
+//! Settings of the runtime.
+
+use crate::cpus::CpuList;
+use crate::idle::IdleStrategy;
+use crate::placement::ConnectionPlacement;
+use std::time::Duration;
+
+/// Settings of the runtime. `Config::default()` is one pinned shard per available core.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The processors of the shards: shard *i* is pinned to the *i*-th.
+    pub cpus: CpuList,
+    /// The number of shards. With more shards than processors none is pinned.
+    pub shards: usize,
+    /// Pin each shard to its processor.
+    pub pin: bool,
+    /// What a shard does when it has nothing to do.
+    pub idle: IdleStrategy,
+    /// Which shard a new connection goes to.
+    pub placement: ConnectionPlacement,
+    /// Open connections, all shards together; more are refused.
+    pub max_connections: usize,
+    /// Set TCP_NODELAY on accepted connections.
+    pub nodelay: bool,
+    /// Frames per ring between two shards.
+    pub ring_frames: usize,
+    /// Frames that may wait for room in the rings of a shard before it stops reading sockets.
+    pub outbox_mark: usize,
+    /// Bytes read from one connection per turn.
+    pub read_size: usize,
+    /// Bytes a service may leave unconsumed before reading stops.
+    pub unconsumed_limit: usize,
+    /// How long a closed connection may take to accept its output and answer the close.
+    pub linger: Duration,
+    /// How often the watchdog looks at the shards.
+    pub watchdog_interval: Duration,
+    /// After how long without an answer from a shard an error is logged.
+    pub stall_limit: Duration,
+    /// Turns longer than this are counted.
+    pub long_turn: Duration,
+    /// The event loop's preemption timer. Short values provoke the stalls that the watchdog
+    /// mends; leave it alone outside tests.
+    pub preempt_timer: Duration,
+}
+
+impl Config {
+    /// The default settings for so many shards.
+    pub fn with_shards(shards: usize) -> Config {
+        Config {
+            cpus: CpuList::allowed(),
+            shards,
+            pin: true,
+            idle: IdleStrategy::default(),
+            placement: ConnectionPlacement::default(),
+            max_connections: 50_000,
+            nodelay: true,
+            ring_frames: 1024,
+            outbox_mark: 4096,
+            read_size: 64 * 1024,
+            unconsumed_limit: 128 * 1024,
+            linger: Duration::from_secs(2),
+            watchdog_interval: Duration::from_millis(250),
+            stall_limit: Duration::from_secs(5),
+            long_turn: Duration::from_millis(10),
+            preempt_timer: Duration::from_millis(100),
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config::with_shards(CpuList::allowed().as_slice().len())
+    }
+}

@@ -1,0 +1,278 @@
+//! A shard's thread: its executor, and the tasks around the pump.
+//!
+//! Both descriptors that wake a shard, the signal's eventfd and the timer, are read through the
+//! main ring. The event loop's own timers and foreign wakes go through its latency ring, whose
+//! completions preempt the loop and can make it sleep with tasks ready; only the watchdog uses
+//! them.
+
+use super::connection;
+use super::core::Core;
+use super::pump::{Next, Shard, Task};
+use super::{Command, Shared};
+use crate::idle::IdleStrategy;
+use crate::mesh::Port;
+use crate::service::Service;
+use crate::signal::Signal;
+use crate::startup::StartError;
+use crate::stats::ShardStats;
+use crate::watchdog::Touch;
+use crossbeam_channel::{Receiver, Sender};
+use fletch_engine::{ShardId, Time};
+use glommio::io::BufferedFile;
+use glommio::{CpuSet, LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
+use std::cell::{Cell, RefCell};
+use std::fmt::Display;
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+/// What one shard is made of.
+pub(super) struct Seat<S: Service> {
+    pub(super) id: ShardId,
+    pub(super) port: Port<S::Frame>,
+    pub(super) inbox: Receiver<Command<S::Control>>,
+    pub(super) signal: Arc<Signal>,
+    pub(super) stats: Arc<ShardStats>,
+    pub(super) touch: Arc<Touch>,
+}
+
+/// Submission entries of each ring.
+const RING_DEPTH: usize = 256;
+
+/// The body of a shard's thread. Says over `ready` whether the shard could start.
+pub(super) fn run<S: Service>(
+    seat: Seat<S>,
+    shared: Shared,
+    make_service: &dyn Fn(ShardId) -> S,
+    ready: &Sender<Result<(), StartError>>,
+) {
+    let _guard = AbortOnPanic::new();
+    let id = seat.id;
+    let started = executor(&shared, id).and_then(|executor| {
+        let failed = |reason| move |error: io::Error| failure(id, format!("{reason}: {error}"));
+        let signal = seat.signal.descriptor().map_err(failed("signal"))?;
+        let timer = Timer::new().map_err(failed("timer"))?;
+        Ok((executor, signal, timer))
+    });
+    match started {
+        Ok((executor, signal, timer)) => {
+            let service = make_service(id);
+            // The receiver waits for all shards.
+            let _ = ready.send(Ok(()));
+            executor.run(main(seat, shared, service, signal, timer));
+        }
+        Err(error) => {
+            let _ = ready.send(Err(error));
+        }
+    }
+}
+
+/// There is no half-alive broker: a panic on a shard ends the process, also where panics unwind.
+/// Each entry into the service has one, so that nothing of the event loop unwinds first.
+pub(super) struct AbortOnPanic(());
+
+impl AbortOnPanic {
+    pub(super) fn new() -> AbortOnPanic {
+        AbortOnPanic(())
+    }
+}
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let thread = std::thread::current();
+            eprintln!("{} panicked: the process ends", thread.name().unwrap_or("a shard"));
+            std::process::abort();
+        }
+    }
+}
+
+fn failure(shard: ShardId, reason: impl Display) -> StartError {
+    StartError::Shard { shard: shard.0, reason: reason.to_string() }
+}
+
+fn executor(shared: &Shared, id: ShardId) -> Result<LocalExecutor, StartError> {
+    let config = &shared.config;
+    let cpus = config.cpus.as_slice();
+    let placement = match cpus.get(id.index()) {
+        Some(&cpu) if shared.pinned => Placement::Fixed(cpu),
+        // Spinning needs a set of processors, be it all of them.
+        _ if config.idle != IdleStrategy::Park => {
+            let cpus = cpus.to_vec();
+            let set = CpuSet::online().map_err(|error| failure(id, error))?;
+            Placement::Fenced(set.filter(move |location| cpus.contains(&location.cpu)))
+        }
+        _ => Placement::Unbound,
+    };
+    LocalExecutorBuilder::new(placement)
+        .io_memory(shared.io_memory)
+        .ring_depth(RING_DEPTH)
+        .preempt_timer(config.preempt_timer)
+        .spin_before_park(config.idle.spin())
+        // The helper thread of the event loop must not share the shard's core.
+        .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
+        .make()
+        .map_err(|error| failure(id, error))
+}
+
+async fn main<S: Service>(
+    seat: Seat<S>,
+    shared: Shared,
+    service: S,
+    signal: OwnedFd,
+    timer: Timer,
+) {
+    let Seat { id, port, inbox, stats, touch, .. } = seat;
+    let Port { outlets, inlets } = port;
+    let core = Core::new(id, outlets, seat.signal.clone(), stats, shared.config.linger);
+    let shard = Shard::new(service, core, inlets, inbox, shared);
+    let shard = Rc::new(RefCell::new(shard));
+    let ended = Rc::new(Cell::new(false));
+
+    let signals = glommio::spawn_local(signals(shard.clone(), signal, ended.clone()));
+    let (deadline, file) = timer.split();
+    let timers = glommio::spawn_local(timers(shard.clone(), deadline.clone(), file, ended.clone()));
+    let touches = glommio::spawn_local({
+        let (shard, touch, ended) = (shard.clone(), touch.clone(), ended.clone());
+        poll_fn(move |cx| touch.poll(cx, ended.get(), || shard.borrow_mut().signalled()))
+    });
+
+    poll_fn(|cx| {
+        let _guard = AbortOnPanic::new();
+        let mut state = shard.borrow_mut();
+        if state.core.pump.is_none() {
+            state.core.pump = Some(cx.waker().clone());
+        }
+        let next = state.run();
+        let now = state.core.now;
+        let mut tasks = std::mem::take(&mut state.tasks);
+        drop(state);
+        for task in tasks.drain(..) {
+            match task {
+                Task::Reader(id) => glommio::spawn_local(connection::read(shard.clone(), id)),
+                Task::Writer(id) => glommio::spawn_local(connection::write(shard.clone(), id)),
+            }
+            .detach();
+        }
+        match next {
+            Next::Wait(at) => {
+                deadline.arm(at, now);
+                Poll::Pending
+            }
+            Next::End => Poll::Ready(()),
+        }
+    })
+    .await;
+
+    // The tasks end one by one, and none is dropped while the kernel holds a buffer of its.
+    shard.borrow_mut().close_all();
+    ended.set(true);
+    seat.signal.ring();
+    deadline.fire();
+    touch.wake();
+    signals.await;
+    timers.await;
+    touches.await;
+    // The connections' tasks have been woken and see that their connection is gone.
+    while Rc::strong_count(&shard) > 1 {
+        glommio::executor().yield_task_queue_now().await;
+    }
+}
+
+/// Reads the signal's eventfd for ever.
+async fn signals<S: Service>(shard: Rc<RefCell<Shard<S>>>, fd: OwnedFd, ended: Rc<Cell<bool>>) {
+    let file = adopt(fd);
+    while !ended.get() {
+        wait(&file).await;
+        if !ended.get() {
+            shard.borrow_mut().signalled();
+        }
+    }
+    let _ = file.close().await;
+}
+
+/// Reads the timer for ever.
+async fn timers<S: Service>(
+    shard: Rc<RefCell<Shard<S>>>,
+    deadline: Rc<Deadline>,
+    fd: OwnedFd,
+    ended: Rc<Cell<bool>>,
+) {
+    let file = adopt(fd);
+    while !ended.get() {
+        wait(&file).await;
+        deadline.armed.set(None);
+        shard.borrow_mut().core.wake_pump();
+    }
+    let _ = file.close().await;
+}
+
+fn adopt(fd: OwnedFd) -> BufferedFile {
+    // SAFETY: the descriptor is owned, and its ownership ends here.
+    unsafe { BufferedFile::from_raw_fd(fd.into_raw_fd()) }
+}
+
+/// Waits until the descriptor's counter is not zero, and clears it.
+async fn wait(file: &BufferedFile) {
+    if let Err(error) = file.read_at(0, 8).await {
+        // It would fail again at once: nothing can wake this shard any more.
+        panic!("reading a wake descriptor failed: {error}");
+    }
+}
+
+/// The shard's one timer.
+struct Timer {
+    fd: OwnedFd,
+    file: OwnedFd,
+}
+
+impl Timer {
+    fn new() -> io::Result<Timer> {
+        let fd = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?;
+        let file = fd.try_clone()?;
+        Ok(Timer { fd, file })
+    }
+
+    fn split(self) -> (Rc<Deadline>, OwnedFd) {
+        (Rc::new(Deadline { fd: self.fd, armed: Cell::new(None) }), self.file)
+    }
+}
+
+/// Sets the timer. One that is set too early is left alone: it wakes the pump once for nothing,
+/// which is cheaper than a system call for every deadline that moves.
+struct Deadline {
+    fd: OwnedFd,
+    armed: Cell<Option<Time>>,
+}
+
+impl Deadline {
+    fn arm(&self, at: Option<Time>, now: Time) {
+        let Some(at) = at.filter(|&at| at != Time::NEVER) else { return };
+        if self.armed.get().is_none_or(|armed| at < armed) {
+            self.armed.set(Some(at));
+            // Zero would switch the timer off.
+            self.set(at.since(now).max(Duration::from_nanos(1)));
+        }
+    }
+
+    fn fire(&self) {
+        self.set(Duration::from_nanos(1));
+    }
+
+    fn set(&self, after: Duration) {
+        let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let seconds = i64::try_from(after.as_secs()).unwrap_or(i64::MAX);
+        let it_value = Timespec { tv_sec: seconds, tv_nsec: after.subsec_nanos().into() };
+        let value = Itimerspec { it_interval: zero, it_value };
+        // Cannot fail: the descriptor is a timer and the value well formed.
+        let _ = timerfd_settime(&self.fd, TimerfdTimerFlags::empty(), &value);
+    }
+}

@@ -1,0 +1,121 @@
+//! Runs the foreign clients that `tests/run` installed: `clients python`, `clients jms`.
+//!
+//! The last line is `N passed, N failed`; the exit status is 1 when anything failed.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use fletch_tests::foreign::expected::Expected;
+use fletch_tests::foreign::jms::Jms;
+use fletch_tests::foreign::suites::{self, Plan, Python};
+use fletch_tests::foreign::{Tally, clients_dir};
+
+#[derive(Debug, Parser)]
+#[command(about = "Runs clients nobody here wrote against fresh brokers")]
+struct Cli {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// The reference's Python suites
+    Python(PythonOptions),
+    /// Our Java program on the JMS client for AMQP 0-10
+    Jms(Target),
+}
+
+#[derive(Debug, Args)]
+struct Target {
+    /// Shard counts, each with brokers of its own
+    #[arg(long, value_delimiter = ',', default_value = "1,2,4")]
+    shards: Vec<u16>,
+    /// Use the broker that runs at HOST:PORT
+    #[arg(long, value_name = "HOST:PORT")]
+    broker: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct PythonOptions {
+    #[command(flatten)]
+    target: Target,
+    /// Only tests whose full name contains TEXT
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// Modules side by side
+    #[arg(long, default_value_t = 6)]
+    jobs: usize,
+    /// Seconds one test may take
+    #[arg(long, default_value_t = 40)]
+    patience: u64,
+    /// Seconds everything may take
+    #[arg(long, default_value_t = 600)]
+    limit: u64,
+    /// List the tests and stop
+    #[arg(long)]
+    list: bool,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().what {
+        What::Python(options) => python(options),
+        What::Jms(target) => jms(&target),
+    };
+    match result {
+        Ok(tally) => {
+            println!("{tally}");
+            ExitCode::from(u8::from(tally.failed > 0))
+        }
+        Err(error) => {
+            eprintln!("clients: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn python(options: PythonOptions) -> Result<Tally> {
+    let python = Python::installed()?;
+    if options.list {
+        let tests = python.list()?;
+        tests.iter().for_each(|test| println!("{test}"));
+        return Ok(Tally::default());
+    }
+    let list = concat!(env!("CARGO_MANIFEST_DIR"), "/suites/expected-failures.txt");
+    let text = std::fs::read_to_string(list).with_context(|| format!("reading {list}"))?;
+    let expected = Expected::parse(&text).with_context(|| format!("reading {list}"))?;
+    let logs: PathBuf = clients_dir().join("logs");
+    let plan = Plan {
+        shards: if options.target.broker.is_some() { vec![1] } else { options.target.shards },
+        jobs: if options.target.broker.is_some() { 1 } else { options.jobs },
+        only: options.only,
+        broker: options.target.broker,
+        patience: Duration::from_secs(options.patience),
+        limit: Duration::from_secs(options.limit),
+        logs,
+    };
+    let summary = suites::run(&python, &plan, &expected)?;
+    println!(
+        "{} failed as listed in tests/suites/expected-failures.txt, {} listed were not run; \
+         output in {}",
+        summary.expected,
+        summary.not_run,
+        plan.logs.display()
+    );
+    Ok(summary.tally)
+}
+
+fn jms(target: &Target) -> Result<Tally> {
+    let jms = Jms::installed()?;
+    if let Some(address) = &target.broker {
+        return jms.run_against(address);
+    }
+    let mut tally = Tally::default();
+    for &shards in &target.shards {
+        println!("shards {shards}");
+        tally += jms.run(shards)?;
+    }
+    Ok(tally)
+}

@@ -1,0 +1,135 @@
+//! Reads what `qpid-python-test` prints, line by line.
+//!
+//! A test prints `NAME .... pass|fail|skip`; when it writes something itself, the line ends in
+//! `start`, its output follows and the line comes again with the outcome. What stands after a
+//! `fail` or `skip` line, up to the next name, is the reason. The name is printed before the test
+//! runs, so an unfinished last line names the test that hangs.
+
+/// How a test ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It passed.
+    Pass,
+    /// It failed.
+    Fail,
+    /// It found no broker to talk to, or the like.
+    Skip,
+}
+
+/// A finished test.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finished {
+    /// Full name.
+    pub name: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The traceback, or what else stood below.
+    pub reason: Vec<String>,
+}
+
+/// The reader's state.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Tests that ended, in order.
+    pub finished: Vec<Finished>,
+    /// The test whose `start` or name was seen last, without an outcome so far.
+    pub running: Option<String>,
+    /// Lines that belong to no test: an import error, say.
+    pub stray: Vec<String>,
+}
+
+impl Output {
+    /// Takes a whole line, without its newline.
+    pub fn line(&mut self, line: &str) {
+        if let Some((name, word)) = test_line(line) {
+            let outcome = match word {
+                "pass" => Outcome::Pass,
+                "fail" => Outcome::Fail,
+                "skip" => Outcome::Skip,
+                _ => {
+                    self.running = Some(name.to_owned());
+                    return;
+                }
+            };
+            self.running = None;
+            self.finished.push(Finished { name: name.to_owned(), outcome, reason: Vec::new() });
+        } else if self.running.is_none() && !line.starts_with("Totals:") {
+            match self.finished.last_mut() {
+                Some(last) if last.outcome != Outcome::Pass => last.reason.push(line.to_owned()),
+                _ => self.stray.push(line.to_owned()),
+            }
+        }
+    }
+
+    /// Takes what stands after the last newline when the runner was ended.
+    pub fn rest(&mut self, line: &str) {
+        if let Some((name, _)) = test_line(line) {
+            self.running = Some(name.to_owned());
+        }
+    }
+}
+
+/// Splits `NAME ...... WORD`; the word is empty while the test runs.
+fn test_line(line: &str) -> Option<(&str, &str)> {
+    let (name, rest) = line.split_once(' ')?;
+    let word = rest.trim_start_matches('.');
+    let dots = rest.len() - word.len();
+    let of_a_suite = name.starts_with("qpid.tests.") || name.starts_with("qpid_tests.");
+    (dots > 0 && of_a_suite).then_some((name, word.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLE: &str = "\
+qpid_tests.b.T.one ....... pass
+qpid_tests.b.T.two ....... start
+  words of the test
+  Totals: none
+qpid_tests.b.T.two ....... pass
+qpid_tests.b.T.three ..... fail
+Error during test:  Traceback (most recent call last):
+    AssertionError: 1 != 2
+qpid_tests.b.T.four ...... skip
+  Skipped: [Errno 111] Connection refused
+Totals: 4 tests, 2 passed, 1 skipped, 0 ignored, 1 failed";
+
+    #[test]
+    fn outcomes_and_reasons_are_told_apart() {
+        let mut output = Output::default();
+        SAMPLE.lines().for_each(|line| output.line(line));
+        let seen: Vec<_> = output.finished.iter().map(|t| (t.name.as_str(), t.outcome)).collect();
+        assert_eq!(
+            seen,
+            [
+                ("qpid_tests.b.T.one", Outcome::Pass),
+                ("qpid_tests.b.T.two", Outcome::Pass),
+                ("qpid_tests.b.T.three", Outcome::Fail),
+                ("qpid_tests.b.T.four", Outcome::Skip),
+            ]
+        );
+        assert_eq!(output.finished[2].reason.len(), 2);
+        assert_eq!(output.finished[3].reason, ["  Skipped: [Errno 111] Connection refused"]);
+        assert!(output.stray.is_empty() && output.running.is_none());
+    }
+
+    #[test]
+    fn the_test_that_hangs_is_named() {
+        let mut output = Output::default();
+        output.line("qpid_tests.b.T.one ....... pass");
+        output.rest("qpid_tests.b.T.two .......");
+        assert_eq!(output.running.as_deref(), Some("qpid_tests.b.T.two"));
+        let mut output = Output::default();
+        output.line("qpid_tests.b.T.two ....... start");
+        output.line("  words");
+        assert_eq!(output.running.as_deref(), Some("qpid_tests.b.T.two"));
+    }
+
+    #[test]
+    fn lines_of_no_test_are_kept() {
+        let mut output = Output::default();
+        output.line("ImportError: No module named qpid");
+        assert_eq!(output.stray, ["ImportError: No module named qpid"]);
+    }
+}
