@@ -4,7 +4,7 @@ pub mod config;
 pub mod daemon;
 pub mod data_dir;
 pub mod logging;
-pub mod signals;
 mod shard;
+pub mod signals;
 mod timers;
 mod v0_10;

@@ -42,7 +42,7 @@ pub(crate) struct Shard {
     connections: Vec<Option<Box<(ConnectionId, Connection)>>>,
     open: usize,
     sessions: HashMap<SessionId, Holder>,
-    next_session: u64,
+    next_connection: u64,
     timers: Timers<ConnectionId>,
     /// Connections with something to do at the end of the turn.
     touched: Vec<ConnectionId>,
@@ -64,7 +64,7 @@ impl Shard {
             connections: Vec::new(),
             open: 0,
             sessions: HashMap::default(),
-            next_session: 0,
+            next_connection: 0,
             timers: Timers::default(),
             touched: Vec::new(),
             events: Vec::new(),
@@ -77,7 +77,8 @@ impl Shard {
     fn drive(&mut self, cx: &mut Cx<'_, Frame>, conn: ConnectionId, input: &[u8]) -> usize {
         let mut consumed = 0;
         loop {
-            let Some(entry) = self.connections.get_mut(conn.index()).and_then(Option::as_mut) else {
+            let Some(entry) = self.connections.get_mut(conn.index()).and_then(Option::as_mut)
+            else {
                 return input.len();
             };
             let (id, connection) = &mut **entry;
@@ -116,8 +117,7 @@ impl Shard {
                     }
                 }
                 Step::Attach { channel, name, force } => {
-                    self.next_session += 1;
-                    let session = SessionId::new(self.shard, self.next_session);
+                    let session = connection.next_session();
                     self.sessions.insert(session, Holder::Connection(conn, channel));
                     connection.attaching(&mut ctx, session, channel, &name, force);
                 }
@@ -235,7 +235,9 @@ impl Service for Shard {
         if self.connections.len() <= conn.index() {
             self.connections.resize_with(conn.index() + 1, || None);
         }
-        let connection = Connection::new(&self.settings, peer.remote, cx.now());
+        self.next_connection += 1;
+        let first = SessionId::new(self.shard, self.next_connection);
+        let connection = Connection::new(&self.settings, first, peer.remote, cx.now());
         self.connections[conn.index()] = Some(Box::new((conn, connection)));
         self.open += 1;
         if self.stopping {
@@ -295,7 +297,8 @@ impl Service for Shard {
         let now = cx.now();
         self.engine.tick(now, &mut self.fx);
         while let Some(conn) = self.timers.pop(now) {
-            let Some(entry) = self.connections.get_mut(conn.index()).and_then(Option::as_mut) else {
+            let Some(entry) = self.connections.get_mut(conn.index()).and_then(Option::as_mut)
+            else {
                 continue;
             };
             if entry.0 != conn {

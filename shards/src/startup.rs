@@ -134,7 +134,7 @@ mod tests {
     fn io_memory_is_shared_out() {
         let one = prepare(1).unwrap();
         let many = prepare(64).unwrap();
-        assert!(many <= one && many >= 64 * 1024 && many % 4096 == 0, "{many} {one}");
+        assert!(many <= one && many >= 64 * 1024 && many.is_multiple_of(4096), "{many} {one}");
         assert!(matches!(prepare(0), Err(StartError::Shards(0))));
     }
 

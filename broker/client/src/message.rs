@@ -69,6 +69,7 @@ impl Delivery {
         body: Payload<'_>,
     ) -> Delivery {
         let (body_len, content) = match body {
+            Payload::Absent => (0, header.to_vec()),
             Payload::Borrowed(body) => {
                 let mut content = Vec::with_capacity(body.len() + header.len());
                 content.extend_from_slice(body);

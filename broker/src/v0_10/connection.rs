@@ -39,6 +39,8 @@ pub(crate) struct Connection {
     amqp: amqp::Connection,
     remote: SocketAddr,
     user: Arc<str>,
+    first: SessionId,
+    attaches: u32,
     /// By channel; connections have few sessions.
     sessions: Vec<(u16, Session)>,
     /// Has something to do at the end of the turn, and is on the shard's list for it.
@@ -50,13 +52,29 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(settings: &Settings, remote: SocketAddr, now: Time) -> Connection {
+    /// A connection whose sessions are numbered from `first`.
+    pub(crate) fn new(
+        settings: &Settings,
+        first: SessionId,
+        remote: SocketAddr,
+        now: Time,
+    ) -> Connection {
         let amqp = amqp::Connection::server(Arc::clone(&settings.amqp), now.as_duration());
         let user = Arc::clone(&settings.anonymous);
         let realm = Arc::clone(&settings.realm);
         let sessions = Vec::new();
-        let (touched, on_list, news) = (false, false, false);
-        Connection { amqp, remote, user, sessions, touched, on_list, news, realm }
+        Connection {
+            amqp,
+            remote,
+            user,
+            first,
+            attaches: 0,
+            sessions,
+            touched: false,
+            on_list: false,
+            news: false,
+            realm,
+        }
     }
 
     // ---- getters and output --------------------------------------------------------------
@@ -106,10 +124,11 @@ impl Connection {
                     let session = self.sessions.iter().find(|(c, _)| *c == channel);
                     let Some(session) = session.map(|(_, s)| s.id()) else { continue };
                     let exchange = transfer.destination.unwrap_or_default();
-                    let explicit =
-                        transfer.accept_mode.unwrap_or_default() == AcceptMode::EXPLICIT;
+                    // Clients that want an accept say so; those that leave the field out may not
+                    // even know the command.
+                    let explicit = transfer.accept_mode == Some(AcceptMode::EXPLICIT);
                     let header = header.unwrap_or_default();
-                    let message = transfer::ingest(ctx, session, exchange, header, body.as_slice());
+                    let message = transfer::ingest(ctx, session, exchange, header, &body);
                     let published = message.and_then(|message| {
                         let op = (session, transfer_op(id, explicit));
                         let (now, fx) = (ctx.now, &mut *ctx.fx);
@@ -214,6 +233,12 @@ impl Connection {
         self.news = true;
     }
 
+    /// The id of the next session.
+    pub(crate) fn next_session(&mut self) -> SessionId {
+        self.attaches += 1;
+        self.first.of_same_connection(self.attaches)
+    }
+
     /// The shard has named the session that wants `channel`; the orderer has the last word.
     pub(crate) fn attaching(
         &mut self,
@@ -242,15 +267,15 @@ impl Connection {
                 let session = self.sessions.iter_mut().find(|(c, _)| *c == channel);
                 let Some((_, session)) = session else { return };
                 let Some(how) = session.sending(to.tag) else { return };
-                let header =
-                    transfer::outgoing_header(ctx.now, &message, redelivered, ctx.scratch);
+                let header = transfer::outgoing_header(ctx.now, &message, redelivered, ctx.scratch);
                 let transfer = message::Transfer {
                     destination: Some(how.destination),
                     accept_mode: Some(how.accept),
                     acquire_mode: Some(how.acquire),
                 };
                 let header = |out: &mut Vec<u8>| out.extend_from_slice(header);
-                let sent = self.amqp.transfer(channel, &transfer, false, header, message.body());
+                let body = message.meta().has_body.then_some(message.body());
+                let sent = self.amqp.transfer(channel, &transfer, false, header, body);
                 if let Ok(id) = sent {
                     session.sent(id, to.tag, delivery, &message);
                 }
@@ -361,4 +386,3 @@ fn transfer_op(id: CommandId, explicit: bool) -> OpId {
 fn transfer_of(op: OpId) -> (CommandId, bool) {
     (CommandId(op as u32), op >> 32 & 1 == 1)
 }
-

@@ -114,7 +114,10 @@ impl Ending {
 
     /// Replies to the current stage are the newest operations.
     fn is_awaited(&self, op: OpId) -> bool {
-        op >= FIRST_OP && self.waiting > 0 && op < self.next_op && op + self.stage_ops() >= self.next_op
+        op >= FIRST_OP
+            && self.waiting > 0
+            && op < self.next_op
+            && op + self.stage_ops() >= self.next_op
     }
 
     fn stage_ops(&self) -> u64 {

@@ -244,7 +244,7 @@ impl Session {
             Command::MessageAcquire(c) => {
                 let mut wanted = Vec::new();
                 let ids = c.transfers.unwrap_or_default();
-                self.unsettled.for_each_in(&ids, |r| {
+                self.unsettled.visit(&ids, |r| {
                     if !r.acquired {
                         wanted.push((r.id, r.delivery));
                     }
@@ -264,12 +264,7 @@ impl Session {
         }
     }
 
-    fn ask(
-        &mut self,
-        ctx: &mut Ctx<'_>,
-        ask: Ask,
-        request: Request,
-    ) -> Result<Progress, Refusal> {
+    fn ask(&mut self, ctx: &mut Ctx<'_>, ask: Ask, request: Request) -> Result<Progress, Refusal> {
         let Ask { id, class, command, barrier, then } = ask;
         let op = OpId::from(id.0);
         self.pending.insert(op, Pending { class, command, barrier, then });
@@ -487,7 +482,8 @@ impl Session {
         for (tag, s) in &mut self.subscriptions {
             if s.owed_messages >= ROOM_MESSAGES || s.owed_bytes >= ROOM_BYTES {
                 let to = SubscriptionId { session: self.id, tag: *tag };
-                let room = (std::mem::take(&mut s.owed_messages), std::mem::take(&mut s.owed_bytes));
+                let room =
+                    (std::mem::take(&mut s.owed_messages), std::mem::take(&mut s.owed_bytes));
                 ctx.engine.room(ctx.now, to, room, ctx.fx);
             }
         }

@@ -2,8 +2,10 @@
 
 use super::error::Refusal;
 use crate::shard::Ctx;
-use fletch_amqp::v0_10::message::{HeaderError, HeaderOffsets, HeaderPatch, MessageView, rewrite_header};
-use fletch_amqp::v0_10::{DeliveryMode, ErrorCode};
+use fletch_amqp::v0_10::message::{
+    HeaderError, HeaderOffsets, HeaderPatch, MessageView, rewrite_header,
+};
+use fletch_amqp::v0_10::{DeliveryMode, ErrorCode, Payload};
 use fletch_engine::{Format, Message, Meta, SessionId, Time};
 use std::time::Duration;
 
@@ -14,14 +16,16 @@ pub(super) fn ingest(
     publisher: SessionId,
     exchange: &str,
     header: &[u8],
-    body: &[u8],
+    body: &Payload<'_>,
 ) -> Result<Message, Refusal> {
     let content = &mut *ctx.scratch;
     content.clear();
     let patch = HeaderPatch { exchange: Some(exchange), ..HeaderPatch::default() };
     rewrite_header(header, content, patch).map_err(malformed)?;
     let header_len = content.len();
-    let meta = meta(ctx.now, publisher, content).map_err(malformed)?;
+    let has_body = !matches!(body, Payload::Absent);
+    let body = body.as_slice();
+    let meta = meta(ctx.now, publisher, content, has_body).map_err(malformed)?;
     content.reserve(body.len());
     content.extend_from_slice(body);
     debug_assert_eq!(meta.header_len as usize, header_len, "meta describes this header");
@@ -36,7 +40,12 @@ pub(super) fn ingest(
 /// A large message must not leave its size behind in every shard.
 const SCRATCH_KEPT: usize = 256 * 1024;
 
-fn meta(now: Time, publisher: SessionId, header: &[u8]) -> Result<Meta, HeaderError> {
+fn meta(
+    now: Time,
+    publisher: SessionId,
+    header: &[u8],
+    has_body: bool,
+) -> Result<Meta, HeaderError> {
     let delivery = MessageView::parse(header)?.delivery_properties()?;
     let routing_key = delivery.routing_key.map_or((0, 0), |key| {
         let at = key.as_ptr() as usize - header.as_ptr() as usize;
@@ -52,6 +61,7 @@ fn meta(now: Time, publisher: SessionId, header: &[u8]) -> Result<Meta, HeaderEr
         },
         priority: delivery.priority.unwrap_or(4),
         durable: delivery.delivery_mode == Some(DeliveryMode::PERSISTENT),
+        has_body,
         publisher: Some(publisher),
     })
 }

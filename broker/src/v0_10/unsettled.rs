@@ -43,7 +43,7 @@ pub(super) struct Unsettled(VecDeque<Record>);
 impl Unsettled {
     /// Adds the newest delivery. Ids must grow.
     pub(super) fn push(&mut self, record: Record) {
-        if record.windowing || !record.ended {
+        if record.windowing || !record.ended || !record.acquired {
             self.0.push_back(record);
         }
     }
@@ -72,6 +72,15 @@ impl Unsettled {
         self.trim();
     }
 
+    /// Calls `f` on the live records whose ids are in `ids`, in order, and forgets none.
+    pub(super) fn visit(&self, ids: &SequenceSet, mut f: impl FnMut(&Record)) {
+        for range in ids.ranges() {
+            let start = self.0.partition_point(|r| r.id.is_before(range.low));
+            let in_range = self.0.range(start..).take_while(|r| range.contains(r.id));
+            in_range.filter(|r| !r.gone).for_each(&mut f);
+        }
+    }
+
     /// The subscription is cancelled: its completions move nothing any more.
     pub(super) fn cancel(&mut self, tag: u32) {
         for record in self.0.iter_mut().filter(|r| r.tag == tag) {
@@ -97,7 +106,6 @@ impl Unsettled {
         }
     }
 }
-
 
 #[cfg(test)]
 mod tests {

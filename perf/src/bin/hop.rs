@@ -75,8 +75,9 @@ struct Measured {
 }
 
 fn histogram() -> Histogram<u64> {
-    // Three digits and nanoseconds are always a valid pair of bounds.
-    Histogram::new(3).unwrap_or_else(|error| panic!("histogram: {error}"))
+    // Nanoseconds, to a minute; the bounds are valid.
+    Histogram::new_with_bounds(1, 60_000_000_000, 3)
+        .unwrap_or_else(|error| panic!("histogram: {error}"))
 }
 
 /// Under load one frame in so many carries the time, so that reading the clock is not measured.
@@ -400,7 +401,7 @@ fn main() -> anyhow::Result<()> {
         return Ok(());
     }
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header([
+    table.load_style(presets::ASCII_MARKDOWN).set_header([
         "idle",
         "transport",
         "state",

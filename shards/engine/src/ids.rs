@@ -49,26 +49,47 @@ impl Time {
     }
 }
 
-/// A session (or any other party that asks the engine for things) on its connection's shard.
-/// The shard is in the top 16 bits, so every shard can address it. Never reused in a process.
+/// A session (or any other party that asks the engine for things): its shard in the top 10 bits,
+/// its connection in the next 30, its number there in the low 24. So every shard can address it,
+/// and knows whether two sessions share a connection. Not reused while anything can refer to it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(u64);
 
+const SESSION_BITS: u32 = 24;
+const CONNECTION_BITS: u32 = 30;
+
 impl SessionId {
-    /// The `n`-th session of `shard`; `n` takes the low 48 bits.
+    /// Shards that ids have room for.
+    pub const SHARDS_MAX: u16 = 1 << (u64::BITS - SESSION_BITS - CONNECTION_BITS);
+
+    /// The first session of the `n`-th connection of `shard`; `n` is taken modulo 2^30.
     pub fn new(shard: ShardId, n: u64) -> SessionId {
-        SessionId(u64::from(shard.0) << 48 | n & 0xffff_ffff_ffff)
+        let shard = u64::from(shard.0 % SessionId::SHARDS_MAX);
+        let connection = n & ((1 << CONNECTION_BITS) - 1);
+        SessionId((shard << CONNECTION_BITS | connection) << SESSION_BITS)
+    }
+
+    /// The `n`-th session, modulo 2^24, of the same connection.
+    pub fn of_same_connection(self, n: u32) -> SessionId {
+        let mask = (1 << SESSION_BITS) - 1;
+        SessionId(self.0 & !mask | u64::from(n) & mask)
     }
 
     /// The shard its connection lives on.
     pub fn shard(self) -> ShardId {
-        ShardId((self.0 >> 48) as u16)
+        ShardId((self.0 >> (SESSION_BITS + CONNECTION_BITS)) as u16)
+    }
+
+    /// Whether both are sessions of one connection.
+    pub fn is_local_to(self, other: SessionId) -> bool {
+        self.0 >> SESSION_BITS == other.0 >> SESSION_BITS
     }
 }
 
 impl fmt::Debug for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "session-{}.{}", self.shard(), self.0 & 0xffff_ffff_ffff)
+        let connection = self.0 >> SESSION_BITS & ((1 << CONNECTION_BITS) - 1);
+        write!(f, "session-{}.{connection}.{}", self.shard(), self.0 & ((1 << SESSION_BITS) - 1))
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Meta {
     pub priority: u8,
     /// Delivery mode persistent.
     pub durable: bool,
+    /// There is a body, though it may be empty: 0-10 tells that from none.
+    pub has_body: bool,
     /// Who published it; `None` for messages the broker made.
     pub publisher: Option<SessionId>,
 }
@@ -60,7 +62,7 @@ impl Message {
         &self.0.slice[..self.meta().header_len as usize]
     }
 
-    /// The body.
+    /// The body; empty also if there is none.
     pub fn body(&self) -> &[u8] {
         &self.0.slice[self.meta().header_len as usize..]
     }

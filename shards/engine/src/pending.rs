@@ -2,7 +2,7 @@
 
 use crate::ids::SessionId;
 use crate::request::{DeliveryRef, OpId, Reply};
-use foldhash::HashMap;
+use crate::topology::FixedMap;
 use slab::Slab;
 
 /// Publishes under way to other shards, by slot.
@@ -45,7 +45,7 @@ impl Publishes {
 
 /// Settles and acquires whose deliveries lie on other shards.
 #[derive(Debug, Default)]
-pub(crate) struct Parts(HashMap<(SessionId, OpId), Gather>);
+pub(crate) struct Parts(FixedMap<(SessionId, OpId), Gather>);
 
 #[derive(Debug)]
 struct Gather {

@@ -5,7 +5,7 @@
 
 use crate::ids::{QueueId, Time};
 use crate::queue::Queue;
-use foldhash::HashMap;
+use crate::topology::FixedMap;
 use std::time::Duration;
 
 /// Entries looked at in one slice: some tens of microseconds, so that no turn grows long.
@@ -29,7 +29,7 @@ impl Sweep {
         if self.interval.is_zero() { Time::NEVER } else { self.next.unwrap_or(Time(0)) }
     }
 
-    pub(crate) fn run(&mut self, now: Time, queues: &mut HashMap<QueueId, Queue>) {
+    pub(crate) fn run(&mut self, now: Time, queues: &mut FixedMap<QueueId, Queue>) {
         let Some(due) = self.next else {
             self.next = Some(now.after(self.interval));
             return;

@@ -249,6 +249,7 @@ fn message(size: usize, position: Position, expires: Time) -> Message {
         expires,
         priority: 4,
         durable: false,
+        has_body: true,
         publisher: None,
     };
     let mut content = vec![0; size];

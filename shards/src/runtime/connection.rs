@@ -195,6 +195,7 @@ impl<S: Service> Shard<S> {
                         self.scratch[..kept].copy_from_slice(&connection.unconsumed);
                         self.offer(id, kept + count);
                     }
+                    self.core.worked = true;
                     add(&self.core.stats.bytes_received, count as u64);
                     if count == self.read_size {
                         self.core.deferred.push(id);

@@ -25,6 +25,8 @@ pub(crate) struct Core<F> {
     /// A turn is going on: `now` is its time.
     pub(super) in_turn: bool,
     announced: bool,
+    /// Something was done since the pump last looked.
+    pub(super) worked: bool,
     pub(super) connections: Slab<Connection>,
     generation: u32,
     /// Connections whose output is to be written at the end of the turn.
@@ -62,6 +64,8 @@ impl<F> Core<F> {
             now: clock.now(),
             in_turn: false,
             announced: false,
+            // A shard that never sleeps does not begin with it.
+            worked: true,
             connections: Slab::new(),
             generation: 0,
             dirty: Vec::new(),

@@ -1,8 +1,9 @@
 //! One shard's turn: everything that happens between two waits.
 //!
 //! The pump is a task that is ready only when something woke it. Work that exceeds a turn's share
-//! is taken up after the ring was looked at again: the shard rings its own signal, it never
-//! keeps itself ready.
+//! is taken up after the ring was looked at again: the pump never keeps itself ready. The idle
+//! strategy is the pump's too: while it spins it polls the rings of the mesh, not the event loop,
+//! which takes some microseconds a time.
 
 use super::connection::Phase;
 use super::core::{Core, Cx};
@@ -15,6 +16,7 @@ use fletch_engine::Time;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::*;
+use std::time::Duration;
 
 /// Commands of helper threads per turn.
 const COMMANDS: usize = 64;
@@ -25,8 +27,11 @@ const LOCAL_FRAMES: usize = 1024;
 /// Bytes per send, and sends per connection and turn.
 const SEND_SIZE: usize = 256 * 1024;
 const SENDS: usize = 4;
-/// Turns in a row before the ring is looked at, while frames keep coming.
-const TURNS: usize = 4;
+/// How long the pump goes on, with frames that keep coming or polling for some, before the ring
+/// is looked at: what a hop gains here a socket may lose.
+const SLICE: Duration = Duration::from_micros(10);
+/// Looks for arrivals between two readings of the clock while polling.
+const POLLS: usize = 32;
 /// Output buffers larger than this are freed when they are empty.
 const OUTPUT_KEPT: usize = 64 * 1024;
 
@@ -46,6 +51,8 @@ pub(super) struct Shard<S: Service> {
     /// Tasks to be spawned after the turn: the event loop runs a new task at once, and it wants
     /// the shard for itself.
     pub(super) tasks: Vec<Task>,
+    /// Until when the idle strategy spins.
+    idle_at: Time,
     stopping: Option<Time>,
     finished: bool,
 }
@@ -62,6 +69,8 @@ pub(super) enum Task {
 pub(super) enum Next {
     /// Wait to be woken, at the latest at this time.
     Wait(Option<Time>),
+    /// Come back when the ring was looked at.
+    Again,
     /// The shard has ended.
     End,
 }
@@ -87,6 +96,7 @@ impl<S: Service> Shard<S> {
             unconsumed_limit,
             shared,
             tasks: Vec::new(),
+            idle_at: Time(0),
             stopping: None,
             finished: false,
         }
@@ -94,24 +104,48 @@ impl<S: Service> Shard<S> {
 
     /// One wake of the pump: turns until there is nothing to do, within bounds.
     pub(super) fn run(&mut self) -> Next {
-        for _ in 0..TURNS {
+        self.core.begin_turn();
+        let until = self.core.now.after(SLICE);
+        loop {
             let more = self.turn();
             if self.ended() {
                 return Next::End;
             }
             if more {
-                break;
+                return Next::Again;
             }
-            if self.arrivals() {
-                continue;
+            if std::mem::take(&mut self.core.worked) {
+                self.idle_at = self.core.now.after(self.shared.config.idle.spin());
             }
-            self.core.announce_sleep();
-            if !self.arrivals() {
-                return Next::Wait(self.deadline());
+            if self.core.now < self.idle_at {
+                if !self.poll(until) {
+                    return Next::Again;
+                }
+            } else if !self.arrivals() {
+                self.core.announce_sleep();
+                if !self.arrivals() {
+                    return Next::Wait(self.deadline());
+                }
+            }
+            if self.core.now >= until {
+                return Next::Again;
             }
         }
-        self.core.signal.ring();
-        Next::Wait(self.deadline())
+    }
+
+    /// Waits for arrivals by polling, for the rest of the slice. True if there are some.
+    fn poll(&mut self, until: Time) -> bool {
+        loop {
+            for _ in 0..POLLS {
+                if self.arrivals() {
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            if self.core.clock.now() >= until {
+                return false;
+            }
+        }
     }
 
     /// Something came from another thread: a command, a frame, or room for one.
@@ -121,7 +155,7 @@ impl<S: Service> Shard<S> {
             || self.core.outlets.can_advance()
     }
 
-    /// Called when the shard's signal was read, after the ring was looked at.
+    /// Called when something made the ring be looked at: the signal, or the pump itself.
     pub(super) fn signalled(&mut self) {
         self.core.begin_turn();
         let deferred = std::mem::take(&mut self.core.deferred);
@@ -155,8 +189,10 @@ impl<S: Service> Shard<S> {
         self.core.in_turn = false;
         self.count(started);
         let core = &self.core;
-        !(core.local.is_empty() && core.dirty.is_empty() && core.ending.is_empty())
-            || !core.deferred.is_empty()
+        !(core.local.is_empty()
+            && core.dirty.is_empty()
+            && core.ending.is_empty()
+            && core.deferred.is_empty())
     }
 
     fn count(&mut self, started: Time) {
@@ -175,6 +211,7 @@ impl<S: Service> Shard<S> {
     fn commands(&mut self) {
         for _ in 0..COMMANDS {
             let Ok(command) = self.inbox.try_recv() else { return };
+            self.core.worked = true;
             match command {
                 Command::Adopt(fd, peer) => self.adopt(fd, peer),
                 Command::Control(control) => {
@@ -210,6 +247,7 @@ impl<S: Service> Shard<S> {
         if count > 0 {
             *first_inlet = (*first_inlet + 1) % count;
         }
+        core.worked |= received > 0;
         add(&core.stats.frames_received, received as u64);
     }
 
@@ -225,6 +263,7 @@ impl<S: Service> Shard<S> {
 
     fn timers(&mut self) {
         if self.service.next_deadline().is_some_and(|deadline| deadline <= self.core.now) {
+            self.core.worked = true;
             self.service.tick(&mut Cx { core: &mut self.core });
         }
         while let Some(&(at, id)) = self.core.expiries.front()

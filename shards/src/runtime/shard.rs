@@ -9,7 +9,6 @@ use super::connection;
 use super::core::Core;
 use super::pump::{Next, Shard, Task};
 use super::{Command, Shared};
-use crate::idle::IdleStrategy;
 use crate::mesh::Port;
 use crate::service::Service;
 use crate::signal::Signal;
@@ -18,8 +17,9 @@ use crate::stats::ShardStats;
 use crate::watchdog::Touch;
 use crossbeam_channel::{Receiver, Sender};
 use fletch_engine::{ShardId, Time};
+use glommio::channels::shared_channel::{self, SharedReceiver};
 use glommio::io::BufferedFile;
-use glommio::{CpuSet, LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement};
+use glommio::{LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement};
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
     timerfd_settime,
@@ -104,19 +104,12 @@ fn executor(shared: &Shared, id: ShardId) -> Result<LocalExecutor, StartError> {
     let cpus = config.cpus.as_slice();
     let placement = match cpus.get(id.index()) {
         Some(&cpu) if shared.pinned => Placement::Fixed(cpu),
-        // Spinning needs a set of processors, be it all of them.
-        _ if config.idle != IdleStrategy::Park => {
-            let cpus = cpus.to_vec();
-            let set = CpuSet::online().map_err(|error| failure(id, error))?;
-            Placement::Fenced(set.filter(move |location| cpus.contains(&location.cpu)))
-        }
         _ => Placement::Unbound,
     };
     LocalExecutorBuilder::new(placement)
         .io_memory(shared.io_memory)
         .ring_depth(RING_DEPTH)
         .preempt_timer(config.preempt_timer)
-        .spin_before_park(config.idle.spin())
         // The helper thread of the event loop must not share the shard's core.
         .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
         .make()
@@ -145,6 +138,10 @@ async fn main<S: Service>(
         poll_fn(move |cx| touch.poll(cx, ended.get(), || shard.borrow_mut().signalled()))
     });
 
+    let (again, passes) = shared_channel::new_bounded::<()>(1);
+    let passes = glommio::spawn_local(passes_of_the_ring(shard.clone(), passes));
+    let again = again.connect().await;
+
     poll_fn(|cx| {
         let _guard = AbortOnPanic::new();
         let mut state = shard.borrow_mut();
@@ -167,6 +164,11 @@ async fn main<S: Service>(
                 deadline.arm(at, now);
                 Poll::Pending
             }
+            Next::Again => {
+                // Full means that it is under way already.
+                let _ = again.try_send(());
+                Poll::Pending
+            }
             Next::End => Poll::Ready(()),
         }
     })
@@ -178,12 +180,24 @@ async fn main<S: Service>(
     seat.signal.ring();
     deadline.fire();
     touch.wake();
+    drop(again);
+    passes.await;
     signals.await;
     timers.await;
     touches.await;
     // The connections' tasks have been woken and see that their connection is gone.
     while Rc::strong_count(&shard) > 1 {
         glommio::executor().yield_task_queue_now().await;
+    }
+}
+
+/// Ends when the sender does. The event loop looks at its shared channels once for each time it
+/// looks at its rings, and nowhere else: a message to oneself comes back one such pass later,
+/// without a system call.
+async fn passes_of_the_ring<S: Service>(shard: Rc<RefCell<Shard<S>>>, passes: SharedReceiver<()>) {
+    let passes = passes.connect().await;
+    while passes.recv().await.is_some() {
+        shard.borrow_mut().signalled();
     }
 }
 

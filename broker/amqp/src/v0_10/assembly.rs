@@ -47,6 +47,8 @@ pub(super) enum AssemblyError {
 /// The content of a transfer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Payload<'a> {
+    /// There was no body segment, which is not the same as an empty one.
+    Absent,
     /// The body was one frame: it lies in the input.
     Borrowed(&'a [u8]),
     /// The body came in several frames, or before the end of the input.
@@ -57,6 +59,7 @@ impl Payload<'_> {
     /// The octets.
     pub fn as_slice(&self) -> &[u8] {
         match self {
+            Payload::Absent => &[],
             Payload::Borrowed(octets) => octets,
             Payload::Owned(octets) => octets,
         }
@@ -65,6 +68,7 @@ impl Payload<'_> {
     /// The octets as a vector, without a copy if they are one already.
     pub fn into_vec(self) -> Vec<u8> {
         match self {
+            Payload::Absent => Vec::new(),
             Payload::Borrowed(octets) => octets.to_vec(),
             Payload::Owned(octets) => octets,
         }
@@ -199,9 +203,9 @@ impl Assembly {
                 // The message may be kept for long; what doubling left over is not.
                 body.shrink_to_fit();
             }
-            return Ok(Progress::Done(match body.is_empty() {
-                true => Payload::Borrowed(&[]),
-                false => Payload::Owned(body),
+            return Ok(Progress::Done(match frame.kind {
+                SegmentKind::Body => Payload::Owned(body),
+                _ => Payload::Absent,
             }));
         }
         match self.between && frame.kind == SegmentKind::Command {
@@ -275,7 +279,7 @@ fn append(
 /// command.
 pub(super) struct Content<'a> {
     pub(super) header: Option<&'a [u8]>,
-    pub(super) body: &'a [u8],
+    pub(super) body: Option<&'a [u8]>,
     /// Octets of their frames.
     pub(super) len: usize,
 }
@@ -298,20 +302,20 @@ pub(super) fn contiguous_content<'a>(
     };
     let first = whole(0)?;
     let (header, body, len) = match first.kind {
-        SegmentKind::Header if first.has(LAST_SEGMENT) => {
-            (Some(first.payload), &[][..], first.len())
-        }
+        SegmentKind::Header if first.has(LAST_SEGMENT) => (Some(first.payload), None, first.len()),
         SegmentKind::Header => {
             let body = whole(first.len()).filter(|f| f.kind == SegmentKind::Body)?;
             if !body.has(LAST_SEGMENT) {
                 return None;
             }
-            (Some(first.payload), body.payload, first.len() + body.len())
+            (Some(first.payload), Some(body.payload), first.len() + body.len())
         }
-        SegmentKind::Body if first.has(LAST_SEGMENT) => (None, first.payload, first.len()),
+        SegmentKind::Body if first.has(LAST_SEGMENT) => (None, Some(first.payload), first.len()),
         _ => return None,
     };
-    if header.is_some_and(|h| h.len() > limits.header) || body.len() > limits.body {
+    if header.is_some_and(|h| h.len() > limits.header)
+        || body.is_some_and(|b| b.len() > limits.body)
+    {
         return None;
     }
     Some(Content { header, body, len })

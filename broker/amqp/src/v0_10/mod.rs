@@ -18,7 +18,7 @@ pub use assembly::{AssemblyLimits, Payload};
 pub use codec::{BodyError, ClassRow, Compound, DomainRow, EntryRow, FieldRow, Struct32};
 pub use domains::*;
 pub use state::{
-    AttachError, Blame, ClientConfig, ClientMechanism, Connection, Ending, Event, Limits, SendError,
-    ServerConfig,
+    AttachError, Blame, ClientConfig, ClientMechanism, Connection, Ending, Event, Limits,
+    SendError, ServerConfig,
 };
 pub use table::{Command, Control};

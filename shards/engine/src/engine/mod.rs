@@ -14,12 +14,10 @@ use crate::ids::{Epoch, Position, QueueId, SessionId, ShardId, SubscriptionId, T
 use crate::message::Message;
 use crate::pending::{Parts, Publishes};
 use crate::queue::{CreditUnit, FlowMode, Output, Queue};
-use crate::request::{
-    DeliveryRef, Event, OpId, Outcome, Published, Reply, Request, Subscribe,
-};
+use crate::request::{DeliveryRef, Event, OpId, Outcome, Published, Reply, Request, Subscribe};
 use crate::sweep::Sweep;
-use crate::topology::{Change, Decision, Orderer, Routes, Topology, TopologyRequest};
-use foldhash::{HashMap, HashMapExt};
+use crate::topology::{Change, Decision, FixedMap, Orderer, Routes, Topology, TopologyRequest};
+use fletch_amqp::types::Map;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,8 +61,8 @@ pub struct Engine {
     topology: Topology,
     /// Shard 0 only.
     orderer: Option<Orderer>,
-    queues: HashMap<QueueId, Queue>,
-    subscriptions: HashMap<SubscriptionId, Route>,
+    queues: FixedMap<QueueId, Queue>,
+    subscriptions: FixedMap<SubscriptionId, Route>,
     publishes: Publishes,
     parts: Parts,
     /// Frames to this shard itself, run before the input that made them returns.
@@ -91,8 +89,8 @@ impl Engine {
             shards: config.shards,
             topology: Topology::new(),
             orderer: (config.shard == ShardId::ORDERER).then(|| Orderer::new(config.shards)),
-            queues: HashMap::new(),
-            subscriptions: HashMap::new(),
+            queues: FixedMap::default(),
+            subscriptions: FixedMap::default(),
             publishes: Publishes::default(),
             parts: Parts::default(),
             local: VecDeque::new(),
@@ -127,6 +125,16 @@ impl Engine {
     /// session has closed.
     pub fn pending(&self) -> usize {
         self.publishes.len() + self.parts.len() + self.subscriptions.len()
+    }
+
+    /// Whether nothing at all is under way here, and for the orderer's shard in the whole broker: no
+    /// frame waits, nothing is owed to a peer, no session holds a name or a queue.
+    pub fn is_idle(&self) -> bool {
+        self.pending() == 0
+            && self.local.is_empty()
+            && self.deferred.iter().all(VecDeque::is_empty)
+            && self.receipts.iter().all(Vec::is_empty)
+            && self.orderer.as_ref().is_none_or(Orderer::is_idle)
     }
 
     /// When [`Engine::tick`] wants to be called next.
@@ -587,10 +595,18 @@ impl Engine {
         }
         match change {
             Change::QueueCreated(q) if q.home == self.shard => {
-                self.queues.insert(q.id, Queue::new(q.id));
+                let mut queue = Queue::new(q.id);
+                queue.set_owner(q.owner, no_local(&q.arguments));
+                self.queues.insert(q.id, queue);
             }
-            Change::QueueOwner { queue, owner: None } => {
-                self.report_if_unused(*queue, None, fx);
+            Change::QueueOwner { queue, owner } => {
+                if let Some(q) = self.queues.get_mut(queue) {
+                    let d = self.topology.queue_by_id(*queue);
+                    q.set_owner(*owner, d.is_some_and(|d| no_local(&d.arguments)));
+                }
+                if owner.is_none() {
+                    self.report_if_unused(*queue, None, fx);
+                }
             }
             _ => {}
         }
@@ -611,4 +627,9 @@ impl Engine {
             }
         }
     }
+}
+
+/// The queue argument `no-local`.
+fn no_local(arguments: &Map) -> bool {
+    arguments.get_bool("no-local").unwrap_or(false)
 }

@@ -17,7 +17,7 @@ mod subscription;
 pub use credit::{CreditUnit, FlowMode, INFINITE, ROOM_BYTES, ROOM_MESSAGES};
 
 use crate::error::Error;
-use crate::ids::{Position, QueueId, SubscriptionId, Time};
+use crate::ids::{Position, QueueId, SessionId, SubscriptionId, Time};
 use crate::message::Message;
 use crate::request::{DeliveryRef, Mode, OpId, Subscribe};
 use credit::add;
@@ -75,13 +75,17 @@ pub struct Queue {
     counters: Counters,
     /// Where the sweep for expired messages goes on.
     swept: Position,
-    /// Its one consumer wants no other.
-    exclusive: bool,
+    /// The session whose one consumer wants no other.
+    exclusive: Option<SessionId>,
+    /// The session that has the queue for itself.
+    owner: Option<SessionId>,
+    /// Drops what is published on the connection of `owner` or `exclusive`.
+    no_local: bool,
     was_used: bool,
 }
 
 // Ten thousand empty queues are an ordinary broker.
-const _: () = assert!(std::mem::size_of::<Queue>() < 300);
+const _: () = assert!(std::mem::size_of::<Queue>() < 320);
 
 impl Queue {
     /// An empty queue.
@@ -92,9 +96,24 @@ impl Queue {
             subscriptions: Subscriptions::new(),
             counters: Counters::default(),
             swept: 0,
-            exclusive: false,
+            exclusive: None,
+            owner: None,
+            no_local: false,
             was_used: false,
         }
+    }
+
+    /// Sets what `queue.declare` asked for: the exclusive owner, and the argument `no-local`.
+    pub fn set_owner(&mut self, owner: Option<SessionId>, no_local: bool) {
+        self.owner = owner;
+        self.no_local = no_local;
+    }
+
+    /// Whether the message comes from the connection that has the queue for itself.
+    fn is_local(&self, message: &Message) -> bool {
+        let owners = [self.owner, self.exclusive];
+        let local = |to: SessionId| message.meta().publisher.is_some_and(|p| p.is_local_to(to));
+        owners.into_iter().flatten().any(local)
     }
 
     /// Messages in it, acquired ones included.
@@ -139,6 +158,9 @@ impl Queue {
 
     /// Appends a message, and delivers it if anybody waits for one.
     pub fn enqueue(&mut self, now: Time, message: Message, out: &mut Vec<Output>) {
+        if self.no_local && self.is_local(&message) {
+            return;
+        }
         self.entries.push(message);
         self.counters.enqueued += 1;
         self.serve_all(now, out);
@@ -151,7 +173,7 @@ impl Queue {
             return Err(Error::not_allowed(format!("Subscription {} is in use", id.tag)));
         }
         if s.mode == Mode::Consume {
-            if self.exclusive {
+            if self.exclusive.is_some() {
                 return Err(Error::locked(format!(
                     "Queue {} has an exclusive consumer. No more consumers allowed.",
                     s.queue
@@ -163,7 +185,7 @@ impl Queue {
                     s.queue
                 )));
             }
-            self.exclusive = s.exclusive;
+            self.exclusive = s.exclusive.then_some(id.session);
         }
         self.subscriptions.insert(Subscription::new(id, s.mode, s.settles));
         self.was_used = true;
@@ -177,7 +199,7 @@ impl Queue {
         let ended = self.subscriptions.remove(key);
         out.extend(ended.flushes.iter().map(|flush| Output::Flushed { to: id, op: flush.op }));
         if ended.mode == Mode::Consume {
-            self.exclusive = false;
+            self.exclusive = None;
         }
         true
     }
@@ -348,7 +370,7 @@ impl Queue {
             out.extend(ended.flushes.iter().map(|flush| Output::Flushed { to, op: flush.op }));
             ids.push(to);
         }
-        self.exclusive = false;
+        self.exclusive = None;
         self.counters.dequeued += self.entries.messages();
         (ids, self.entries.drain())
     }

@@ -15,6 +15,7 @@ pub(super) fn message_until(size: usize, expires: Time) -> Message {
         expires,
         priority: 4,
         durable: false,
+        has_body: true,
         publisher: None,
     };
     Message::new(meta, &vec![0; size])

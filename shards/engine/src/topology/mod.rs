@@ -32,7 +32,8 @@ use crate::error::Error;
 use crate::ids::{Epoch, QueueId, SessionId, ShardId};
 use crate::message::Message;
 use fletch_amqp::types::Map;
-use names::{ByName, FixedMap, FixedSet, Name};
+pub(crate) use names::FixedMap;
+use names::{ByName, FixedSet, Name};
 use std::collections::hash_map;
 use std::sync::Arc;
 

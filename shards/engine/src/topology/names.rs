@@ -9,7 +9,7 @@ use std::sync::Arc;
 pub(super) use foldhash::quality::FixedState;
 
 /// A hash map without random seed: the engine must replay exactly from its inputs.
-pub(super) type FixedMap<K, V> = HashMap<K, V, FixedState>;
+pub(crate) type FixedMap<K, V> = HashMap<K, V, FixedState>;
 /// A hash set without random seed.
 pub(super) type FixedSet<K> = HashSet<K, FixedState>;
 

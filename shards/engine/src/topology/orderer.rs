@@ -108,8 +108,7 @@ impl Orderer {
     }
 
     /// Whether nothing is under way and no session holds anything.
-    #[cfg(test)]
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.due.is_empty()
             && self.ballots.is_empty()
             && self.owned.values().all(Vec::is_empty)

@@ -42,7 +42,6 @@ pub(super) enum Attached {
 }
 
 impl Registry {
-    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.names.is_empty() && self.sessions.is_empty()
     }

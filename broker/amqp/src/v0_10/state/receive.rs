@@ -268,7 +268,7 @@ impl Connection {
     /// A command in one frame.
     fn command<'a>(&mut self, channel: u16, segment: &'a [u8]) -> Option<Ready<'a>> {
         if is_transfer(segment) {
-            return self.transfer_in(channel, segment, None, &[]);
+            return self.transfer_in(channel, segment, None, None);
         }
         let decoded = Command::decode_segment(segment);
         let (id, sync) = self.admit(channel, segment, &decoded)?;
@@ -282,12 +282,12 @@ impl Connection {
         channel: u16,
         segment: &'a [u8],
         header: Option<&'a [u8]>,
-        body: &'a [u8],
+        body: Option<&'a [u8]>,
     ) -> Option<Ready<'a>> {
         let decoded = Command::decode_segment(segment);
         let (id, sync) = self.admit(channel, segment, &decoded)?;
         let (_, Command::MessageTransfer(transfer)) = decoded.ok()? else { return None };
-        let body = Payload::Borrowed(body);
+        let body = body.map_or(Payload::Absent, Payload::Borrowed);
         Some(Ready::Transfer(channel, id, sync, Some((transfer, header)), body))
     }
 

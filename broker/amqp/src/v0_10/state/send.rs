@@ -271,16 +271,17 @@ impl Connection {
     }
 
     /// Sends a message: `header` appends the structs of the header segment, each behind its size. A
-    /// header or a body of no octets is left out.
+    /// header of no octets is left out, and a body that is `None`.
     #[inline]
-    pub fn transfer(
+    pub fn transfer<'b>(
         &mut self,
         channel: u16,
         transfer: &message::Transfer<'_>,
         sync: bool,
         header: impl FnOnce(&mut Vec<u8>),
-        body: &[u8],
+        body: impl Into<Option<&'b [u8]>>,
     ) -> Result<CommandId, SendError> {
+        let body = body.into();
         let max_frame = self.max_frame;
         let Some(session) = self.sessions.get(channel).filter(|s| s.is_live()) else {
             return Err(SendError::NotAttached);
@@ -295,7 +296,7 @@ impl Connection {
             return Err(error.into());
         }
         command.finish(out, FIRST_SEGMENT, max_frame);
-        let last = if body.is_empty() { LAST_SEGMENT } else { 0 };
+        let last = if body.is_none() { LAST_SEGMENT } else { 0 };
         let segment = OpenSegment::begin(out, SegmentKind::Header, channel);
         header(out);
         if segment.len(out) != 0 {
@@ -305,7 +306,7 @@ impl Connection {
             // With neither header nor body the command is all there is.
             out[start] |= last;
         }
-        if !body.is_empty() {
+        if let Some(body) = body {
             write_segment(out, SegmentKind::Body, channel, LAST_SEGMENT, max_frame, body);
         }
         Ok(session.sending())

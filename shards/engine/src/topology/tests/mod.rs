@@ -211,6 +211,7 @@ fn message(key: &str, headers: &Map) -> Message {
         expires: Time::NEVER,
         priority: 4,
         durable: false,
+        has_body: true,
         publisher: None,
     };
     let message = Message::new(meta, &content);

@@ -1,0 +1,309 @@
+//! A message as the tools' users see it, and as it goes over the wire: the mapping is that of the reference's messaging
+//! API, so that its clients and these tools understand each other.
+
+use fletch_amqp::types::{List, Map, Uuid, Value};
+use fletch_amqp::v0_10::DeliveryMode;
+use fletch_amqp::v0_10::table::message::{DeliveryProperties, MessageProperties, ReplyTo};
+use fletch_amqp::wire::Reader;
+use fletch_amqp::{CommandId, EncodeError};
+use fletch_client::{Delivery, Error, Outgoing};
+
+use super::address::{Address, NodeKind, Sender};
+
+/// The application header that holds the subject.
+const SUBJECT: &str = "qpid.subject";
+/// Application headers that stand for properties of the protocol.
+const APP_ID: &str = "x-amqp-0-10.app-id";
+const CONTENT_ENCODING: &str = "x-amqp-0-10.content-encoding";
+const ROUTING_KEY: &str = "x-amqp-0-10.routing-key";
+const TIMESTAMP: &str = "x-amqp-0-10.timestamp";
+
+/// What a message says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Content {
+    /// Octets of whatever the content type says.
+    Bytes(Vec<u8>),
+    /// A map: `amqp/map`.
+    Map(Map),
+    /// A list: `amqp/list`.
+    List(List),
+}
+
+/// Where answers go.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ReplyAddress {
+    /// The exchange; empty for a queue.
+    pub exchange: String,
+    /// The routing key, or the queue.
+    pub key: String,
+}
+
+impl ReplyAddress {
+    /// An address as one to reply to. A name without a type is a queue's.
+    pub fn of(address: &Address) -> ReplyAddress {
+        let name = address.name.clone();
+        match address.options.node.kind {
+            Some(NodeKind::Topic) => {
+                ReplyAddress { exchange: name, key: address.subject.clone().unwrap_or_default() }
+            }
+            _ => ReplyAddress { exchange: String::new(), key: name },
+        }
+    }
+
+    /// The text of an address that leads there.
+    pub fn address(&self) -> String {
+        let quote = |text: &str| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"));
+        if self.exchange.is_empty() {
+            format!("{}; {{node: {{type: queue}}}}", quote(&self.key))
+        } else if self.key.is_empty() {
+            format!("{}; {{node: {{type: topic}}}}", quote(&self.exchange))
+        } else {
+            format!("{}/{}; {{node: {{type: topic}}}}", quote(&self.exchange), quote(&self.key))
+        }
+    }
+
+    /// As the reference shows it.
+    pub fn shown(&self) -> String {
+        match (self.exchange.as_str(), self.key.as_str()) {
+            ("", queue) => format!("{queue}; {{node:{{type:queue}}}}"),
+            (exchange, "") => format!("{exchange}; {{node:{{type:topic}}}}"),
+            (exchange, key) => format!("{exchange}/{key}; {{node:{{type:topic}}}}"),
+        }
+    }
+}
+
+/// A message.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    /// What it is about.
+    pub subject: String,
+    /// Its id.
+    pub message_id: Option<Uuid>,
+    /// What it answers.
+    pub correlation_id: String,
+    /// Where answers go.
+    pub reply_to: Option<ReplyAddress>,
+    /// Who sends it.
+    pub user_id: String,
+    /// What its content is; that of maps and lists follows from the content.
+    pub content_type: String,
+    /// To be stored.
+    pub durable: bool,
+    /// May have been delivered before.
+    pub redelivered: bool,
+    /// Milliseconds to live, 0 for ever.
+    pub ttl: u64,
+    /// More is more urgent.
+    pub priority: u8,
+    /// The application's own headers.
+    pub properties: Map,
+    /// What it says.
+    pub content: Content,
+}
+
+impl Default for Message {
+    fn default() -> Self {
+        Message {
+            subject: String::new(),
+            message_id: None,
+            correlation_id: String::new(),
+            reply_to: None,
+            user_id: String::new(),
+            content_type: String::new(),
+            durable: false,
+            redelivered: false,
+            ttl: 0,
+            priority: 0,
+            properties: Map::new(),
+            content: Content::Bytes(Vec::new()),
+        }
+    }
+}
+
+fn non_empty(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
+impl Message {
+    /// Sends the message, under the sender's subject if it has none of its own.
+    pub fn send(&self, sender: &Sender) -> Result<CommandId, Error> {
+        let subject = non_empty(&self.subject).or(sender.subject()).unwrap_or_default();
+        let mut encoded = Vec::new();
+        let (content_type, body) = match &self.content {
+            Content::Bytes(bytes) => (non_empty(&self.content_type), bytes.as_slice()),
+            Content::Map(map) => {
+                map.encode(&mut encoded)?;
+                (Some("amqp/map"), encoded.as_slice())
+            }
+            Content::List(list) => {
+                list.encode(&mut encoded)?;
+                (Some("amqp/list"), encoded.as_slice())
+            }
+        };
+        let headers = self.headers(subject)?;
+        let delivery = DeliveryProperties {
+            redelivered: self.redelivered,
+            priority: (self.priority != 0).then_some(self.priority),
+            delivery_mode: self.durable.then_some(DeliveryMode::PERSISTENT),
+            ttl: (self.ttl != 0).then_some(self.ttl),
+            ..Default::default()
+        };
+        let reply_to = self.reply_to.as_ref().map(|to| ReplyTo {
+            exchange: non_empty(&to.exchange),
+            routing_key: non_empty(&to.key),
+        });
+        let bytes = |text| non_empty(text).map(str::as_bytes);
+        let message = MessageProperties {
+            content_length: Some(body.len() as u64),
+            message_id: self.message_id,
+            correlation_id: bytes(&self.correlation_id),
+            reply_to,
+            content_type,
+            content_encoding: self.properties.get_str(CONTENT_ENCODING),
+            user_id: bytes(&self.user_id),
+            app_id: self.properties.get_str(APP_ID).map(str::as_bytes),
+            application_headers: headers.as_ref().map(|map| map.view()),
+        };
+        sender.send(subject, &mut Outgoing { delivery, message, body })
+    }
+
+    fn headers(
+        &self,
+        subject: &str,
+    ) -> Result<Option<fletch_amqp::types::EncodedMap>, EncodeError> {
+        if subject.is_empty() {
+            return Ok((!self.properties.is_empty()).then(|| self.properties.encoded()).transpose()?);
+        }
+        let mut headers = self.properties.clone();
+        headers.insert(SUBJECT, subject);
+        headers.encoded().map(Some)
+    }
+
+    /// Understands a message received. Content that is not what its type says stays octets.
+    pub fn received(delivery: &Delivery) -> Result<Message, Error> {
+        let view = delivery.view()?;
+        let (about, properties) = (view.delivery_properties()?, view.message_properties()?);
+        let mut headers = properties
+            .application_headers
+            .and_then(|headers| headers.to_map().ok())
+            .unwrap_or_default();
+        let subject = headers.get(SUBJECT).map(|value| super::value::Shown(value).to_string());
+        let text = |bytes: Option<&[u8]>| {
+            bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default()
+        };
+        if properties.app_id.is_some() {
+            headers.insert(APP_ID, text(properties.app_id));
+        }
+        if let Some(encoding) = properties.content_encoding {
+            headers.insert(CONTENT_ENCODING, encoding);
+        }
+        if let Some(key) = about.routing_key {
+            headers.insert(ROUTING_KEY, key);
+        }
+        if let Some(timestamp) = about.timestamp {
+            headers.insert(TIMESTAMP, timestamp);
+        }
+        let content_type = properties.content_type.unwrap_or_default();
+        Ok(Message {
+            subject: subject.unwrap_or_default(),
+            message_id: properties.message_id,
+            correlation_id: text(properties.correlation_id),
+            reply_to: properties.reply_to.map(|to| ReplyAddress {
+                exchange: to.exchange.unwrap_or_default().to_owned(),
+                key: to.routing_key.unwrap_or_default().to_owned(),
+            }),
+            user_id: text(properties.user_id),
+            content_type: content_type.to_owned(),
+            durable: about.delivery_mode == Some(DeliveryMode::PERSISTENT),
+            redelivered: about.redelivered,
+            ttl: about.ttl.unwrap_or(0),
+            priority: about.priority.unwrap_or(0),
+            properties: headers,
+            content: content(content_type, delivery.body()),
+        })
+    }
+
+    /// The content as the reference shows it: octets as they are.
+    pub fn shown_content(&self) -> Vec<u8> {
+        match &self.content {
+            Content::Bytes(bytes) => bytes.clone(),
+            Content::Map(map) => super::value::ShownMap(map).to_string().into_bytes(),
+            Content::List(list) => {
+                super::value::Shown(&Value::List(list.clone())).to_string().into_bytes()
+            }
+        }
+    }
+
+    /// The message as one JSON object.
+    pub fn to_json(&self) -> serde_json::Value {
+        let content = match &self.content {
+            Content::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned().into(),
+            Content::Map(map) => super::value::map_to_json(map),
+            Content::List(list) => super::value::to_json(&Value::List(list.clone())),
+        };
+        serde_json::json!({
+            "subject": non_empty(&self.subject),
+            "message_id": self.message_id.map(|id| id.to_string()),
+            "correlation_id": non_empty(&self.correlation_id),
+            "reply_to": self.reply_to.as_ref().map(ReplyAddress::address),
+            "user_id": non_empty(&self.user_id),
+            "content_type": non_empty(&self.content_type),
+            "durable": self.durable,
+            "redelivered": self.redelivered,
+            "ttl": self.ttl,
+            "priority": self.priority,
+            "properties": super::value::map_to_json(&self.properties),
+            "content": content,
+        })
+    }
+}
+
+fn content(content_type: &str, body: &[u8]) -> Content {
+    let mut reader = Reader::new(body);
+    let decoded = match content_type {
+        "amqp/map" => Map::decode(&mut reader).ok().map(Content::Map),
+        "amqp/list" => List::decode(&mut reader).ok().map(Content::List),
+        _ => None,
+    };
+    decoded.unwrap_or_else(|| Content::Bytes(body.to_vec()))
+}
+
+/// `NAME=VALUE` in two; a name alone has no value.
+pub fn name_and_value(text: &str) -> (&str, Option<&str>) {
+    match text.split_once('=') {
+        Some((name, value)) => (name, non_empty(value)),
+        None => (text, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_follows_its_type() {
+        let map = Map::new().with("k", "v");
+        let mut octets = Vec::new();
+        map.encode(&mut octets).expect("encodes");
+        assert_eq!(content("amqp/map", &octets), Content::Map(map));
+        assert_eq!(content("text/plain", b"x"), Content::Bytes(b"x".to_vec()));
+        assert_eq!(content("amqp/map", b"not one"), Content::Bytes(b"not one".to_vec()));
+    }
+
+    #[test]
+    fn a_reply_address_reads_back() {
+        let to = ReplyAddress { exchange: "e'x".into(), key: "k;".into() };
+        let address = Address::parse(&to.address(), String::new).expect("valid");
+        assert_eq!(ReplyAddress::of(&address), to);
+        let to = ReplyAddress { exchange: String::new(), key: "a queue".into() };
+        let address = Address::parse(&to.address(), String::new).expect("valid");
+        assert_eq!(ReplyAddress::of(&address), to);
+    }
+
+    #[test]
+    fn names_may_have_no_value() {
+        assert_eq!(name_and_value("a=b=c"), ("a", Some("b=c")));
+        assert_eq!(name_and_value("a="), ("a", None));
+        assert_eq!(name_and_value("a"), ("a", None));
+    }
+}
