@@ -7,4 +7,5 @@ pub mod logging;
 mod shard;
 pub mod signals;
 mod timers;
+pub mod tool;
 mod v0_10;

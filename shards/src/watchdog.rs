@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(crate) struct Touch {
     stats: Arc<ShardStats>,
-    /// Touched, and not answered yet. One touch at a time: each holds a clone of the waker.
+    /// Touched, and not answered yet.
     pending: AtomicBool,
     /// The shard's activity when it was touched.
     seen: AtomicU64,
@@ -71,8 +71,14 @@ struct Watched {
     touch: Arc<Touch>,
     activity: u64,
     unanswered_since: Option<Instant>,
+    /// Touches since the last answer.
+    touches: u32,
     reported: bool,
 }
+
+/// Touches without an answer. Each may hold a clone of the waker, which the event loop counts in
+/// 16 bits.
+const MOST_TOUCHES: u32 = 10_000;
 
 /// The running thread.
 pub(crate) struct Watchdog {
@@ -89,7 +95,13 @@ impl Watchdog {
         let (stop, stopped) = mpsc::channel();
         let mut shards: Vec<Watched> = touches
             .into_iter()
-            .map(|touch| Watched { touch, activity: 0, unanswered_since: None, reported: false })
+            .map(|touch| Watched {
+                touch,
+                activity: 0,
+                unanswered_since: None,
+                touches: 0,
+                reported: false,
+            })
             .collect();
         let thread = std::thread::Builder::new().name("watchdog".into()).spawn(move || {
             while stopped.recv_timeout(interval) == Err(mpsc::RecvTimeoutError::Timeout) {
@@ -118,10 +130,16 @@ impl Watched {
             }
             self.unanswered_since = None;
             self.reported = false;
+            self.touches = 0;
             if !moved {
                 self.touch.touch(activity);
             }
             return;
+        }
+        // The loop may have gone back to sleep before it came to the touch task.
+        if self.touches < MOST_TOUCHES {
+            self.touches += 1;
+            self.touch.wake();
         }
         let since = *self.unanswered_since.get_or_insert_with(Instant::now);
         if moved {

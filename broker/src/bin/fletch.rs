@@ -1,2 +1,7 @@
-//! Entry point.
-fn main() {}
+//! The entry point of the tools.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    fletch::tool::main()
+}

@@ -1,6 +1,8 @@
 //! A message as the tools' users see it, and as it goes over the wire: the mapping is that of the reference's messaging
 //! API, so that its clients and these tools understand each other.
 
+use std::io::{self, Write};
+
 use fletch_amqp::types::{List, Map, Uuid, Value};
 use fletch_amqp::v0_10::DeliveryMode;
 use fletch_amqp::v0_10::table::message::{DeliveryProperties, MessageProperties, ReplyTo};
@@ -164,7 +166,7 @@ impl Message {
             app_id: self.properties.get_str(APP_ID).map(str::as_bytes),
             application_headers: headers.as_ref().map(|map| map.view()),
         };
-        sender.send(subject, &mut Outgoing { delivery, message, body })
+        sender.send(subject, Outgoing { delivery, message, body })
     }
 
     fn headers(
@@ -172,7 +174,9 @@ impl Message {
         subject: &str,
     ) -> Result<Option<fletch_amqp::types::EncodedMap>, EncodeError> {
         if subject.is_empty() {
-            return Ok((!self.properties.is_empty()).then(|| self.properties.encoded()).transpose()?);
+            return Ok((!self.properties.is_empty())
+                .then(|| self.properties.encoded())
+                .transpose()?);
         }
         let mut headers = self.properties.clone();
         headers.insert(SUBJECT, subject);
@@ -232,6 +236,17 @@ impl Message {
                 super::value::Shown(&Value::List(list.clone())).to_string().into_bytes()
             }
         }
+    }
+
+    /// Prints the message on one line, as the reference's `drain` does.
+    pub fn print(&self, out: &mut impl Write) -> io::Result<()> {
+        write!(out, "Message(properties={}", super::value::ShownMap(&self.properties))?;
+        if !self.subject.is_empty() {
+            write!(out, ", subject='{}'", self.subject)?;
+        }
+        out.write_all(b", content='")?;
+        out.write_all(&self.shown_content())?;
+        out.write_all(b"')\n")
     }
 
     /// The message as one JSON object.

@@ -312,9 +312,12 @@ impl Connection {
                     }
                 }
             }
-            Event::SubscriptionEnded { reason, .. } => {
-                let refusal = Refusal::from(reason);
-                self.refuse(channel, CommandId(0), (0, 0), &refusal);
+            Event::SubscriptionEnded { to, waiting, reason } => {
+                let session = self.session(channel);
+                let refusal = session.and_then(|s| s.subscription_ended(to.tag, waiting, reason));
+                if let Some(refusal) = refusal {
+                    self.refuse(channel, CommandId(0), (0, 0), &refusal);
+                }
             }
             Event::Evicted { .. } => {
                 self.amqp.force_detach(channel, DetachCode::SESSION_BUSY);

@@ -28,6 +28,7 @@ impl From<Error> for Refusal {
             ErrorKind::InvalidArgument => ErrorCode::INVALID_ARGUMENT,
             ErrorKind::ResourceLimit => ErrorCode::RESOURCE_LIMIT_EXCEEDED,
             ErrorKind::ResourceDeleted => ErrorCode::RESOURCE_DELETED,
+            ErrorKind::Internal => ErrorCode::INTERNAL_ERROR,
             ErrorKind::NotImplemented => ErrorCode::NOT_IMPLEMENTED,
         };
         let name = code.name().unwrap_or("error");

@@ -29,6 +29,9 @@ pub enum ErrorKind {
     ResourceLimit,
     /// The queue was deleted under a subscription.
     ResourceDeleted,
+    /// What the reference broker answers with `internal-error` though the client is at fault;
+    /// clients test for the code.
+    Internal,
     /// In the specification, but not in this broker.
     NotImplemented,
 }

@@ -29,7 +29,7 @@ pub enum Frame {
     /// O → C: a message for a subscription there.
     Deliver { to: SubscriptionId, delivery: DeliveryRef, message: Message, redelivered: bool },
     /// O → C: the queue of this subscription was deleted.
-    SubscriptionEnded { to: SubscriptionId, reason: Box<Error> },
+    SubscriptionEnded { to: SubscriptionId, waiting: bool, reason: Box<Error> },
     /// O or 0 → C: the answer to a request.
     Reply { session: SessionId, op: OpId, result: Box<Result<Reply, Error>> },
     /// O → C: one home's part of a settle or acquire; the positions it acquired, if that was asked.

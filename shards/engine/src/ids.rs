@@ -80,6 +80,11 @@ impl SessionId {
         ShardId((self.0 >> (SESSION_BITS + CONNECTION_BITS)) as u16)
     }
 
+    /// All of it as a number.
+    pub fn raw(self) -> u64 {
+        self.0
+    }
+
     /// Whether both are sessions of one connection.
     pub fn is_local_to(self, other: SessionId) -> bool {
         self.0 >> SESSION_BITS == other.0 >> SESSION_BITS

@@ -189,9 +189,9 @@ pub struct QueueReport {
     pub auto_delete: bool,
     /// As declared.
     pub arguments: Map,
-    /// Messages in it, acquired ones included.
+    /// Messages a consumer could get; those delivered and not settled do not count.
     pub messages: u64,
-    /// Bytes of those.
+    /// Bytes of all messages in it.
     pub bytes: u64,
     /// Subscriptions on it.
     pub subscriptions: u32,
@@ -234,8 +234,9 @@ pub enum Event {
     Published { session: SessionId, op: OpId },
     /// A message for a subscription. `redelivered`: it may have been delivered before.
     Deliver { to: SubscriptionId, delivery: DeliveryRef, message: Message, redelivered: bool },
-    /// The subscription is gone because its queue is (deleted under it).
-    SubscriptionEnded { to: SubscriptionId, reason: Error },
+    /// The subscription is gone because its queue is (deleted under it). `waiting`: it had credit
+    /// for a delivery, so its client has to be told now and not when it next asks for something.
+    SubscriptionEnded { to: SubscriptionId, waiting: bool, reason: Error },
     /// Somebody took the session's name: close it.
     Evicted { session: SessionId },
 }

@@ -31,6 +31,10 @@ use thiserror::Error;
 /// Commands that wait for one shard before helper threads that send more have to wait.
 const COMMANDS: usize = 4096;
 
+/// How long an event loop may take to run its first task. It can stall before the watchdog has
+/// anything to wake it by; a start that fails is better than one that hangs.
+const START_LIMIT: Duration = Duration::from_secs(10);
+
 /// What helper threads send a shard.
 pub(crate) enum Command<C> {
     /// Take over a connection.
@@ -150,7 +154,7 @@ pub(crate) struct Shared {
 
 impl<S: Service> Runtime<S> {
     /// Starts the shards and then accepts connections. `make_service` is called once on each
-    /// shard's thread.
+    /// shard's thread. After an error the process should end: shards that did start are left.
     pub fn start(
         config: Config,
         listeners: Vec<Listener>,
@@ -176,6 +180,7 @@ impl<S: Service> Runtime<S> {
             config: Arc::new(config),
         };
         let config = shared.config.clone();
+        let (made, services) = bounded(config.shards);
         let (ready, started) = bounded(config.shards);
         let make_service = Arc::new(make_service);
         let mut links = Vec::new();
@@ -190,26 +195,34 @@ impl<S: Service> Runtime<S> {
             touches.push(touch.clone());
             links.push(ShardLink { id, commands, signal: signal.clone(), stats: stats.clone() });
             let seat = shard::Seat { id, port, inbox, signal, stats, touch };
-            let (shared, ready, make) = (shared.clone(), ready.clone(), make_service.clone());
+            let (shared, make) = (shared.clone(), make_service.clone());
+            let (made, ready) = (made.clone(), ready.clone());
             let thread = std::thread::Builder::new()
                 .name(format!("shard-{id}"))
-                .spawn(move || shard::run(seat, shared, &*make, &ready))
+                .spawn(move || shard::run(seat, shared, &*make, &made, ready))
                 .map_err(system("a shard's thread"))?;
             threads.push(thread);
         }
-        drop(ready);
-        let shards = config.shards;
-        let outcomes: Vec<Result<(), StartError>> = started.iter().take(shards).collect();
+        for _ in 0..config.shards {
+            // A shard that panics ends the process, so that each sends something.
+            services.recv().unwrap_or(Ok(()))?;
+        }
+        let mut missing: Vec<u16> = (0..config.shards as u16).collect();
+        while !missing.is_empty() {
+            match started.recv_timeout(START_LIMIT) {
+                Ok(ShardId(id)) => missing.retain(|&other| other != id),
+                Err(_) => {
+                    let reason = format!("its event loop did not run within {START_LIMIT:?}");
+                    return Err(StartError::Shard { shard: missing[0], reason });
+                }
+            }
+        }
         let refused = Arc::new(AtomicU64::new(0));
         let handle = Handle { shards: links.into(), refused: refused.clone() };
         let watchdog = Watchdog::start(touches, config.watchdog_interval, config.stall_limit)
             .map_err(system("the watchdog"))?;
         let local_addrs = listeners.iter().map(|listener| listener.local).collect();
         let mut runtime = Runtime { handle, local_addrs, acceptor: None, watchdog, threads };
-        if let Some(error) = outcomes.into_iter().find_map(Result::err) {
-            runtime.stop(Duration::ZERO);
-            return Err(error);
-        }
         if !listeners.is_empty() {
             let placement = match config.placement {
                 // Connections of listeners without a shard of their own.
@@ -229,7 +242,6 @@ impl<S: Service> Runtime<S> {
             match Acceptor::start(accept) {
                 Ok(acceptor) => runtime.acceptor = Some(acceptor),
                 Err(source) => {
-                    runtime.stop(Duration::ZERO);
                     return Err(StartError::System { what: "the accept thread", source });
                 }
             }

@@ -47,12 +47,14 @@ pub(super) struct Seat<S: Service> {
 /// Submission entries of each ring.
 const RING_DEPTH: usize = 256;
 
-/// The body of a shard's thread. Says over `ready` whether the shard could start.
+/// The body of a shard's thread. Says over `made` whether the shard could be made, and over
+/// `ready` that it runs.
 pub(super) fn run<S: Service>(
     seat: Seat<S>,
     shared: Shared,
     make_service: &dyn Fn(ShardId) -> S,
-    ready: &Sender<Result<(), StartError>>,
+    made: &Sender<Result<(), StartError>>,
+    ready: Sender<ShardId>,
 ) {
     let _guard = AbortOnPanic::new();
     let id = seat.id;
@@ -66,11 +68,11 @@ pub(super) fn run<S: Service>(
         Ok((executor, signal, timer)) => {
             let service = make_service(id);
             // The receiver waits for all shards.
-            let _ = ready.send(Ok(()));
-            executor.run(main(seat, shared, service, signal, timer));
+            let _ = made.send(Ok(()));
+            executor.run(main(seat, shared, service, signal, timer, ready));
         }
         Err(error) => {
-            let _ = ready.send(Err(error));
+            let _ = made.send(Err(error));
         }
     }
 }
@@ -122,6 +124,7 @@ async fn main<S: Service>(
     service: S,
     signal: OwnedFd,
     timer: Timer,
+    ready: Sender<ShardId>,
 ) {
     let Seat { id, port, inbox, stats, touch, .. } = seat;
     let Port { outlets, inlets } = port;
@@ -141,6 +144,8 @@ async fn main<S: Service>(
     let (again, passes) = shared_channel::new_bounded::<()>(1);
     let passes = glommio::spawn_local(passes_of_the_ring(shard.clone(), passes));
     let again = again.connect().await;
+    // New tasks are run at once: from here on the watchdog can wake this shard.
+    let _ = ready.send(id);
 
     poll_fn(|cx| {
         let _guard = AbortOnPanic::new();

@@ -220,6 +220,10 @@ pub fn config(shards: usize) -> Config {
 }
 
 pub fn start(config: Config) -> Running {
+    try_start(config).expect("start")
+}
+
+pub fn try_start(config: Config) -> Result<Running, StartError> {
     let address = "127.0.0.1:0".parse().unwrap();
     let listeners =
         Listener::bind_all(&[address], config.placement, config.shards, 1024).expect("listen");
@@ -234,10 +238,9 @@ pub fn start(config: Config) -> Running {
         expected: 0,
         finish: None,
         stopping: false,
-    })
-    .expect("start");
+    })?;
     let handle = runtime.handle();
-    Running { runtime, handle, observed, reasons }
+    Ok(Running { runtime, handle, observed, reasons })
 }
 
 impl Running {

@@ -70,7 +70,9 @@ impl fmt::Display for Address {
 /// Reads a map of options by itself, as connection options are given: `{name: value, ...}`.
 pub fn parse_map(text: &str) -> Result<Vec<(String, Term)>, AddressError> {
     match parse::map(text)?.literal {
-        Literal::Map(entries) => Ok(entries.into_iter().map(|entry| (entry.key, entry.term)).collect()),
+        Literal::Map(entries) => {
+            Ok(entries.into_iter().map(|entry| (entry.key, entry.term)).collect())
+        }
         _ => Ok(Vec::new()),
     }
 }

@@ -264,7 +264,8 @@ impl Parser<'_> {
             Some('u') => 4,
             Some(plain) => return Ok(plain),
         };
-        let hex = self.rest().get(..digits).filter(|hex| hex.chars().all(|c| c.is_ascii_hexdigit()));
+        let hex =
+            self.rest().get(..digits).filter(|hex| hex.chars().all(|c| c.is_ascii_hexdigit()));
         let code = hex.and_then(|hex| u32::from_str_radix(hex, 16).ok());
         match code.and_then(char::from_u32) {
             Some(found) => {
@@ -310,10 +311,12 @@ impl Parser<'_> {
                 return Ok(items);
             }
             items.push(item(self)?);
-            if !self.eat(',') && !{
-                self.space();
-                self.peek() == Some(close)
-            } {
+            if !self.eat(',')
+                && !{
+                    self.space();
+                    self.peek() == Some(close)
+                }
+            {
                 return Err(self.expected(&format!("',' or '{close}'")));
             }
         }

@@ -159,7 +159,8 @@ impl Node {
     fn exchange(&self) -> Result<Option<ExchangeFound>, ResolveError> {
         let query = exchange::Query { name: Some(&self.address.name) };
         let Some(reply) = self.session.call(&query.into())? else { return Ok(None) };
-        let result: exchange::ExchangeQueryResult<'_> = reply.read().map_err(ResolveError::Client)?;
+        let result: exchange::ExchangeQueryResult<'_> =
+            reply.read().map_err(ResolveError::Client)?;
         if result.not_found {
             return Ok(None);
         }
@@ -247,7 +248,8 @@ impl Node {
             NodeKind::Queue => ("", own),
             NodeKind::Topic => (own, queue.unwrap_or_default()),
         };
-        let or = |given: &Option<String>, own: &str| given.clone().unwrap_or_else(|| own.to_owned());
+        let or =
+            |given: &Option<String>, own: &str| given.clone().unwrap_or_else(|| own.to_owned());
         let binding = |options: &BindingOptions| Binding {
             exchange: or(&options.exchange, exchange),
             queue: or(&options.queue, queue),
@@ -297,7 +299,9 @@ impl Node {
         let wrong = |what: String| Err(ResolveError::Assertion(what));
         let (durable, arguments) = match self.kind {
             NodeKind::Queue => {
-                let Some(found) = self.queue()? else { return wrong(format!("queue not found: {name}")) };
+                let Some(found) = self.queue()? else {
+                    return wrong(format!("queue not found: {name}"));
+                };
                 if declare.auto_delete == Some(true) && !found.auto_delete {
                     return wrong(format!("queue not set to auto-delete: {name}"));
                 }
@@ -427,18 +431,21 @@ impl Sender {
     }
 
     /// Sends a message: its routing key is the queue's name, or the subject at an exchange.
-    pub fn send(&self, subject: &str, message: &mut Outgoing<'_>) -> Result<CommandId, Error> {
+    pub fn send<'a>(
+        &'a self,
+        subject: &'a str,
+        mut message: Outgoing<'a>,
+    ) -> Result<CommandId, Error> {
         let node = &self.node;
-        // The key is borrowed for this call only, and the message's other parts may live longer.
         let (exchange, key) = match node.kind {
             NodeKind::Queue => ("", node.address.name.as_str()),
             NodeKind::Topic => (node.address.name.as_str(), subject),
         };
-        let mut delivery = message.delivery.clone();
-        delivery.routing_key = Some(key);
-        let message = Outgoing { delivery, message: message.message.clone(), body: message.body };
+        message.delivery.routing_key = Some(key);
         match node.address.options.link.reliability {
-            Some(reliability) if reliability.is_unreliable() => node.session.send(exchange, &message),
+            Some(reliability) if reliability.is_unreliable() => {
+                node.session.send(exchange, &message)
+            }
             _ => node.session.send_to_be_accepted(exchange, &message),
         }
     }
@@ -505,7 +512,11 @@ impl Receiver {
             queue: &self.node.address.name,
             destination: &self.destination,
             accept_mode: self.accept_mode,
-            acquire_mode: if browse { AcquireMode::NOT_ACQUIRED } else { AcquireMode::PRE_ACQUIRED },
+            acquire_mode: if browse {
+                AcquireMode::NOT_ACQUIRED
+            } else {
+                AcquireMode::PRE_ACQUIRED
+            },
             exclusive: options.link.subscribe.exclusive.unwrap_or(false),
             arguments: arguments.as_ref().map(EncodedMap::view),
         };
@@ -521,7 +532,8 @@ impl Receiver {
         let unreliable = link.reliability.is_some_and(|r| r.is_unreliable());
         let said_reliable = link.reliability.is_some() && !unreliable;
         let reliable = if link.durable { !unreliable } else { said_reliable };
-        let DeclareOptions { exclusive, auto_delete, alternate_exchange, durable, .. } = &link.declare;
+        let DeclareOptions { exclusive, auto_delete, alternate_exchange, durable, .. } =
+            &link.declare;
         let exclusive = exclusive.unwrap_or(true);
 
         let mut arguments = link.declare.arguments.clone();
@@ -574,7 +586,8 @@ impl Receiver {
         let key = match &address.subject {
             Some(subject) => {
                 if kind == "headers" {
-                    arguments = Map::new().with("qpid.subject", subject.as_str()).with("x-match", "all");
+                    arguments =
+                        Map::new().with("qpid.subject", subject.as_str()).with("x-match", "all");
                 }
                 subject.as_str()
             }

@@ -7,7 +7,7 @@ use crate::ids::{Position, QueueId, SessionId, ShardId, SubscriptionId, Time};
 use crate::message::Message;
 use crate::queue::{Output, Queue};
 use crate::request::{DeliveryRef, Event, OpId, Outcome, QueueReport, Reply};
-use crate::topology::{Conditions, Routes};
+use crate::topology::{Conditions, Route, Routes};
 use std::sync::Arc;
 
 impl Engine {
@@ -190,13 +190,17 @@ impl Engine {
     pub(super) fn reroute(&mut self, queue: QueueId, message: &Message, fx: &mut Effects) {
         let alternate = self.topology.alternate_of(queue);
         let mut routes = Routes::default();
-        let found = alternate.is_some_and(|exchange| {
-            self.topology.route(&exchange, message, &mut routes).unwrap_or(false)
-        });
-        if found {
+        if let Some(exchange) = alternate {
+            // An alternate that was deleted has no routes.
+            let _ = self.topology.route(&exchange, message, &mut routes);
+        }
+        // A queue bound to its own alternate is among its routes though it is gone.
+        let gone = |r: &Route| r.home == self.shard && !self.queues.contains_key(&r.queue);
+        let mut routes = routes.iter().filter(|r| !gone(r)).copied().collect::<Vec<_>>();
+        if !routes.is_empty() {
             self.stats.rerouted += 1;
             // Through `local`, never by recursion: an alternate may lead back here.
-            for route in routes.iter() {
+            for route in routes.drain(..) {
                 let frame = Frame::Publish {
                     epoch: self.topology.epoch(),
                     slot: None,
@@ -220,7 +224,7 @@ impl Engine {
             exclusive: d.owner.is_some(),
             auto_delete: d.auto_delete,
             arguments: (*d.arguments).clone(),
-            messages: q.messages(),
+            messages: q.available(),
             bytes: q.bytes(),
             subscriptions: q.subscriptions(),
         })
@@ -254,7 +258,7 @@ impl Engine {
         let Some(q) = self.queues.get(&queue) else {
             return Err(Error::not_found(format!("No such queue: {name}")));
         };
-        if conditions.if_empty && q.messages() > 0 {
+        if conditions.if_empty && q.available() > 0 {
             let text = format!("Cannot delete queue {name}; queue not empty");
             return Err(Error::precondition(text));
         }
@@ -267,12 +271,13 @@ impl Engine {
             Error::new(ErrorKind::ResourceDeleted, format!("Queue {name} has been deleted."));
         let (subscriptions, messages) = q.drain_for_delete(&mut self.outputs);
         self.deliver(fx);
-        for to in subscriptions {
+        for (to, waiting) in subscriptions {
             if to.session.shard() == self.shard {
-                self.subscription_ended(to, reason.clone(), fx);
+                self.subscription_ended(to, waiting, reason.clone(), fx);
             } else {
                 let reason = Box::new(reason.clone());
-                fx.frames.push((to.session.shard(), Frame::SubscriptionEnded { to, reason }));
+                fx.frames
+                    .push((to.session.shard(), Frame::SubscriptionEnded { to, waiting, reason }));
             }
         }
         for message in messages {
@@ -284,11 +289,12 @@ impl Engine {
     pub(super) fn subscription_ended(
         &mut self,
         to: SubscriptionId,
+        waiting: bool,
         reason: Error,
         fx: &mut Effects,
     ) {
         if self.subscriptions.remove(&to).is_some() {
-            fx.events.push(Event::SubscriptionEnded { to, reason });
+            fx.events.push(Event::SubscriptionEnded { to, waiting, reason });
         }
     }
 }

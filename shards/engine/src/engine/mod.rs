@@ -510,7 +510,9 @@ impl Engine {
             Frame::Deliver { to, delivery, message, redelivered } => {
                 fx.events.push(Event::Deliver { to, delivery, message, redelivered });
             }
-            Frame::SubscriptionEnded { to, reason } => self.subscription_ended(to, *reason, fx),
+            Frame::SubscriptionEnded { to, waiting, reason } => {
+                self.subscription_ended(to, waiting, *reason, fx);
+            }
             Frame::Reply { session, op, result } => {
                 fx.events.push(Event::Reply { session, op, result: *result });
             }

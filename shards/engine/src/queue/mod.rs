@@ -358,17 +358,18 @@ impl Queue {
         self.entries.expiring() > 0 || self.entries.can_shrink()
     }
 
-    /// Empties the queue because it is deleted: its subscriptions, who have to be told, and its
-    /// messages in order, acquired ones too, for the alternate exchange.
+    /// Empties the queue because it is deleted: its subscriptions, who have to be told, each with
+    /// whether it had credit to be delivered something; and its messages in order, acquired ones
+    /// too, for the alternate exchange.
     pub fn drain_for_delete(
         &mut self,
         out: &mut Vec<Output>,
-    ) -> (Vec<SubscriptionId>, impl Iterator<Item = Message> + use<>) {
+    ) -> (Vec<(SubscriptionId, bool)>, impl Iterator<Item = Message> + use<>) {
         let mut ids = Vec::with_capacity(self.subscriptions.len() as usize);
         for ended in self.subscriptions.drain() {
             let to = ended.id;
             out.extend(ended.flushes.iter().map(|flush| Output::Flushed { to, op: flush.op }));
-            ids.push(to);
+            ids.push((to, ended.credit.any()));
         }
         self.exclusive = None;
         self.counters.dequeued += self.entries.messages();

@@ -7,7 +7,7 @@
 
 use super::change::Binding;
 use super::routes::{Route, Routes};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::ids::QueueId;
 use crate::message::{Format, Message};
 use fletch_amqp::types::code;
@@ -43,7 +43,8 @@ impl Mode {
 pub(super) fn check_arguments(arguments: &Map) -> Result<(), Error> {
     match Mode::of(arguments) {
         Some(_) => Ok(()),
-        None => Err(Error::invalid(
+        None => Err(Error::new(
+            ErrorKind::Internal,
             "Invalid or missing x-match value binding to headers exchange. \
              Must be a string [\"all\" or \"any\"]",
         )),

@@ -1,0 +1,61 @@
+//! Progress of long runs, on a terminal only, and only after a second.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Runs shorter than this show nothing.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// See the module. Draws on standard error.
+#[derive(Debug)]
+pub struct Progress {
+    bar: Option<ProgressBar>,
+    started: Instant,
+    shown: bool,
+    count: u64,
+}
+
+impl Progress {
+    /// For `total` messages, or 0 if nobody knows. `quiet` when the same terminal shows the messages themselves.
+    pub fn new(total: u64, what: &'static str, quiet: bool) -> Progress {
+        let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
+            let bar = match total {
+                0 => ProgressBar::no_length(),
+                total => ProgressBar::new(total),
+            };
+            let template = match total {
+                0 => "{spinner} {msg} {human_pos}  {per_sec}  {elapsed}",
+                _ => "{msg} [{bar:30}] {human_pos}/{human_len}  {per_sec}  eta {eta}",
+            };
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style.progress_chars("=> "));
+            }
+            bar.with_message(what)
+        });
+        Progress { bar, started: Instant::now(), shown: false, count: 0 }
+    }
+
+    /// One more.
+    pub fn step(&mut self) {
+        let Some(bar) = &self.bar else { return };
+        self.count += 1;
+        if !self.shown && self.count.is_multiple_of(64) | (self.count < 64) {
+            if self.started.elapsed() < QUIET {
+                return;
+            }
+            self.shown = true;
+            bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(8));
+        }
+        if self.shown {
+            bar.set_position(self.count);
+        }
+    }
+
+    /// Takes it off the screen.
+    pub fn finish(&self) {
+        self.bar.iter().for_each(ProgressBar::finish_and_clear);
+    }
+}

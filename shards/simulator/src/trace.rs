@@ -1,0 +1,76 @@
+//! What has happened in a run: hashed whole, the end of it kept for the report of a failure.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::hash::{BuildHasher, Hash, Hasher};
+
+/// Events kept for a failure's report.
+const KEPT: usize = 60;
+
+/// One thing that happened. `a` and `b` are what the kind of thing makes of them.
+#[derive(Clone, Copy, Debug, Hash)]
+pub(crate) struct Entry {
+    pub(crate) step: u64,
+    pub(crate) shard: u16,
+    pub(crate) what: &'static str,
+    pub(crate) a: u64,
+    pub(crate) b: u64,
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Entry { step, shard, what, a, b } = self;
+        write!(f, "{step:>6} shard {shard}  {what:<22} {} {b}", Short(*a))
+    }
+}
+
+/// Session ids have shard and connection above their low 24 bits.
+struct Short(u64);
+
+impl fmt::Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (shard, connection) = (self.0 >> 54, self.0 >> 24 & 0x3fff_ffff);
+        if self.0 >> 24 == 0 {
+            write!(f, "{}", self.0)
+        } else {
+            write!(f, "session {shard}.{connection}")
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    hash: u64,
+    last: VecDeque<Entry>,
+    print: bool,
+    pub(crate) step: u64,
+}
+
+impl Trace {
+    pub(crate) fn new(print: bool) -> Trace {
+        Trace { hash: 0, last: VecDeque::with_capacity(KEPT), print, step: 0 }
+    }
+
+    pub(crate) fn add(&mut self, shard: u16, what: &'static str, a: u64, b: u64) {
+        let entry = Entry { step: self.step, shard, what, a, b };
+        let mut hasher = foldhash::quality::FixedState::with_seed(self.hash).build_hasher();
+        entry.hash(&mut hasher);
+        self.hash = hasher.finish();
+        if self.print {
+            println!("{entry}");
+        }
+        if self.last.len() == KEPT {
+            self.last.pop_front();
+        }
+        self.last.push_back(entry);
+    }
+
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    pub(crate) fn last(&self) -> impl Iterator<Item = &Entry> {
+        self.last.iter()
+    }
+}

@@ -1,0 +1,30 @@
+//! The checks of `fletch-amqp`: values, frames and tables, and the state machines.
+
+mod machine;
+mod pair;
+mod script;
+mod values;
+mod wire;
+
+pub use machine::{connection_chunks, connection_client, connection_server};
+pub use pair::pair;
+pub use script::Script;
+pub use values::{sequence_set, sniff, types};
+pub use wire::{controls_commands, frame_header, message_header};
+
+/// A check of one input.
+pub type Check = fn(&[u8]);
+
+/// All of them by name.
+pub const TARGETS: &[(&str, Check)] = &[
+    ("types", types),
+    ("sequence_set", sequence_set),
+    ("frame_header", frame_header),
+    ("controls_commands", controls_commands),
+    ("message_header", message_header),
+    ("connection_server", connection_server),
+    ("connection_client", connection_client),
+    ("connection_chunks", connection_chunks),
+    ("pair", pair),
+    ("sniff", sniff),
+];

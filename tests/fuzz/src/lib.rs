@@ -1,0 +1,8 @@
+//! What the fuzz targets check. Each check takes the octets of one input and panics if something
+//! is wrong; `src/bin` has one libFuzzer target for each, of the same name.
+//!
+//! `amqp` depends on nothing but `fletch-amqp`: `broker/amqp/tests/corpus.rs` runs it without
+//! libFuzzer over the corpus that is checked in.
+
+pub mod amqp;
+pub mod journal;
