@@ -30,7 +30,7 @@ impl Connection {
         let mut tried = Err(io::Error::from(io::ErrorKind::AddrNotAvailable).into());
         for address in address.to_socket_addrs()? {
             tried = TcpStream::connect_timeout(&address, options.timeout)
-                .map_err(|source| Error::Connect { address: address.to_string(), source });
+                .map_err(|cause| Error::Connect { address: address.to_string(), cause });
             if tried.is_ok() {
                 break;
             }

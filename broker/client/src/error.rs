@@ -15,12 +15,12 @@ pub enum Error {
     #[error(transparent)]
     Io(#[from] io::Error),
     /// No address of the broker could be connected to.
-    #[error("cannot connect to {address}: {source}")]
+    #[error("cannot connect to {address}: {cause}")]
     Connect {
         /// What was tried.
         address: String,
         /// What came of it.
-        source: io::Error,
+        cause: io::Error,
     },
     /// What was waited for did not come in time. The connection can still be used.
     #[error("timed out waiting for {0}")]
@@ -46,7 +46,7 @@ pub enum Error {
     #[error("the broker's mechanism needs a dialogue that this client does not know")]
     Challenged,
     /// The broker failed a command, and with it the session.
-    #[error("{code}: {text}")]
+    #[error("{}", session_text(*code, text))]
     Session {
         /// What kind of error.
         code: ErrorCode,
@@ -80,6 +80,14 @@ impl Error {
             Error::Session { code, .. } => Some(*code),
             _ => None,
         }
+    }
+}
+
+/// The code and the text; brokers of our field begin the text with the code's name themselves.
+fn session_text(code: ErrorCode, text: &str) -> String {
+    match code.name() {
+        Some(name) if text.starts_with(name) => text.to_owned(),
+        _ => format!("{code}: {text}"),
     }
 }
 

@@ -14,14 +14,14 @@ const PORT: u16 = 5672;
 
 /// The options that all tools have.
 #[derive(Debug, Clone, Args)]
-pub struct ConnectArgs {
+pub(super) struct ConnectArgs {
     /// Broker to connect to: [amqp:][user[/password]@][tcp:]host[:port][,...]
     #[arg(short, long, value_name = "URL", default_value = "127.0.0.1")]
-    pub broker: String,
+    pub(super) broker: String,
     /// Options for the connection, as {name: value, ...}: username, password, sasl-mechanisms, heartbeat, tcp-nodelay,
     /// virtualhost, max-frame-size, max-channels, client-properties
     #[arg(long, value_name = "OPTIONS")]
-    pub connection_options: Option<String>,
+    pub(super) connection_options: Option<String>,
 }
 
 /// A broker's URL.
@@ -78,7 +78,7 @@ fn host(place: &str) -> Result<(String, u16)> {
 
 impl ConnectArgs {
     /// Connects to the first broker that answers.
-    pub fn connect(&self, tune: impl FnOnce(&mut ConnectOptions)) -> Result<Connection> {
+    pub(super) fn connect(&self, tune: impl FnOnce(&mut ConnectOptions)) -> Result<Connection> {
         let url = Url::parse(&self.broker)?;
         let mut options =
             ConnectOptions { user: url.user, password: url.password, ..Default::default() };
@@ -96,9 +96,7 @@ impl ConnectArgs {
                 Err(
                     error @ (fletch_client::Error::Connect { .. } | fletch_client::Error::Io(_)),
                 ) => {
-                    failed = Some(
-                        anyhow::Error::from(error).context(format!("no broker at {host}:{port}")),
-                    );
+                    failed = Some(anyhow::Error::from(error).context(format!("at {host}:{port}")));
                 }
                 Err(error) => return Err(error).with_context(|| format!("at {host}:{port}")),
             }
@@ -107,14 +105,17 @@ impl ConnectArgs {
     }
 
     /// Connects, with a session.
-    pub fn session(&self, tune: impl FnOnce(&mut ConnectOptions)) -> Result<(Connection, Session)> {
+    pub(super) fn session(
+        &self,
+        tune: impl FnOnce(&mut ConnectOptions),
+    ) -> Result<(Connection, Session)> {
         let connection = self.connect(tune)?;
         let session = connection.session(&unique_name(), false)?;
         Ok((connection, session))
     }
 
     /// The user that messages are sent as, if one was named.
-    pub fn user(&self) -> Result<Option<String>> {
+    pub(super) fn user(&self) -> Result<Option<String>> {
         let mut options =
             ConnectOptions { user: Url::parse(&self.broker)?.user, ..Default::default() };
         if let Some(text) = &self.connection_options {
@@ -195,7 +196,7 @@ fn set(options: &mut ConnectOptions, name: &str, term: &Term) -> Result<()> {
 }
 
 /// `SECONDS` as the reference takes them, or fractions of one.
-pub fn seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }

@@ -17,7 +17,7 @@ const CAPACITY: u32 = 500;
 /// Drain messages from an address
 #[derive(Debug, Clone, Args)]
 #[command(about = "Drain messages from an address", long_about = None)]
-pub struct Options {
+pub(super) struct Options {
     #[command(flatten)]
     connect: ConnectArgs,
     /// Address to drain: name[/subject][;{options}]
@@ -39,7 +39,7 @@ pub struct Options {
 
 impl Options {
     /// Drains.
-    pub fn run(&self) -> Result<()> {
+    pub(super) fn run(&self) -> Result<()> {
         let address = Address::parse(&self.address, unique_name)?;
         let (connection, session) = self.connect.session(|_| {})?;
         let capacity = if self.count == 0 { CAPACITY } else { CAPACITY.min(self.count) };

@@ -7,7 +7,7 @@ use super::unique::random_u64;
 
 /// The options.
 #[derive(Debug, Clone, Args)]
-pub struct GroupArgs {
+pub(super) struct GroupArgs {
     /// Generate groups of messages, with the group in the property KEY
     #[arg(long, value_name = "KEY")]
     group_key: Option<String>,
@@ -27,7 +27,7 @@ pub struct GroupArgs {
 
 impl GroupArgs {
     /// The generator of groups, if they were asked for.
-    pub fn groups(&self) -> Option<Groups> {
+    pub(super) fn groups(&self) -> Option<Groups> {
         let key = self.group_key.clone()?;
         let mut groups = Groups {
             key,
@@ -48,7 +48,7 @@ impl GroupArgs {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Groups {
+pub(super) struct Groups {
     key: String,
     prefix: String,
     size: u32,
@@ -71,7 +71,7 @@ impl Groups {
     }
 
     /// Puts the next message into the next group.
-    pub fn mark(&mut self, properties: &mut Map) {
+    pub(super) fn mark(&mut self, properties: &mut Map) {
         if self.current >= self.open.len() {
             self.current = 0;
         }

@@ -10,7 +10,7 @@ use crate::logging::{Level, Log, LogConfig, Rule};
 
 /// See the module.
 #[derive(Debug, Clone, Args)]
-pub struct LogArgs {
+pub(super) struct LogArgs {
     /// Log everything, as --log-enable trace+ does
     #[arg(short, long)]
     trace: bool,
@@ -22,42 +22,51 @@ pub struct LogArgs {
     log_disable: Vec<String>,
     /// Begin lines with the time
     #[arg(long, value_name = "yes|no", default_value = "yes", num_args = 0..=1,
-        default_missing_value = "yes", value_parser = BoolishValueParser::new())]
+        default_missing_value = "yes", value_parser = BoolishValueParser::new(),
+ hide_possible_values = true)]
     log_time: bool,
     /// Include the level
     #[arg(long, value_name = "yes|no", default_value = "yes", num_args = 0..=1,
-        default_missing_value = "yes", value_parser = BoolishValueParser::new())]
+        default_missing_value = "yes", value_parser = BoolishValueParser::new(),
+ hide_possible_values = true)]
     log_level: bool,
     /// Include file and line of the source
     #[arg(long, value_name = "yes|no", default_value = "no", num_args = 0..=1,
-        default_missing_value = "yes", value_parser = BoolishValueParser::new())]
+        default_missing_value = "yes", value_parser = BoolishValueParser::new(),
+ hide_possible_values = true)]
     log_source: bool,
     /// Include the thread's name
     #[arg(long, value_name = "yes|no", default_value = "no", num_args = 0..=1,
-        default_missing_value = "yes", value_parser = BoolishValueParser::new())]
+        default_missing_value = "yes", value_parser = BoolishValueParser::new(),
+ hide_possible_values = true)]
     log_thread: bool,
     /// Include the module path
     #[arg(long, value_name = "yes|no", default_value = "no", num_args = 0..=1,
-        default_missing_value = "yes", value_parser = BoolishValueParser::new())]
+        default_missing_value = "yes", value_parser = BoolishValueParser::new(),
+ hide_possible_values = true)]
     log_function: bool,
     /// Times as seconds with nanoseconds
     #[arg(long, value_name = "yes|no", default_value = "no", num_args = 0..=1,
-        default_missing_value = "yes", value_parser = BoolishValueParser::new())]
+        default_missing_value = "yes", value_parser = BoolishValueParser::new(),
+ hide_possible_values = true)]
     log_hires_timestamp: bool,
     /// Include the category
     #[arg(long, value_name = "yes|no", default_value = "yes", num_args = 0..=1,
-        default_missing_value = "yes", value_parser = BoolishValueParser::new())]
+        default_missing_value = "yes", value_parser = BoolishValueParser::new(),
+ hide_possible_values = true)]
     log_category: bool,
     /// Begin lines with this text
-    #[arg(long, value_name = "STRING", default_value = "")]
+    #[arg(long, value_name = "STRING", default_value = "", hide_default_value = true)]
     log_prefix: String,
     /// Log to standard error [default: yes, unless to a file]
     #[arg(long, value_name = "yes|no", num_args = 0..=1, default_missing_value = "yes",
-        value_parser = BoolishValueParser::new())]
+        value_parser = BoolishValueParser::new(),
+ hide_possible_values = true)]
     log_to_stderr: Option<bool>,
     /// Log to standard output
     #[arg(long, value_name = "yes|no", default_value = "no", num_args = 0..=1,
-        default_missing_value = "yes", value_parser = BoolishValueParser::new())]
+        default_missing_value = "yes", value_parser = BoolishValueParser::new(),
+ hide_possible_values = true)]
     log_to_stdout: bool,
     /// Log to this file
     #[arg(long, value_name = "FILE")]
@@ -66,7 +75,7 @@ pub struct LogArgs {
 
 impl LogArgs {
     /// Starts the log; it ends with what is returned.
-    pub fn start(&self) -> Result<Log> {
+    pub(super) fn start(&self) -> Result<Log> {
         let rules = |texts: &[String]| -> Result<Vec<Rule>> {
             let rule =
                 |text: &String| Rule::parse(text).with_context(|| format!("log rule {text}"));

@@ -22,7 +22,7 @@ const TIMESTAMP: &str = "x-amqp-0-10.timestamp";
 
 /// What a message says.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Content {
+pub(super) enum Content {
     /// Octets of whatever the content type says.
     Bytes(Vec<u8>),
     /// A map: `amqp/map`.
@@ -33,16 +33,16 @@ pub enum Content {
 
 /// Where answers go.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ReplyAddress {
+pub(super) struct ReplyAddress {
     /// The exchange; empty for a queue.
-    pub exchange: String,
+    pub(super) exchange: String,
     /// The routing key, or the queue.
-    pub key: String,
+    pub(super) key: String,
 }
 
 impl ReplyAddress {
     /// An address as one to reply to. A name without a type is a queue's.
-    pub fn of(address: &Address) -> ReplyAddress {
+    pub(super) fn of(address: &Address) -> ReplyAddress {
         let name = address.name.clone();
         match address.options.node.kind {
             Some(NodeKind::Topic) => {
@@ -53,7 +53,7 @@ impl ReplyAddress {
     }
 
     /// The text of an address that leads there.
-    pub fn address(&self) -> String {
+    pub(super) fn address(&self) -> String {
         let quote = |text: &str| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"));
         if self.exchange.is_empty() {
             format!("{}; {{node: {{type: queue}}}}", quote(&self.key))
@@ -65,7 +65,7 @@ impl ReplyAddress {
     }
 
     /// As the reference shows it.
-    pub fn shown(&self) -> String {
+    pub(super) fn shown(&self) -> String {
         match (self.exchange.as_str(), self.key.as_str()) {
             ("", queue) => format!("{queue}; {{node:{{type:queue}}}}"),
             (exchange, "") => format!("{exchange}; {{node:{{type:topic}}}}"),
@@ -76,31 +76,31 @@ impl ReplyAddress {
 
 /// A message.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Message {
+pub(super) struct Message {
     /// What it is about.
-    pub subject: String,
+    pub(super) subject: String,
     /// Its id.
-    pub message_id: Option<Uuid>,
+    pub(super) message_id: Option<Uuid>,
     /// What it answers.
-    pub correlation_id: String,
+    pub(super) correlation_id: String,
     /// Where answers go.
-    pub reply_to: Option<ReplyAddress>,
+    pub(super) reply_to: Option<ReplyAddress>,
     /// Who sends it.
-    pub user_id: String,
+    pub(super) user_id: String,
     /// What its content is; that of maps and lists follows from the content.
-    pub content_type: String,
+    pub(super) content_type: String,
     /// To be stored.
-    pub durable: bool,
+    pub(super) durable: bool,
     /// May have been delivered before.
-    pub redelivered: bool,
+    pub(super) redelivered: bool,
     /// Milliseconds to live, 0 for ever.
-    pub ttl: u64,
+    pub(super) ttl: u64,
     /// More is more urgent.
-    pub priority: u8,
+    pub(super) priority: u8,
     /// The application's own headers.
-    pub properties: Map,
+    pub(super) properties: Map,
     /// What it says.
-    pub content: Content,
+    pub(super) content: Content,
 }
 
 impl Default for Message {
@@ -128,7 +128,7 @@ fn non_empty(text: &str) -> Option<&str> {
 
 impl Message {
     /// Sends the message, under the sender's subject if it has none of its own.
-    pub fn send(&self, sender: &Sender) -> Result<CommandId, Error> {
+    pub(super) fn send(&self, sender: &Sender) -> Result<CommandId, Error> {
         let subject = non_empty(&self.subject).or(sender.subject()).unwrap_or_default();
         let mut encoded = Vec::new();
         let (content_type, body) = match &self.content {
@@ -174,9 +174,7 @@ impl Message {
         subject: &str,
     ) -> Result<Option<fletch_amqp::types::EncodedMap>, EncodeError> {
         if subject.is_empty() {
-            return Ok((!self.properties.is_empty())
-                .then(|| self.properties.encoded())
-                .transpose()?);
+            return (!self.properties.is_empty()).then(|| self.properties.encoded()).transpose();
         }
         let mut headers = self.properties.clone();
         headers.insert(SUBJECT, subject);
@@ -184,7 +182,7 @@ impl Message {
     }
 
     /// Understands a message received. Content that is not what its type says stays octets.
-    pub fn received(delivery: &Delivery) -> Result<Message, Error> {
+    pub(super) fn received(delivery: &Delivery) -> Result<Message, Error> {
         let view = delivery.view()?;
         let (about, properties) = (view.delivery_properties()?, view.message_properties()?);
         let mut headers = properties
@@ -228,7 +226,7 @@ impl Message {
     }
 
     /// The content as the reference shows it: octets as they are.
-    pub fn shown_content(&self) -> Vec<u8> {
+    pub(super) fn shown_content(&self) -> Vec<u8> {
         match &self.content {
             Content::Bytes(bytes) => bytes.clone(),
             Content::Map(map) => super::value::ShownMap(map).to_string().into_bytes(),
@@ -239,7 +237,7 @@ impl Message {
     }
 
     /// Prints the message on one line, as the reference's `drain` does.
-    pub fn print(&self, out: &mut impl Write) -> io::Result<()> {
+    pub(super) fn print(&self, out: &mut impl Write) -> io::Result<()> {
         write!(out, "Message(properties={}", super::value::ShownMap(&self.properties))?;
         if !self.subject.is_empty() {
             write!(out, ", subject='{}'", self.subject)?;
@@ -250,7 +248,7 @@ impl Message {
     }
 
     /// The message as one JSON object.
-    pub fn to_json(&self) -> serde_json::Value {
+    pub(super) fn to_json(&self) -> serde_json::Value {
         let content = match &self.content {
             Content::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned().into(),
             Content::Map(map) => super::value::map_to_json(map),
@@ -284,7 +282,7 @@ fn content(content_type: &str, body: &[u8]) -> Content {
 }
 
 /// `NAME=VALUE` in two; a name alone has no value.
-pub fn name_and_value(text: &str) -> (&str, Option<&str>) {
+pub(super) fn name_and_value(text: &str) -> (&str, Option<&str>) {
     match text.split_once('=') {
         Some((name, value)) => (name, non_empty(value)),
         None => (text, None),

@@ -29,13 +29,19 @@ use address::AddressError;
 
 /// Tools for the Fletch message broker
 #[derive(Debug, Parser)]
-#[command(name = "fletch", version, about, max_term_width = 100)]
+#[command(
+    name = "fletch",
+    version,
+    about = "Tools for the Fletch message broker",
+    max_term_width = 100
+)]
 struct Cli {
     #[command(subcommand)]
     tool: Tool,
 }
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one, for the life of the program")]
 enum Tool {
     Send(send::Options),
     Receive(receive::Options),

@@ -21,7 +21,7 @@ const SIZE_MIN: usize = 8;
 /// Measure round trips through a temporary queue
 #[derive(Debug, Clone, Args)]
 #[command(about = "Measure round trips through a temporary queue", long_about = None)]
-pub struct Options {
+pub(super) struct Options {
     #[command(flatten)]
     connect: ConnectArgs,
     /// Stop after N messages [default: until interrupted]
@@ -52,7 +52,7 @@ pub struct Options {
 
 impl Options {
     /// Pings.
-    pub fn run(&self) -> Result<()> {
+    pub(super) fn run(&self) -> Result<()> {
         if self.size < SIZE_MIN {
             bail!("--size {}: at least {SIZE_MIN}", self.size);
         }

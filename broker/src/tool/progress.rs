@@ -10,7 +10,7 @@ const QUIET: Duration = Duration::from_secs(1);
 
 /// See the module. Draws on standard error.
 #[derive(Debug)]
-pub struct Progress {
+pub(super) struct Progress {
     bar: Option<ProgressBar>,
     started: Instant,
     shown: bool,
@@ -19,7 +19,7 @@ pub struct Progress {
 
 impl Progress {
     /// For `total` messages, or 0 if nobody knows. `quiet` when the same terminal shows the messages themselves.
-    pub fn new(total: u64, what: &'static str, quiet: bool) -> Progress {
+    pub(super) fn new(total: u64, what: &'static str, quiet: bool) -> Progress {
         let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
             let bar = match total {
                 0 => ProgressBar::no_length(),
@@ -39,7 +39,7 @@ impl Progress {
     }
 
     /// One more.
-    pub fn step(&mut self) {
+    pub(super) fn step(&mut self) {
         let Some(bar) = &self.bar else { return };
         self.count += 1;
         if !self.shown && self.count.is_multiple_of(64) | (self.count < 64) {
@@ -55,7 +55,7 @@ impl Progress {
     }
 
     /// Takes it off the screen.
-    pub fn finish(&self) {
+    pub(super) fn finish(&self) {
         self.bar.iter().for_each(ProgressBar::finish_and_clear);
     }
 }

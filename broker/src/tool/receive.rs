@@ -25,7 +25,7 @@ use super::value::{ShownMap, type_name};
 /// Receive messages from an address
 #[derive(Debug, Clone, Args)]
 #[command(about = "Receive messages from an address", long_about = None)]
-pub struct Options {
+pub(super) struct Options {
     #[command(flatten)]
     connect: ConnectArgs,
     /// Address to receive from: name[/subject][;{options}]
@@ -57,15 +57,18 @@ pub struct Options {
     ack_frequency: u64,
     /// Print contents
     #[arg(long, value_name = "yes|no", default_value = "yes", num_args = 0..=1,
-        default_missing_value = "yes", value_parser = BoolishValueParser::new())]
+        default_missing_value = "yes", value_parser = BoolishValueParser::new(),
+ hide_possible_values = true)]
     print_content: bool,
     /// Print the type of contents
     #[arg(long, value_name = "yes|no", default_value = "no", num_args = 0..=1,
-        default_missing_value = "yes", value_parser = BoolishValueParser::new())]
+        default_missing_value = "yes", value_parser = BoolishValueParser::new(),
+ hide_possible_values = true)]
     print_object_type: bool,
     /// Print headers
     #[arg(long, value_name = "yes|no", default_value = "no", num_args = 0..=1,
-        default_missing_value = "yes", value_parser = BoolishValueParser::new())]
+        default_missing_value = "yes", value_parser = BoolishValueParser::new(),
+ hide_possible_values = true)]
     print_headers: bool,
     /// Report total throughput and latency
     #[arg(long)]
@@ -75,7 +78,8 @@ pub struct Options {
     report_every: u64,
     /// Headers on reports
     #[arg(long, value_name = "yes|no", default_value = "yes", num_args = 0..=1,
-        default_missing_value = "yes", value_parser = BoolishValueParser::new())]
+        default_missing_value = "yes", value_parser = BoolishValueParser::new(),
+ hide_possible_values = true)]
     report_header: bool,
     /// Send a message to this address when ready to receive
     #[arg(long, value_name = "ADDRESS")]
@@ -127,7 +131,7 @@ impl Sequence {
 
 impl Options {
     /// Receives.
-    pub fn run(&self) -> Result<()> {
+    pub(super) fn run(&self) -> Result<()> {
         self.not_yet.check()?;
         let address = Address::parse(&self.address, unique_name)?;
         let ready = self.ready_address.as_deref().map(|text| Address::parse(text, unique_name));

@@ -5,7 +5,7 @@ use clap::Args;
 
 /// See the module.
 #[derive(Debug, Clone, Args)]
-pub struct NotYet {
+pub(super) struct NotYet {
     /// Batch size for transactions. Only 0 (no transactions) is supported yet
     #[arg(long, value_name = "N", default_value_t = 0)]
     tx: u32,
@@ -19,7 +19,7 @@ pub struct NotYet {
 
 impl NotYet {
     /// Refuses what was asked for and is not there.
-    pub fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         if self.tx != 0 || self.rollback_frequency != 0 {
             bail!("--tx and --rollback-frequency: transactions are not supported yet");
         }

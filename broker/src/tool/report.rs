@@ -5,16 +5,16 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Nanoseconds since 1970: what a message's `ts` header holds.
-pub fn timestamp() -> i64 {
+pub(super) fn timestamp() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// Sums over some messages.
 #[derive(Debug, Clone, Default)]
-pub struct Sums {
+pub(super) struct Sums {
     /// How many.
-    pub messages: u64,
+    pub(super) messages: u64,
     /// When the first came.
     start: Option<Instant>,
     /// Those with a time stamp.
@@ -39,18 +39,18 @@ impl Sums {
     }
 
     /// Time since the first message.
-    pub fn elapsed(&self) -> Duration {
+    pub(super) fn elapsed(&self) -> Duration {
         self.start.map_or(Duration::ZERO, |start| start.elapsed())
     }
 
     /// Messages per second.
-    pub fn rate(&self) -> f64 {
+    pub(super) fn rate(&self) -> f64 {
         let seconds = self.elapsed().as_secs_f64();
         if seconds > 0.0 { self.messages as f64 / seconds } else { 0.0 }
     }
 
     /// Least, greatest and mean latency in milliseconds.
-    pub fn latency_ms(&self) -> Option<(f64, f64, f64)> {
+    pub(super) fn latency_ms(&self) -> Option<(f64, f64, f64)> {
         let mean = self.total_ms / self.samples as f64;
         (self.samples > 0).then_some((self.min_ms, self.max_ms, mean))
     }
@@ -66,22 +66,22 @@ impl Sums {
 
 /// Counts messages, and reports every so many.
 #[derive(Debug)]
-pub struct Reporter {
+pub(super) struct Reporter {
     every: u64,
     header: Option<&'static str>,
     /// All messages.
-    pub overall: Sums,
+    pub(super) overall: Sums,
     batch: Sums,
 }
 
 impl Reporter {
     /// For a sender.
-    pub fn throughput(every: u64, header: bool) -> Reporter {
+    pub(super) fn throughput(every: u64, header: bool) -> Reporter {
         Self::new(every, header.then_some("tp(m/s)"))
     }
 
     /// For a receiver.
-    pub fn latency(every: u64, header: bool) -> Reporter {
+    pub(super) fn latency(every: u64, header: bool) -> Reporter {
         Self::new(every, header.then_some("tp(m/s)\tl-min\tl-max\tl-avg"))
     }
 
@@ -90,7 +90,7 @@ impl Reporter {
     }
 
     /// One more message, with the time stamp it carries.
-    pub fn message(&mut self, out: &mut impl Write, sent: Option<i64>) -> io::Result<()> {
+    pub(super) fn message(&mut self, out: &mut impl Write, sent: Option<i64>) -> io::Result<()> {
         let now = Instant::now();
         let latency = sent.map(|sent| timestamp().saturating_sub(sent) as f64 / 1e6);
         self.overall.add(now, latency);
@@ -106,7 +106,7 @@ impl Reporter {
     }
 
     /// The line over all messages.
-    pub fn total(&mut self, out: &mut impl Write) -> io::Result<()> {
+    pub(super) fn total(&mut self, out: &mut impl Write) -> io::Result<()> {
         let line = self.overall.line();
         self.line(out, &line)
     }

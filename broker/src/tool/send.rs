@@ -22,7 +22,7 @@ use super::unique::{parse_uuid, unique_name};
 /// Send messages to an address
 #[derive(Debug, Clone, Args)]
 #[command(about = "Send messages to an address", long_about = None)]
-pub struct Options {
+pub(super) struct Options {
     #[command(flatten)]
     connect: ConnectArgs,
     /// Address to send to: name[/subject][;{options}]
@@ -42,7 +42,8 @@ pub struct Options {
     send_eos: u32,
     /// Mark messages as durable
     #[arg(long, value_name = "yes|no", default_value = "no", num_args = 0..=1,
-        default_missing_value = "yes", value_parser = BoolishValueParser::new())]
+        default_missing_value = "yes", value_parser = BoolishValueParser::new(),
+ hide_possible_values = true)]
     durable: bool,
     /// Time to live of messages, in milliseconds
     #[arg(long, value_name = "MSECS", default_value_t = 0)]
@@ -54,17 +55,18 @@ pub struct Options {
     #[arg(short = 'P', long = "property", value_name = "NAME=VALUE")]
     properties: Vec<String>,
     /// Correlation id of messages
-    #[arg(long, value_name = "ID", default_value = "")]
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     correlation_id: String,
     /// User id of messages
-    #[arg(long, value_name = "USERID", default_value = "")]
+    #[arg(long, value_name = "USERID", default_value = "", hide_default_value = true)]
     user_id: String,
     /// Set the user id to the user of the connection
     #[arg(long, value_name = "yes|no", default_value = "no", num_args = 0..=1,
-        default_missing_value = "yes", value_parser = BoolishValueParser::new())]
+        default_missing_value = "yes", value_parser = BoolishValueParser::new(),
+ hide_possible_values = true)]
     auto_user_id: bool,
     /// Subject of messages, instead of the address's
-    #[arg(long, value_name = "SUBJECT", default_value = "")]
+    #[arg(long, value_name = "SUBJECT", default_value = "", hide_default_value = true)]
     subject: String,
     /// Use CONTENT as the content
     #[arg(long, value_name = "CONTENT", default_value = "", hide_default_value = true)]
@@ -92,18 +94,21 @@ pub struct Options {
     report_every: u64,
     /// Headers on reports
     #[arg(long, value_name = "yes|no", default_value = "yes", num_args = 0..=1,
-        default_missing_value = "yes", value_parser = BoolishValueParser::new())]
+        default_missing_value = "yes", value_parser = BoolishValueParser::new(),
+ hide_possible_values = true)]
     report_header: bool,
     /// Send N messages a second, 0 means as fast as possible
     #[arg(long, value_name = "N", default_value_t = 0)]
     send_rate: u32,
     /// Number messages in the property "sn", which finds lost and duplicate ones
     #[arg(long, value_name = "yes|no", default_value = "yes", num_args = 0..=1,
-        default_missing_value = "yes", value_parser = BoolishValueParser::new())]
+        default_missing_value = "yes", value_parser = BoolishValueParser::new(),
+ hide_possible_values = true)]
     sequence: bool,
     /// Put the time into the property "ts", which measures latency
     #[arg(long, value_name = "yes|no", default_value = "yes", num_args = 0..=1,
-        default_missing_value = "yes", value_parser = BoolishValueParser::new())]
+        default_missing_value = "yes", value_parser = BoolishValueParser::new(),
+ hide_possible_values = true)]
     timestamp: bool,
     #[command(flatten)]
     groups: GroupArgs,
@@ -118,7 +123,7 @@ pub struct Options {
 
 impl Options {
     /// Sends.
-    pub fn run(&self) -> Result<()> {
+    pub(super) fn run(&self) -> Result<()> {
         self.not_yet.check()?;
         let address = Address::parse(&self.address, unique_name)?;
         let template = self.template()?;
@@ -256,7 +261,7 @@ impl Options {
 }
 
 /// `NAME=VALUE` properties, whose values are what they look like.
-pub fn properties(texts: &[String]) -> Map {
+pub(super) fn properties(texts: &[String]) -> Map {
     let entry = |text: &String| {
         let (name, value) = name_and_value(text);
         (name.to_owned(), value.map_or(Value::Void, |value| Literal::of_word(value).to_value()))
@@ -265,7 +270,7 @@ pub fn properties(texts: &[String]) -> Map {
 }
 
 /// `NAME=VALUE` entries of content, whose values are text.
-pub fn entries(texts: &[String]) -> Map {
+pub(super) fn entries(texts: &[String]) -> Map {
     let entry = |text: &String| {
         let (name, value) = name_and_value(text);
         (name.to_owned(), value.map_or(Value::Void, Value::from))
@@ -275,7 +280,7 @@ pub fn entries(texts: &[String]) -> Map {
 
 /// Keeps to a rate, counted from the first message so that no delay adds up.
 #[derive(Debug)]
-pub struct Pace {
+pub(super) struct Pace {
     interval: Option<Duration>,
     start: Instant,
     count: u32,
@@ -283,13 +288,13 @@ pub struct Pace {
 
 impl Pace {
     /// So many a second; 0 for no limit.
-    pub fn new(rate: u32) -> Pace {
+    pub(super) fn new(rate: u32) -> Pace {
         let interval = Duration::from_secs(1).checked_div(rate);
         Pace { interval, start: Instant::now(), count: 0 }
     }
 
     /// After each message: waits until the next is due. `before` is called if there is a wait.
-    pub fn wait<E>(&mut self, before: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+    pub(super) fn wait<E>(&mut self, before: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
         let Some(interval) = self.interval else { return Ok(()) };
         self.count += 1;
         let due = self.start + interval * self.count;

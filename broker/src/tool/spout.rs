@@ -16,7 +16,7 @@ use super::unique::unique_name;
 /// Send messages to an address, each with its own "spout-id"
 #[derive(Debug, Clone, Args)]
 #[command(about = "Send messages to an address, each with its own \"spout-id\"", long_about = None)]
-pub struct Options {
+pub(super) struct Options {
     #[command(flatten)]
     connect: ConnectArgs,
     /// Address to send to: name[/subject][;{options}]
@@ -56,7 +56,7 @@ pub struct Options {
 
 impl Options {
     /// Sends.
-    pub fn run(&self) -> Result<()> {
+    pub(super) fn run(&self) -> Result<()> {
         let address = Address::parse(&self.address, unique_name)?;
         let mut message = self.message()?;
         let (connection, session) = self.connect.session(|_| {})?;

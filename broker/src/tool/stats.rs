@@ -4,12 +4,12 @@ use hdrhistogram::Histogram;
 
 /// Latencies in nanoseconds, to three digits.
 #[derive(Debug, Clone)]
-pub struct Latencies {
+pub(super) struct Latencies {
     histogram: Histogram<u64>,
 }
 
 /// Percentiles that are shown, with their names.
-pub const PERCENTILES: [(&str, f64); 5] =
+pub(super) const PERCENTILES: [(&str, f64); 5] =
     [("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p99.9", 99.9), ("max", 100.0)];
 
 impl Default for Latencies {
@@ -23,43 +23,43 @@ impl Default for Latencies {
 
 impl Latencies {
     /// One more; what is longer than a minute counts as a minute.
-    pub fn record(&mut self, nanoseconds: u64) {
+    pub(super) fn record(&mut self, nanoseconds: u64) {
         self.histogram.saturating_record(nanoseconds);
     }
 
     /// Takes in those of another.
-    pub fn add(&mut self, other: &Latencies) {
+    pub(super) fn add(&mut self, other: &Latencies) {
         // Both have the same bounds, so that everything fits.
         let _ = self.histogram.add(&other.histogram);
     }
 
     /// Forgets everything.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.histogram.reset();
     }
 
     /// How many.
-    pub fn count(&self) -> u64 {
+    pub(super) fn count(&self) -> u64 {
         self.histogram.len()
     }
 
     /// Nanoseconds at a percentile.
-    pub fn at(&self, percentile: f64) -> u64 {
+    pub(super) fn at(&self, percentile: f64) -> u64 {
         self.histogram.value_at_percentile(percentile)
     }
 
     /// The least.
-    pub fn min(&self) -> u64 {
+    pub(super) fn min(&self) -> u64 {
         self.histogram.min()
     }
 
     /// The mean.
-    pub fn mean(&self) -> f64 {
+    pub(super) fn mean(&self) -> f64 {
         self.histogram.mean()
     }
 
     /// Microseconds, by names that need no explanation.
-    pub fn to_json(&self) -> serde_json::Value {
+    pub(super) fn to_json(&self) -> serde_json::Value {
         let us = |nanoseconds: u64| nanoseconds as f64 / 1e3;
         serde_json::json!({
             "min": us(self.min()),
@@ -73,7 +73,7 @@ impl Latencies {
     }
 
     /// The distribution, a line per bucket; each bucket reaches to 1, 2, 5, 10, 20, 50... of a unit.
-    pub fn picture(&self, width: usize) -> Vec<String> {
+    pub(super) fn picture(&self, width: usize) -> Vec<String> {
         let mut buckets: Vec<(u64, u64)> = Vec::new();
         let (mut step, mut low) = ([1, 2, 5].into_iter().cycle(), 0u64);
         let mut scale = 1_000u64;
@@ -103,7 +103,7 @@ impl Latencies {
 }
 
 /// A duration in three digits and the unit that fits: `12.3 us`.
-pub fn duration(nanoseconds: u64) -> String {
+pub(super) fn duration(nanoseconds: u64) -> String {
     let value = nanoseconds as f64;
     let (value, unit) = match nanoseconds {
         0..1_000 => (value, "ns"),
@@ -122,7 +122,7 @@ pub fn duration(nanoseconds: u64) -> String {
 }
 
 /// A number with its thousands apart: `1,234,567`.
-pub fn thousands(number: u64) -> String {
+pub(super) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (index, digit) in digits.chars().enumerate() {

@@ -8,7 +8,7 @@ use fletch_amqp::types::Uuid;
 
 /// 64 bits that are unlike those of any other call, thread or process: the standard library's random hash keys over a
 /// counter, the process and the time.
-pub fn random_u64() -> u64 {
+pub(super) fn random_u64() -> u64 {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let mut hasher = RandomState::new().build_hasher();
     hasher.write_u64(COUNTER.fetch_add(1, Ordering::Relaxed));
@@ -19,7 +19,7 @@ pub fn random_u64() -> u64 {
 }
 
 /// A random (version 4) UUID.
-pub fn unique_id() -> Uuid {
+pub(super) fn unique_id() -> Uuid {
     let mut octets = [0; 16];
     octets[..8].copy_from_slice(&random_u64().to_be_bytes());
     octets[8..].copy_from_slice(&random_u64().to_be_bytes());
@@ -29,12 +29,12 @@ pub fn unique_id() -> Uuid {
 }
 
 /// A UUID as text.
-pub fn unique_name() -> String {
+pub(super) fn unique_name() -> String {
     unique_id().to_string()
 }
 
 /// Reads a UUID in its usual form.
-pub fn parse_uuid(text: &str) -> Option<Uuid> {
+pub(super) fn parse_uuid(text: &str) -> Option<Uuid> {
     let digits: String = text.split('-').collect();
     let shape = text.split('-').map(str::len).eq([8, 4, 4, 4, 12]);
     if !shape || !digits.chars().all(|c| c.is_ascii_hexdigit()) {

@@ -5,7 +5,7 @@ use std::fmt;
 use fletch_amqp::types::{Map, Value};
 
 /// A value in the reference's form: `{a:1, b:[x, y]}`, with the keys of maps in order.
-pub struct Shown<'a>(pub &'a Value);
+pub(super) struct Shown<'a>(pub(super) &'a Value);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -38,7 +38,7 @@ impl fmt::Display for Shown<'_> {
 }
 
 /// A map in the reference's form.
-pub struct ShownMap<'a>(pub &'a Map);
+pub(super) struct ShownMap<'a>(pub(super) &'a Map);
 
 impl fmt::Display for ShownMap<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,7 +63,7 @@ fn show_all(f: &mut fmt::Formatter<'_>, values: &[Value]) -> fmt::Result {
 }
 
 /// The reference's name for the type of a value.
-pub fn type_name(value: &Value) -> &'static str {
+pub(super) fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Map(_) => "map",
         Value::List(_) | Value::Array(_) => "list",
@@ -73,7 +73,7 @@ pub fn type_name(value: &Value) -> &'static str {
 }
 
 /// A value as JSON; what JSON has no word for is text.
-pub fn to_json(value: &Value) -> serde_json::Value {
+pub(super) fn to_json(value: &Value) -> serde_json::Value {
     match value {
         Value::Void => serde_json::Value::Null,
         Value::Boolean(value) => (*value).into(),
@@ -91,7 +91,7 @@ pub fn to_json(value: &Value) -> serde_json::Value {
 }
 
 /// A map as a JSON object.
-pub fn map_to_json(map: &Map) -> serde_json::Value {
+pub(super) fn map_to_json(map: &Map) -> serde_json::Value {
     let entries = map.iter().map(|(key, value)| (key.to_owned(), to_json(value)));
     serde_json::Value::Object(entries.collect())
 }

@@ -3,6 +3,7 @@
 
 use crate::flow::Flow;
 use crate::model::MessageId;
+use crate::world::Private;
 use fletch_engine::{DeliveryRef, Mode, OpId, Outcome, Position, QueueId, SessionId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -32,8 +33,8 @@ pub(crate) enum Asked {
     PrivateDeclare,
     PrivateBind { exchange: Arc<str>, key: Arc<str> },
     PrivateDelete,
-    /// Somebody's private queue is looked for.
-    Probe(Arc<str>),
+    /// Somebody's private queue is looked for, which was so far.
+    Probe(Arc<str>, Private),
     Query,
     Purge(Option<QueueId>),
     Subscribe(u32),

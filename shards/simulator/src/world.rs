@@ -27,6 +27,9 @@ pub(crate) enum Private {
     Gone,
 }
 
+/// A delivery as its home sends it.
+type Sent<'a> = (SubscriptionId, DeliveryRef, &'a Message, bool);
+
 /// See the module.
 pub(crate) struct World<'t> {
     pub(crate) rng: Rng,
@@ -40,7 +43,7 @@ pub(crate) struct World<'t> {
     pub(crate) privates: BTreeMap<Arc<str>, Private>,
     /// Who has which session name.
     names: BTreeMap<Arc<str>, SessionId>,
-    /// The one consumer, or the owner, of a queue, as far as answers have told.
+    /// Who consumes from a queue, as far as answers have told.
     consumers: BTreeMap<QueueId, BTreeSet<SubscriptionId>>,
     pub(crate) trace: &'t mut Trace,
     fx: Effects,
@@ -48,6 +51,9 @@ pub(crate) struct World<'t> {
     busy: bool,
     /// Live queues of each shard.
     live: Vec<BTreeSet<QueueId>>,
+    homes: BTreeMap<QueueId, ShardId>,
+    /// Sessions that were told that they have a queue for themselves.
+    owners: BTreeMap<QueueId, SessionId>,
     /// While set, what consumers get is counted here.
     pub(crate) drained: Option<BTreeMap<QueueId, BTreeMap<MessageId, u64>>>,
 }
@@ -78,6 +84,8 @@ impl<'t> World<'t> {
             privates: BTreeMap::new(),
             names: BTreeMap::new(),
             consumers: BTreeMap::new(),
+            homes: BTreeMap::new(),
+            owners: BTreeMap::new(),
             fx: Effects::default(),
             events: VecDeque::new(),
             busy: false,
@@ -97,7 +105,7 @@ impl<'t> World<'t> {
         f: impl FnOnce(&mut Engine, Time, &mut Effects) -> T,
     ) -> T {
         let result = f(&mut self.engines[shard.index()], self.now, &mut self.fx);
-        self.see_queues(shard);
+        self.see_home(shard);
         self.collect(shard);
         if !self.busy {
             self.busy = true;
@@ -109,42 +117,85 @@ impl<'t> World<'t> {
         result
     }
 
-    /// Queues that have come or gone at their home.
-    fn see_queues(&mut self, shard: ShardId) {
+    /// Queues that have come or gone at their home, and deliveries it sends. What a queue sent
+    /// before it went is seen before, what its messages did elsewhere after.
+    fn see_home(&mut self, shard: ShardId) {
         let engine = &self.engines[shard.index()];
         let live = &mut self.live[shard.index()];
         let mut here: Vec<QueueId> = engine.queues().map(fletch_engine::queue::Queue::id).collect();
         here.sort_unstable();
+        for queue in &here {
+            if live.insert(*queue) {
+                self.trace.add(shard.0, "queue", queue.0, 0);
+                let descriptor = engine.topology().queue_by_id(*queue);
+                self.model.know(descriptor.expect("a live queue is in its home's topology"));
+                self.homes.insert(*queue, shard);
+            }
+        }
         let gone: Vec<QueueId> =
             live.iter().filter(|q| here.binary_search(q).is_err()).copied().collect();
-        for queue in gone {
-            live.remove(&queue);
-            self.trace.add(shard.0, "queue gone", queue.0, 0);
-            self.model.deleted(queue);
+        let fx = std::mem::take(&mut self.fx);
+        if !gone.is_empty() {
+            self.see_deliveries(shard, &fx, |queue| gone.contains(&queue));
+            for queue in &gone {
+                self.live[shard.index()].remove(queue);
+                self.trace.add(shard.0, "queue gone", queue.0, 0);
+                self.model.deleted(*queue);
+            }
         }
-        for queue in here {
-            if live.insert(queue) {
-                self.trace.add(shard.0, "queue", queue.0, 0);
-                let descriptor = engine.topology().queue_by_id(queue);
-                self.model.know(descriptor.expect("a live queue is in its home's topology"));
+        self.see_deliveries(shard, &fx, |queue| !gone.contains(&queue));
+        self.fx = fx;
+    }
+
+    fn see_deliveries(&mut self, shard: ShardId, fx: &Effects, of: impl Fn(QueueId) -> bool) {
+        // Per queue: to other shards, and to this one; each in the order they were sent in. How
+        // the two interleave is not told: by position, and browsers before consumers.
+        let mut sent: BTreeMap<QueueId, [VecDeque<Sent<'_>>; 2]> = BTreeMap::new();
+        for (_, frame) in &fx.frames {
+            if let Frame::Deliver { to, delivery, message, redelivered } = frame
+                && of(delivery.queue)
+            {
+                let all = sent.entry(delivery.queue).or_default();
+                all[0].push_back((*to, *delivery, message, *redelivered));
+            }
+        }
+        for event in &fx.events {
+            if let Event::Deliver { to, delivery, message, redelivered } = event
+                && self.homes.get(&delivery.queue) == Some(&shard)
+                && of(delivery.queue)
+            {
+                let all = sent.entry(delivery.queue).or_default();
+                all[1].push_back((*to, *delivery, message, *redelivered));
+            }
+        }
+        for mut all in sent.into_values() {
+            let rank = |sent: Option<&Sent<'_>>| {
+                let (to, delivery, ..) = sent?;
+                let s = self.sessions.get(&to.session)?.subscriptions.get(&to.tag)?;
+                Some((delivery.position, s.mode == Mode::Consume))
+            };
+            let mut merged = Vec::new();
+            loop {
+                let heads = [rank(all[0].front()), rank(all[1].front())];
+                let from = match heads {
+                    [Some(other), Some(own)] => usize::from(own < other),
+                    _ => usize::from(all[0].is_empty()),
+                };
+                let Some(next) = all[from].pop_front() else { break };
+                merged.push(next);
+            }
+            for (to, delivery, message, redelivered) in merged {
+                self.emitted(to, delivery, message, redelivered);
             }
         }
     }
 
     fn collect(&mut self, shard: ShardId) {
-        for (to, frame) in std::mem::take(&mut self.fx.frames) {
-            if let Frame::Deliver { to, delivery, message, redelivered } = &frame {
-                self.emitted(*to, *delivery, message, *redelivered);
-            }
+        for (to, frame) in self.fx.frames.drain(..) {
             self.network.send(shard, to, frame);
         }
-        for event in std::mem::take(&mut self.fx.events) {
+        for event in self.fx.events.drain(..) {
             assert!(event.session().shard() == shard, "an event of another shard: {event:?}");
-            if let Event::Deliver { to, delivery, message, redelivered } = &event
-                && self.live[shard.index()].contains(&delivery.queue)
-            {
-                self.emitted(*to, *delivery, message, *redelivered);
-            }
             self.events.push_back(event);
         }
     }
@@ -237,6 +288,8 @@ impl<'t> World<'t> {
             Stage::Live => session.stage = Stage::Stopping,
             _ => return,
         }
+        self.owners.retain(|_, owner| *owner != id);
+        let session = self.session(id);
         let acquires = session.asked.iter().filter(|(_, a)| matches!(a, Asked::Acquire(_)));
         session.awaited = acquires.map(|(op, _)| *op).collect();
         let tags: Vec<u32> = session.subscriptions.keys().copied().collect();
@@ -433,15 +486,14 @@ impl<'t> World<'t> {
                 self.private_answered(id, Private::Gone, |_, _, _| true);
                 self.session(id).private = None;
             }
-            Asked::Probe(name) => {
+            Asked::Probe(name, then) => {
                 let there = match result.expect("queries do not fail") {
                     Reply::Queue(report) => report.is_some(),
                     other => panic!("a query is answered by {other:?}"),
                 };
-                match self.privates[&name] {
-                    Private::There => assert!(there, "{id:?} does not see {name}"),
-                    Private::Gone => assert!(!there, "{id:?} still sees {name}"),
-                    Private::Moving => {}
+                if self.privates[&name] == then {
+                    let expected = then == Private::There;
+                    assert!(there == expected, "{id:?} asks for {name}, {then:?}: {there}");
                 }
                 return;
             }
@@ -524,6 +576,8 @@ impl<'t> World<'t> {
         let Some(queue) = queue.filter(|q| consumes && live && !self.model.is_deleted(*q)) else {
             return;
         };
+        let owner = self.owners.get(&queue).filter(|owner| **owner != id);
+        assert!(owner.is_none(), "{id:?} consumes from {queue:?}, exclusive to {owner:?}");
         self.consumers.entry(queue).or_default().insert(SubscriptionId { session: id, tag });
     }
 
@@ -574,6 +628,7 @@ impl<'t> World<'t> {
         let mut foreign = consumers.filter(|c| c.session != id);
         let other = foreign.next();
         assert!(other.is_none(), "{name} is exclusive to {id:?}, but {other:?} consumes");
+        self.owners.extend(queue.map(|queue| (queue, id)));
     }
 
     /// A request about a session's private queue was answered: what it says holds on all shards.

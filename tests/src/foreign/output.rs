@@ -34,6 +34,9 @@ pub struct Output {
     pub finished: Vec<Finished>,
     /// The test whose `start` or name was seen last, without an outcome so far.
     pub running: Option<String>,
+    /// The client's own thread died in the running test: a race in it that has nothing to do with
+    /// the broker.
+    pub client_died: bool,
     /// Lines that belong to no test: an import error, say.
     pub stray: Vec<String>,
 }
@@ -52,8 +55,11 @@ impl Output {
                 }
             };
             self.running = None;
+            self.client_died = false;
             self.finished.push(Finished { name: name.to_owned(), outcome, reason: Vec::new() });
-        } else if self.running.is_none() && !line.starts_with("Totals:") {
+        } else if self.running.is_some() {
+            self.client_died |= line.contains("qpid.messaging thread died: 'NoneType' object");
+        } else if !line.starts_with("Totals:") {
             match self.finished.last_mut() {
                 Some(last) if last.outcome != Outcome::Pass => last.reason.push(line.to_owned()),
                 _ => self.stray.push(line.to_owned()),
@@ -74,6 +80,9 @@ fn test_line(line: &str) -> Option<(&str, &str)> {
     let (name, rest) = line.split_once(' ')?;
     let word = rest.trim_start_matches('.');
     let dots = rest.len() - word.len();
+    if word.starts_with(name) {
+        return test_line(word); // A test that forks prints what was not flushed twice.
+    }
     let of_a_suite = name.starts_with("qpid.tests.") || name.starts_with("qpid_tests.");
     (dots > 0 && of_a_suite).then_some((name, word.trim()))
 }
@@ -124,6 +133,13 @@ Totals: 4 tests, 2 passed, 1 skipped, 0 ignored, 1 failed";
         output.line("qpid_tests.b.T.two ....... start");
         output.line("  words");
         assert_eq!(output.running.as_deref(), Some("qpid_tests.b.T.two"));
+    }
+
+    #[test]
+    fn a_line_begun_twice_is_one_outcome() {
+        let mut output = Output::default();
+        output.line("qpid_tests.b.T.one .......qpid_tests.b.T.one ....... pass");
+        assert_eq!(output.finished[0].outcome, Outcome::Pass);
     }
 
     #[test]

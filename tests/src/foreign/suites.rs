@@ -204,6 +204,8 @@ struct Report {
 enum Seen {
     Ended(Outcome, Vec<String>),
     TookTooLong,
+    /// The client failed in itself: the test gets one more try.
+    ClientDied,
     Lost(String),
 }
 
@@ -221,6 +223,7 @@ fn run_unit(
         .cloned()
         .partition(|test| expected.of(test, unit.shards) == Expectation::NotRun);
     let mut seen: BTreeMap<String, Seen> = BTreeMap::new();
+    let mut retried: Vec<String> = Vec::new();
     let mut troubles: Vec<String> = Vec::new();
     let mut round = 0;
     while !todo.is_empty() {
@@ -236,8 +239,18 @@ fn run_unit(
             }
             Err(error) => troubles.push(format!("{error:#}")),
         }
+        let mut again = None;
+        seen.retain(|test, what| {
+            let retry = matches!(what, Seen::ClientDied) && !retried.contains(test);
+            if retry {
+                again = Some(test.clone());
+            }
+            !retry
+        });
         todo.retain(|test| !seen.contains_key(test));
-        if todo.len() == before {
+        if let Some(test) = again {
+            retried.push(test);
+        } else if todo.len() == before {
             troubles.push(format!("{} tests did not run: {}", todo.len(), todo.join(", ")));
             break;
         }
@@ -263,6 +276,7 @@ fn run_unit(
                 vec!["passes, but is listed: take it from expected-failures.txt".to_owned()]
             }
             (Seen::Ended(_, reason), _) => reason,
+            (Seen::ClientDied, _) => vec!["the client's thread died, twice".to_owned()],
             (Seen::TookTooLong, _) => vec![format!("no outcome within {:?}", plan.patience)],
             (Seen::Lost(why), _) => vec![why],
         };
@@ -341,10 +355,12 @@ fn one_round(
             round.troubles.push(format!("the broker did not stop well; see {name}.log: {error:#}"));
         }
     }
-    let Output { finished, running, stray } = output;
+    let Output { finished, running, client_died, stray } = output;
     round.seen.extend(finished.into_iter().map(|t| (t.name, Seen::Ended(t.outcome, t.reason))));
     if let Some(test) = running {
-        let what = if hung {
+        let what = if client_died {
+            Seen::ClientDied
+        } else if hung {
             Seen::TookTooLong
         } else {
             Seen::Lost(format!("the runner ended in this test; see {}", log.display()))

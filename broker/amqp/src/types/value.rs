@@ -303,6 +303,8 @@ impl Value {
             | Self::Vbin8(data)
             | Self::Vbin16(data)
             | Self::Vbin32(data) => data,
+            // Nobody has named the type, but its width says that it is octets.
+            Self::Opaque { code, data } if matches!(code >> 4, 0x8 | 0x9) => data,
             _ => return None,
         })
     }

@@ -33,14 +33,14 @@ pub enum ResolveError {
     #[error("{0}")]
     Assertion(String),
     /// The broker refused to create the node.
-    #[error("creation failed for {what} {name}: {source}")]
+    #[error("creation failed for {what} {name}: {cause}")]
     Create {
         /// Queue or exchange.
         what: &'static str,
         /// Its name.
         name: String,
         /// Why.
-        source: Error,
+        cause: Error,
     },
     /// Names of this kind belong to the broker.
     #[error("cannot create exchange {0}: names beginning with \"amq.\" or \"qpid.\" are reserved")]
@@ -212,9 +212,9 @@ impl Node {
                 ("exchange", command.into())
             }
         };
-        self.session.call(&command).map(|_| ()).map_err(|source| match source.session_code() {
-            Some(_) => ResolveError::Create { what, name: name.to_owned(), source },
-            None => ResolveError::Client(source),
+        self.session.call(&command).map(|_| ()).map_err(|cause| match cause.session_code() {
+            Some(_) => ResolveError::Create { what, name: name.to_owned(), cause },
+            None => ResolveError::Client(cause),
         })
     }
 

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use comfy_table::presets::UTF8_BORDERS_ONLY;
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{Attribute, Cell, CellAlignment, Table};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -59,7 +59,10 @@ impl Display {
             let bar = self.bar.get_or_insert_with(|| {
                 let bar = ProgressBar::new_spinner();
                 bar.set_draw_target(ProgressDrawTarget::stdout());
-                bar.set_style(ProgressStyle::default_spinner());
+                // Cut off where the terminal ends, rather than wrapped.
+                if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
+                    bar.set_style(style);
+                }
                 bar
             });
             bar.set_message(line(name, live.elapsed, live.rate, &live.latencies));
@@ -112,11 +115,11 @@ impl Display {
 
     fn table(&self, outcomes: &[Outcome]) -> Table {
         let mut table = Table::new();
-        table.load_preset(UTF8_BORDERS_ONLY);
+        table.load_style(UTF8_HORIZONTAL_ONLY);
         if !self.terminal {
             table.force_no_tty();
         }
-        let names = ["run", "messages", "messages/s"].into_iter();
+        let names = ["run", "messages", "msg/s"].into_iter();
         let names = names.chain(PERCENTILES.iter().map(|(name, _)| *name));
         table.set_header(names.map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
         for outcome in outcomes {
@@ -138,7 +141,7 @@ impl Display {
 fn line(name: &str, elapsed: Duration, rate: f64, latencies: &Latencies) -> String {
     let percentile = |p| duration(latencies.at(p));
     format!(
-        "{name:<8} {:>5.1} s {:>12} messages/s   latency p50 {:>8}  p99 {:>8}  max {:>8}",
+        "{name:<8} {:>5.1} s {:>11} msg/s  p50 {:>8}  p99 {:>8}  max {:>8}",
         elapsed.as_secs_f64(),
         thousands(rate as u64),
         percentile(50.0),

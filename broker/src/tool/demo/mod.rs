@@ -23,7 +23,7 @@ use load::{Load, Outcome};
 #[derive(Debug, Clone, Args)]
 #[command(about = "Start a broker, move messages through it and show throughput and latency",
     long_about = None)]
-pub struct Options {
+pub(super) struct Options {
     /// Seconds to run, half of them at the steady rate and half flat out
     #[arg(short, long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     seconds: Duration,
@@ -45,7 +45,7 @@ pub struct Options {
 
 impl Options {
     /// Demonstrates.
-    pub fn run(&self) -> Result<()> {
+    pub(super) fn run(&self) -> Result<()> {
         let mut broker = Broker::start(self.shards)?;
         let mut display = Display::new(self.json, io::stdout().is_terminal());
         display.started(&broker)?;

@@ -116,6 +116,11 @@ impl Queue {
         owners.into_iter().flatten().any(local)
     }
 
+    /// Which queue it is.
+    pub fn id(&self) -> QueueId {
+        self.id
+    }
+
     /// Messages in it, acquired ones included.
     pub fn messages(&self) -> u64 {
         self.entries.messages()

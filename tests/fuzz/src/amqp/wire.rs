@@ -5,7 +5,7 @@ use fletch_amqp::v0_10::frame::{
     write_segment,
 };
 use fletch_amqp::v0_10::message::{HeaderOffsets, HeaderPatch, MessageView, rewrite_header};
-use fletch_amqp::v0_10::table::{dtx, exchange, message, queue};
+use fletch_amqp::v0_10::table::{dtx, exchange, message, queue, session};
 use fletch_amqp::v0_10::{Command, Compound, Control, Struct32};
 use fletch_amqp::wire::Reader;
 
@@ -47,6 +47,20 @@ pub fn frame_header(data: &[u8]) {
     assert_eq!(payload, rest);
 }
 
+/// Each of the types as a struct with size and code: a macro, since what is decoded and its copy
+/// borrow for different times.
+macro_rules! compounds {
+    ($octets:expr, $($type:ty),* $(,)?) => {$(
+        if let Ok(value) = <$type>::decode(&mut Reader::new($octets)) {
+            let mut out = Vec::new();
+            value.encode(&mut out).expect("what was decoded can be encoded");
+            assert_eq!(out.len(), value.encoded_len());
+            let again = <$type>::decode(&mut Reader::new(&out)).expect("our own struct");
+            assert_eq!(again, value);
+        }
+    )*};
+}
+
 /// What decodes also encodes, to as many octets as was said, and decodes to the same.
 pub fn controls_commands(data: &[u8]) {
     if let Ok(control) = Control::decode_segment(data) {
@@ -71,38 +85,27 @@ pub fn controls_commands(data: &[u8]) {
     if let Ok(value) = Struct32::decode(&mut Reader::new(data)) {
         results(&value);
     }
-    compound::<message::ReplyTo<'_>>(data);
-    compound::<dtx::Xid<'_>>(data);
-    compound::<fletch_amqp::v0_10::table::session::CommandFragment<'_>>(data);
+    compounds!(data, message::ReplyTo, dtx::Xid, session::CommandFragment);
 }
 
 fn results(value: &Struct32<'_>) {
     let mut octets = Vec::new();
     value.encode(&mut octets).expect("what was decoded can be encoded");
     assert_eq!(octets.len(), value.encoded_len());
-    compound::<message::Acquired>(&octets);
-    compound::<message::MessageResumeResult>(&octets);
-    compound::<message::DeliveryProperties<'_>>(&octets);
-    compound::<message::FragmentProperties>(&octets);
-    compound::<message::MessageProperties<'_>>(&octets);
-    compound::<dtx::XaResult>(&octets);
-    compound::<dtx::GetTimeoutResult>(&octets);
-    compound::<dtx::RecoverResult<'_>>(&octets);
-    compound::<exchange::ExchangeQueryResult<'_>>(&octets);
-    compound::<exchange::ExchangeBoundResult>(&octets);
-    compound::<queue::QueueQueryResult<'_>>(&octets);
-}
-
-fn compound<'a, T: Compound<'a> + PartialEq + std::fmt::Debug>(octets: &'a [u8]) {
-    let Ok(value) = T::decode(&mut Reader::new(octets)) else { return };
-    let mut out = Vec::new();
-    value.encode(&mut out).expect("what was decoded can be encoded");
-    assert_eq!(out.len(), value.encoded_len());
-    // The copy outlives nothing: its text is compared, so that it need not live as long as `'a`.
-    let text = format!("{value:?}");
-    let out: &'static [u8] = Box::leak(out.into_boxed_slice());
-    let again = T::decode(&mut Reader::new(out)).expect("our own struct");
-    assert_eq!(format!("{again:?}"), text);
+    compounds!(
+        &octets,
+        message::Acquired,
+        message::MessageResumeResult,
+        message::DeliveryProperties,
+        message::FragmentProperties,
+        message::MessageProperties,
+        dtx::XaResult,
+        dtx::GetTimeoutResult,
+        dtx::RecoverResult,
+        exchange::ExchangeQueryResult,
+        exchange::ExchangeBoundResult,
+        queue::QueueQueryResult,
+    );
 }
 
 /// Every getter of a header agrees with its struct; rewriting changes what it was told to and

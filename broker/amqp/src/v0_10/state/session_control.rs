@@ -26,7 +26,7 @@ impl Connection {
             Control::SessionAttach(body) => return self.attach_in(channel, body),
             Control::SessionDetach(body) => return self.detach_in(channel, body),
             Control::SessionDetached(body) => {
-                self.detached_in(channel, body.code.unwrap_or(DetachCode::NORMAL));
+                self.detached_in(channel, body);
                 return Ok(Emit::Nothing);
             }
             _ => {}
@@ -139,9 +139,20 @@ impl Connection {
         Ok(Emit::Nothing)
     }
 
-    fn detached_in(&mut self, channel: u16, code: DetachCode) {
+    fn detached_in(&mut self, channel: u16, body: &session::Detached<'_>) {
         // Not attached is no error here: two peers that answered each other's `detached` would
         // never stop.
+        let Some(session) = self.sessions.get(channel) else { return };
+        // An answer to what a former session on the channel sent, when the channel may be another's
+        // already: it names that session or, for commands that were on their way, none.
+        let (name, code) = (body.name.unwrap_or_default(), body.code.unwrap_or(DetachCode::NORMAL));
+        let late = match name {
+            [] => code == DetachCode::NOT_ATTACHED && session.life == Life::Attaching,
+            name => *name != *session.name,
+        };
+        if late {
+            return;
+        }
         let ending = match code {
             DetachCode::NORMAL => Ending::Normal,
             code => Ending::Refused(code),

@@ -1,0 +1,290 @@
+//! The smoke benchmark: one publisher, one or four queues with a consumer each, transient. Each
+//! measurement has a broker of its own, so its processor time and memory are of nothing else.
+//!
+//! Throughput: unpaced, with so many messages under way as `--in-flight` allows. Latency: paced;
+//! the body carries the time at which the message was *due*, so that whatever holds the publisher
+//! back counts as latency too.
+
+mod clients;
+
+use crate::broker::{Broker, BrokerOptions};
+use crate::report;
+use anyhow::{Result, bail};
+use clap::Args;
+use clients::{Flow, Shared};
+use serde::Serialize;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    broker: BrokerOptions,
+    /// Sizes of the body, in octets; 8 at least.
+    #[arg(long, value_delimiter = ',', default_value = "100,1024")]
+    sizes: Vec<usize>,
+    /// Queues and consumers a message goes to; 1 by the default exchange, more by a fanout.
+    #[arg(long, value_delimiter = ',', default_value = "1,4")]
+    fan_out: Vec<usize>,
+    /// Seconds that each measurement lasts, after --warm-up.
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+    /// Seconds before each measurement.
+    #[arg(long, default_value_t = 0.5)]
+    warm_up: f64,
+    /// Messages per second of the latency measurements.
+    #[arg(long, default_value_t = 10_000)]
+    rate: u32,
+    /// Messages published and not received by all, in the throughput measurements.
+    #[arg(long, default_value_t = 10_000)]
+    in_flight: u64,
+    /// Measure with this acceptance only.
+    #[arg(long, conflicts_with = "no_ack")]
+    ack: bool,
+    /// Measure without acceptance only.
+    #[arg(long)]
+    no_ack: bool,
+    /// Throughput only.
+    #[arg(long)]
+    no_latency: bool,
+    /// Latency only.
+    #[arg(long, conflicts_with = "no_latency")]
+    no_throughput: bool,
+    /// Measure so often, and show the median of each figure.
+    #[arg(long, default_value_t = 1)]
+    runs: usize,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One line of the report.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Case {
+    fan_out: usize,
+    size: usize,
+    ack: bool,
+    /// Messages per second; none for as many as go.
+    rate: Option<u32>,
+}
+
+/// What was measured. Latencies are in microseconds, of latency measurements only.
+#[derive(Clone, Debug, Serialize)]
+struct Figures {
+    published_per_second: f64,
+    delivered_per_second: f64,
+    p50: Option<f64>,
+    p99: Option<f64>,
+    p999: Option<f64>,
+    max: Option<f64>,
+    /// Of the broker, in microseconds, for a message and all its deliveries.
+    cpu_per_message: f64,
+    /// Of the broker, in octets, at the end of the measurement.
+    resident: f64,
+}
+
+#[derive(Serialize)]
+struct Line {
+    #[serde(flatten)]
+    case: Case,
+    #[serde(flatten)]
+    figures: Figures,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    about: &'a str,
+    seconds: f64,
+    runs: usize,
+    results: Vec<Line>,
+}
+
+/// Measures all cases.
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    if options.sizes.iter().any(|size| *size < clients::STAMP) {
+        bail!("a body has {} octets at least", clients::STAMP);
+    }
+    if options.fan_out.contains(&0) || options.runs == 0 || options.rate == 0 {
+        bail!("--fan-out, --runs and --rate are 1 at least");
+    }
+    let cases = cases(options);
+    let about = options.broker.describe()?;
+    let bar = report::progress((cases.len() * options.runs) as u64);
+    let mut results = Vec::new();
+    for case in cases {
+        let mut runs = Vec::new();
+        for _ in 0..options.runs {
+            bar.set_message(name(case));
+            runs.push(measure(options, case)?);
+            bar.inc(1);
+        }
+        results.push(Line { case, figures: middle(&runs) });
+    }
+    bar.finish_and_clear();
+    let report = Report { about: &about, seconds: options.seconds, runs: options.runs, results };
+    match options.json {
+        true => println!("{}", serde_json::to_string_pretty(&report)?),
+        false => print(&report),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn cases(options: &Options) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for &fan_out in &options.fan_out {
+        for &size in &options.sizes {
+            if !options.no_throughput {
+                let acks = [!options.ack, !options.no_ack];
+                let acks = [false, true].into_iter().zip(acks).filter(|(_, wanted)| *wanted);
+                cases.extend(acks.map(|(ack, _)| Case { fan_out, size, ack, rate: None }));
+            }
+            if !options.no_latency {
+                cases.push(Case { fan_out, size, ack: options.ack, rate: Some(options.rate) });
+            }
+        }
+    }
+    cases
+}
+
+fn name(case: Case) -> String {
+    let what = if case.rate.is_some() { "latency" } else { "throughput" };
+    format!("1→{} {} B {what}{}", case.fan_out, case.size, if case.ack { " ack" } else { "" })
+}
+
+fn measure(options: &Options, case: Case) -> Result<Figures> {
+    let broker = options.broker.start()?;
+    let flow = Flow {
+        fan_out: case.fan_out,
+        size: case.size,
+        ack: case.ack,
+        rate: case.rate,
+        in_flight: options.in_flight,
+    };
+    let shared = Arc::new(Shared::new(case.fan_out));
+    // The publisher connects first: with two shards and one consumer each has a shard.
+    let connection = broker.connect()?;
+    let mut consumers = Vec::new();
+    for at in 0..case.fan_out {
+        let consumer = clients::Consumer::subscribe(broker.connect()?, at, &flow)?;
+        let shared = Arc::clone(&shared);
+        consumers.push(std::thread::spawn(move || consumer.run(&shared)));
+    }
+    let publisher = {
+        let shared = Arc::clone(&shared);
+        let flow = flow.clone();
+        std::thread::spawn(move || clients::publish(&connection, &flow, &shared))
+    };
+    std::thread::sleep(Duration::from_secs_f64(options.warm_up));
+    shared.start_recording();
+    let before = Sample::take(&broker, &shared)?;
+    std::thread::sleep(Duration::from_secs_f64(options.seconds));
+    let after = Sample::take(&broker, &shared)?;
+    let resident = broker.resident()?;
+    shared.stop_publishing();
+    let published = joined(publisher)?;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while shared.least_received() < published {
+        if Instant::now() > deadline || consumers.iter().any(|c| c.is_finished()) {
+            bail!("{published} published, {} received", shared.least_received());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    shared.stop_consuming();
+    let mut latency = clients::histogram();
+    for consumer in consumers {
+        latency.add(joined(consumer)?)?;
+    }
+    broker.stop()?;
+
+    let seconds = (after.at - before.at).as_secs_f64();
+    let delivered = (after.received - before.received) as f64;
+    let messages = delivered / case.fan_out as f64;
+    let quantile = |q: f64| case.rate.map(|_| latency.value_at_quantile(q) as f64 / 1e3);
+    Ok(Figures {
+        published_per_second: messages / seconds,
+        delivered_per_second: delivered / seconds,
+        p50: quantile(0.5),
+        p99: quantile(0.99),
+        p999: quantile(0.999),
+        max: quantile(1.0),
+        cpu_per_message: (after.cpu - before.cpu).as_secs_f64() * 1e6 / messages,
+        resident: resident as f64,
+    })
+}
+
+fn joined<T>(thread: std::thread::JoinHandle<Result<T>>) -> Result<T> {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+struct Sample {
+    at: Instant,
+    cpu: Duration,
+    received: u64,
+}
+
+impl Sample {
+    fn take(broker: &Broker, shared: &Shared) -> Result<Sample> {
+        Ok(Sample { at: Instant::now(), cpu: broker.cpu()?, received: shared.received() })
+    }
+}
+
+fn middle(runs: &[Figures]) -> Figures {
+    let of = |get: fn(&Figures) -> f64| report::median(runs.iter().map(get).collect());
+    let some = |get: fn(&Figures) -> Option<f64>| {
+        let figures: Vec<f64> = runs.iter().filter_map(get).collect();
+        (!figures.is_empty()).then(|| report::median(figures))
+    };
+    Figures {
+        published_per_second: of(|f| f.published_per_second),
+        delivered_per_second: of(|f| f.delivered_per_second),
+        p50: some(|f| f.p50),
+        p99: some(|f| f.p99),
+        p999: some(|f| f.p999),
+        max: some(|f| f.max),
+        cpu_per_message: of(|f| f.cpu_per_message),
+        resident: of(|f| f.resident),
+    }
+}
+
+fn print(report: &Report<'_>) {
+    println!("{}", report.about);
+    println!(
+        "one-way latency in µs from the time a message was due; broker CPU in µs for a message and \
+         all its deliveries; median of {} run(s) of {} s",
+        report.runs, report.seconds
+    );
+    let header = [
+        "flow",
+        "body",
+        "accept",
+        "pace",
+        "msgs/s in",
+        "msgs/s out",
+        "p50",
+        "p99",
+        "p99.9",
+        "max",
+        "CPU",
+        "RSS MiB",
+    ];
+    let mut table = report::table(&header, 4);
+    for Line { case, figures } in &report.results {
+        let figure = |f: Option<f64>| f.map_or_else(|| "-".into(), report::thousands);
+        table.add_row([
+            format!("1→{}", case.fan_out),
+            format!("{} B", case.size),
+            if case.ack { "explicit" } else { "none" }.into(),
+            case.rate.map_or("unpaced".into(), |rate| format!("{}/s", rate)),
+            report::thousands(figures.published_per_second),
+            report::thousands(figures.delivered_per_second),
+            figure(figures.p50),
+            figure(figures.p99),
+            figure(figures.p999),
+            figure(figures.max),
+            format!("{:.2}", figures.cpu_per_message),
+            format!("{:.1}", figures.resident / f64::from(1 << 20)),
+        ]);
+    }
+    println!("{table}");
+}

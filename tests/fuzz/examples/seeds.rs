@@ -1,0 +1,260 @@
+//! Writes the seeds of the corpus: what our own two ends really say to each other, and its parts.
+//! `cargo run --example seeds` in `tests/fuzz`; the files are named `seed-*`.
+
+use std::time::Duration;
+
+use fletch_amqp::types::{Array, List, Uuid};
+use fletch_amqp::v0_10::frame::{Frame, PROTOCOL_HEADER, SegmentKind};
+use fletch_amqp::v0_10::table::{dtx, exchange, execution, message, queue, session, tx};
+use fletch_amqp::v0_10::{
+    Blame, ClientConfig, CloseCode, Command, Compound, Connection, Control, DeliveryMode,
+    ErrorCode, Event, ServerConfig,
+};
+use fletch_amqp::{CommandId, Map, SequenceSet, Value};
+
+fn main() {
+    let (to_server, to_client) = conversation();
+    for target in ["connection_server", "connection_client", "connection_chunks"] {
+        let is_client = target == "connection_client";
+        let octets = if is_client { &to_client } else { &to_server };
+        write(target, "whole", &[&[0], &octets[..]].concat());
+        write(target, "small-reads", &[&[6, 1, 7, 0, 9, 0, 30], &octets[..]].concat());
+        write(target, "decisions", &[&[8, 0, 200, 0, 0, 9, 2, 3, 4], &octets[..]].concat());
+    }
+    write("connection_chunks", "client", &[&[4, 2, 5, 3, 1], &to_client[..]].concat());
+
+    let (mut controls, mut commands) = (0, 0);
+    for octets in [&to_server, &to_client] {
+        let mut rest = octets.strip_prefix(&PROTOCOL_HEADER[..]).expect("both greet");
+        while let Some(frame) = Frame::parse(rest, u16::MAX).expect("our own") {
+            let octets = &rest[..frame.len()];
+            rest = &rest[frame.len()..];
+            match frame.kind {
+                SegmentKind::Control => {
+                    let control = Control::decode_segment(frame.payload).expect("our own");
+                    controls += 1;
+                    let name = control.name().replace('.', "-");
+                    write("controls_commands", &name, frame.payload);
+                }
+                SegmentKind::Command => {
+                    let (_, command) = Command::decode_segment(frame.payload).expect("our own");
+                    commands += 1;
+                    let name = command.name().replace('.', "-");
+                    write("controls_commands", &name, frame.payload);
+                    write("frame_header", "command", &[&[0], octets].concat());
+                }
+                SegmentKind::Header => write("message_header", "plain", &[&[1], frame.payload].concat()),
+                SegmentKind::Body => write("frame_header", "body", &[&[2, 16, 0], octets].concat()),
+            }
+        }
+    }
+    println!("{controls} controls, {commands} commands");
+
+    let mut header = vec![0xff];
+    full_header(&mut header);
+    write("message_header", "full", &header);
+    write("message_header", "empty", &[0x3f]);
+
+    values();
+    sets();
+    write("sniff", "v0-10", &PROTOCOL_HEADER);
+    write("sniff", "v1-0", b"AMQP\x00\x01\x00\x00");
+    write("sniff", "sasl", b"AMQP\x03\x01\x00\x00rest");
+    write("sniff", "http", b"GET / HTTP/1.1");
+    let script = [
+        3, 0, 0, 20, 2, 0, 2, 2, 0, 7, 6, 0, 0, 99, 0, 0x84, 0, 1, 0x86, 1, 2, 0, 1, 13, 200, 0x8d, 77,
+        10, 0, 0, 0x8a, 0, 3, 24, 22, 0, 1, 0, 20, 23, 1, 20, 27, 0, 25,
+    ];
+    write("pair", "all-steps", &script);
+    write("pair", "attach-race", &[0, 0, 20, 21, 0, 1, 0x95, 0, 1, 17, 0x91, 0, 17, 0x91]);
+    write("journal_batch", "zeros", &[0; 64]);
+    write("journal_batch", "fields", &(0..100).collect::<Vec<u8>>());
+    let mut short = vec![0; 80];
+    short[40] = 16;
+    write("journal_batch", "body", &short);
+}
+
+fn write(target: &str, name: &str, octets: &[u8]) {
+    let dir = format!("{}/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::create_dir_all(&dir).expect("the corpus can be written");
+    std::fs::write(format!("{dir}/seed-{name}"), octets).expect("the corpus can be written");
+}
+
+fn full_header(out: &mut Vec<u8>) {
+    let delivery = message::DeliveryProperties {
+        redelivered: true,
+        priority: Some(4),
+        delivery_mode: Some(DeliveryMode::PERSISTENT),
+        ttl: Some(5000),
+        timestamp: Some(1),
+        expiration: Some(6),
+        exchange: Some("amq.topic"),
+        routing_key: Some("a.b"),
+        ..Default::default()
+    };
+    delivery.encode(out).expect("short");
+    message::FragmentProperties { first: true, last: true, fragment_size: Some(3) }
+        .encode(out)
+        .expect("short");
+    let headers = Map::new().with("x-amqp-0-10.app-id", "me").with("n", 7i64);
+    let headers = headers.encoded().expect("short");
+    let properties = message::MessageProperties {
+        content_length: Some(3),
+        message_id: Some(Uuid([7; 16])),
+        correlation_id: Some(b"c"),
+        reply_to: Some(message::ReplyTo { exchange: Some("e"), routing_key: Some("r") }),
+        content_type: Some("text/plain"),
+        content_encoding: Some("utf-8"),
+        user_id: Some(b"u"),
+        app_id: Some(b"a"),
+        application_headers: Some(headers.view()),
+    };
+    properties.encode(out).expect("short");
+}
+
+/// All that two of our ends say in a whole life: to the server, to the client.
+fn conversation() -> (Vec<u8>, Vec<u8>) {
+    let now = Duration::from_secs(1);
+    let mut client = Connection::client(ClientConfig::default(), now);
+    let mut server = Connection::server(ServerConfig::default(), now);
+    let (mut to_server, mut to_client) = (Vec::new(), Vec::new());
+    let mut talk = |client: &mut Connection, server: &mut Connection| {
+        for _ in 0..6 {
+            client.flush();
+            let octets = std::mem::take(client.out());
+            to_server.extend_from_slice(&octets);
+            let mut input = &octets[..];
+            while let Some(event) = server.next(now, &mut input) {
+                match event {
+                    Event::Authenticate { .. } => server.authenticated(),
+                    Event::Open { .. } => server.open_ok(["amqp:tcp:one:5672"]),
+                    Event::Attach { channel, .. } => server.attach_ok(channel),
+                    Event::Command { channel, id, command: Command::QueueQuery(_), .. } => {
+                        let result = queue::QueueQueryResult {
+                            queue: Some("q"),
+                            message_count: Some(1),
+                            ..Default::default()
+                        };
+                        server.result(channel, id, &result).expect("attached");
+                    }
+                    Event::Command { channel, id, .. } => server.complete(channel, id),
+                    Event::Transfer { channel, id, .. } => {
+                        server.accept(channel, id);
+                        server.complete(channel, id);
+                    }
+                    _ => {}
+                }
+            }
+            server.flush();
+            let octets = std::mem::take(server.out());
+            to_client.extend_from_slice(&octets);
+            let mut input = &octets[..];
+            while let Some(event) = client.next(now, &mut input) {
+                match event {
+                    Event::Command { channel, id, .. } | Event::Transfer { channel, id, .. } => {
+                        client.complete(channel, id);
+                    }
+                    _ => {}
+                }
+            }
+        }
+    };
+    talk(&mut client, &mut server);
+    let channel = client.attach(b"s", false).expect("open");
+    talk(&mut client, &mut server);
+    client.request_timeout(channel, 9).expect("attached");
+    let arguments = Map::new().with("qpid.max_count", 10i64).encoded().expect("short");
+    let arguments = Some(arguments.view());
+    let xid = || Some(dtx::Xid { format: Some(1), global_id: Some(b"g"), branch_id: Some(b"b") });
+    let q = Some("q");
+    let commands: Vec<Command<'_>> = vec![
+        queue::Declare { queue: q, durable: true, arguments, ..Default::default() }.into(),
+        exchange::Declare { exchange: Some("e"), r#type: Some("topic"), ..Default::default() }.into(),
+        exchange::Bind { queue: q, exchange: Some("e"), binding_key: Some("a.#"), arguments }.into(),
+        exchange::Query { name: Some("e") }.into(),
+        exchange::Bound { queue: q, ..Default::default() }.into(),
+        queue::Query { queue: q }.into(),
+        message::Subscribe { queue: q, destination: Some("d"), ..Default::default() }.into(),
+        message::Flow { destination: Some("d"), unit: None, value: Some(9) }.into(),
+        message::SetFlowMode::default().into(),
+        message::Acquire { transfers: Some(SequenceSet::range(CommandId(0), CommandId(1))) }.into(),
+        message::Release { transfers: Some(SequenceSet::new()), set_redelivered: true }.into(),
+        message::Reject { transfers: Some(SequenceSet::new()), code: None, text: Some("t") }.into(),
+        tx::Select {}.into(),
+        dtx::Start { xid: xid(), join: true, resume: false }.into(),
+        dtx::SetTimeout { xid: xid(), timeout: Some(5) }.into(),
+        execution::Sync {}.into(),
+        queue::Purge { queue: q }.into(),
+        queue::Delete { queue: q, if_unused: true, if_empty: true }.into(),
+    ];
+    for command in &commands {
+        client.send(channel, command, false).expect("attached");
+    }
+    let transfer = message::Transfer { destination: Some("e"), ..Default::default() };
+    client.transfer(channel, &transfer, true, full_header, &b"abc"[..]).expect("attached");
+    client.request_completions(channel).expect("attached");
+    talk(&mut client, &mut server);
+    server.transfer(channel, &transfer, false, full_header, &[7; 70][..]).expect("attached");
+    talk(&mut client, &mut server);
+    client.detach(channel);
+    talk(&mut client, &mut server);
+    let channel = client.attach(b"two", true).expect("open");
+    talk(&mut client, &mut server);
+    let blame = Blame { command_id: Some(CommandId(0)), class: 8, code: 1, field: 0 };
+    server.exception(channel, ErrorCode::NOT_FOUND, blame, "no");
+    talk(&mut client, &mut server);
+    client.close(now, CloseCode::NORMAL, "bye");
+    talk(&mut client, &mut server);
+    (to_server, to_client)
+}
+
+fn values() {
+    let inner = Map::new().with("n", 1u64).with("t", "text").with("b", true);
+    let list = List(vec![Value::Void, Value::Float(1.5), Value::Map(inner.clone())]);
+    let map = Map::new()
+        .with("map", inner)
+        .with("list", list)
+        .with("array", Array::of_str16(["a", "b"]))
+        .with("uuid", Uuid([3; 16]))
+        .with("latin", Value::Str8Latin(b"\xe9".to_vec()))
+        .with("utf16", Value::Str16Utf16(vec![0, 65]))
+        .with("wide", Value::Bin256(Box::new([1; 32])))
+        .with("decimal", Value::Dec64([2; 9]))
+        .with("opaque", Value::Opaque { code: 0x81, data: vec![1] })
+        .with("struct", Value::Struct32(vec![4, 1, 0, 0]));
+    let mut out = Vec::new();
+    Value::Map(map).encode(&mut out).expect("short");
+    write("types", "map", &out);
+    write("types", "content", &out[5..]);
+    let mut deep = Value::List(List(vec![]));
+    for _ in 0..30 {
+        deep = Value::List(List(vec![deep]));
+    }
+    out.clear();
+    deep.encode(&mut out).expect("not too deep");
+    write("types", "deep", &out);
+    for (name, value) in
+        [("int", Value::Int16(-2)), ("uint", Value::Uint64(9)), ("text", Value::from("12"))]
+    {
+        out.clear();
+        value.encode(&mut out).expect("short");
+        write("types", name, &out);
+    }
+}
+
+fn sets() {
+    let mut set = SequenceSet::new();
+    for low in [0u32, 4, 100, u32::MAX - 5] {
+        set.add_range(CommandId(low), CommandId(low.wrapping_add(2)));
+    }
+    let mut out = Vec::new();
+    set.encode(&mut out).expect("short");
+    write("sequence_set", "ranges", &out);
+    out[2..].rotate_left(8);
+    write("sequence_set", "unordered", &out);
+    write("sequence_set", "operations", &[0, 0, 0, 0, 0, 3, 9, 2, 5, 2, 4, 4, 9, 5, 0, 0, 6, 1, 1]);
+    let confirmed = session::Confirmed { commands: Some(set), fragments: None };
+    out.clear();
+    Control::from(confirmed).encode_segment(&mut out).expect("short");
+    write("controls_commands", "session-confirmed", &out);
+}
