@@ -68,6 +68,7 @@ impl BrokerOptions {
         let mut command = Command::new(&program);
         command.args(["--port", "0", "--no-data-dir", "--auth", "no"]);
         command.args(["--interface", "127.0.0.1", "--log-enable", "error+"]);
+        command.args(["--max-connections", "65530"]);
         if self.reference {
             command.args(["--no-module-dir"]);
         } else {

@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// An empty table whose columns stand to the right, but for the first `left`.
 pub(crate) fn table(header: &[&str], left: usize) -> Table {
     let mut table = Table::new();
-    table.apply_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     table.set_header(header.to_vec());
     for (at, column) in table.column_iter_mut().enumerate() {
         if at >= left {

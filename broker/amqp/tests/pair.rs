@@ -386,7 +386,7 @@ fn one_flush_one_control() {
     let (mut pair, channel) = Pair::session("s");
     pair.answering = false;
     for _ in 0..100 {
-        pair.client.transfer(channel, &transfer("q"), false, |_| {}, b"x").unwrap();
+        pair.client.transfer(channel, &transfer("q"), false, |_| {}, &b"x"[..]).unwrap();
     }
     pair.drive();
     assert_eq!(pair.server_seen.len(), 100);
@@ -406,9 +406,9 @@ fn one_flush_one_control() {
 fn sync_waits_for_earlier_commands() {
     let (mut pair, channel) = Pair::session("s");
     pair.answering = false;
-    let first = pair.client.transfer(channel, &transfer("q"), false, |_| {}, b"x").unwrap();
+    let first = pair.client.transfer(channel, &transfer("q"), false, |_| {}, &b"x"[..]).unwrap();
     let sync = pair.client.execution_sync(channel).unwrap();
-    let second = pair.client.transfer(channel, &transfer("q"), false, |_| {}, b"y").unwrap();
+    let second = pair.client.transfer(channel, &transfer("q"), false, |_| {}, &b"y"[..]).unwrap();
     let last = pair.client.execution_sync(channel).unwrap();
     pair.drive();
     assert_eq!(pair.server_seen.len(), 2, "sync is not for the driver");
@@ -478,7 +478,7 @@ fn exceptions_end_the_session() {
     pair.server.exception(channel, ErrorCode::NOT_FOUND, blame, "no such exchange");
     // What the driver does with it afterwards is nothing.
     pair.server.complete(channel, CommandId(2));
-    let sent = pair.server.transfer(channel, &transfer("q"), false, |_| {}, b"x");
+    let sent = pair.server.transfer(channel, &transfer("q"), false, |_| {}, &b"x"[..]);
     assert_eq!(sent, Err(SendError::NotAttached));
     // Nor is what the client had sent meanwhile.
     pair.client.send(channel, &declare("d").into(), false).unwrap();
@@ -517,7 +517,7 @@ fn a_command_that_cannot_be_encoded_leaves_no_trace() {
         Err(SendError::Encode(_))
     ));
     assert!(matches!(
-        pair.client.transfer(channel, &transfer(&long), false, |_| {}, b"x"),
+        pair.client.transfer(channel, &transfer(&long), false, |_| {}, &b"x"[..]),
         Err(SendError::Encode(_))
     ));
     assert!(pair.client.out().is_empty());
@@ -528,7 +528,7 @@ fn a_command_that_cannot_be_encoded_leaves_no_trace() {
 fn known_completed_keeps_the_sets_short() {
     let (mut pair, channel) = Pair::session("s");
     for _ in 0..20_000 {
-        pair.client.transfer(channel, &transfer("q"), false, |_| {}, b"x").unwrap();
+        pair.client.transfer(channel, &transfer("q"), false, |_| {}, &b"x"[..]).unwrap();
         if pair.client.out().len() > 8000 {
             pair.drive();
         }
@@ -574,7 +574,7 @@ fn the_hot_encoder_agrees_with_the_table() {
     for sync in [false, true] {
         let (mut pair, channel) = Pair::session("s");
         let by_hand = {
-            pair.client.transfer(channel, &transfer("dest"), sync, |_| {}, b"").unwrap();
+            pair.client.transfer(channel, &transfer("dest"), sync, |_| {}, &b""[..]).unwrap();
             std::mem::take(pair.client.out())
         };
         pair.client.send(channel, &transfer("dest").into(), sync).unwrap();
@@ -634,12 +634,12 @@ fn golden() -> Pair {
     let two = pair.client.attach(b"two", false).unwrap();
     pair.drive();
     pair.client.send(one, &declare("q").into(), true).unwrap();
-    pair.client.transfer(one, &transfer("q"), true, |out| out.extend(b"header"), b"body").unwrap();
+    pair.client.transfer(one, &transfer("q"), true, |out| out.extend(b"header"), &b"body"[..]).unwrap();
     pair.client.transfer(two, &transfer("q"), false, |_| {}, &[5; 9000]).unwrap();
     pair.client.execution_sync(two).unwrap();
     pair.client.request_completions(two).unwrap();
     pair.drive();
-    pair.server.transfer(one, &transfer("c"), false, |out| out.extend([9; 5000]), b"x").unwrap();
+    pair.server.transfer(one, &transfer("c"), false, |out| out.extend([9; 5000]), &b"x"[..]).unwrap();
     pair.server.transfer(two, &transfer("c"), false, |_| {}, &[6; 4084]).unwrap();
     pair.drive();
     let blame = Blame { command_id: Some(CommandId(0)), ..Default::default() };

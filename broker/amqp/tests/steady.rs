@@ -40,7 +40,7 @@ fn turn(from: &mut Connection, to: &mut Connection, pipe: &mut Vec<u8>, pair_now
             &transfer("queue"),
             false,
             |out| out.extend_from_slice(&[3; 40]),
-            &[5; 200],
+            &[5; 200][..],
         )
         .unwrap();
     }

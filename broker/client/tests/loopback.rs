@@ -79,7 +79,7 @@ fn serve(mut socket: TcpStream) -> std::io::Result<SequenceSet> {
                     let transfer =
                         message::Transfer { destination: Some("in"), ..Default::default() };
                     let put = |out: &mut Vec<u8>| out.extend_from_slice(&header);
-                    amqp.transfer(channel, &transfer, false, put, &body)
+                    amqp.transfer(channel, &transfer, false, put, &body[..])
                         .map_err(std::io::Error::other)?;
                     amqp.complete(channel, id);
                 }

@@ -46,7 +46,12 @@ fn meta(
     header: &[u8],
     has_body: bool,
 ) -> Result<Meta, HeaderError> {
-    let delivery = MessageView::parse(header)?.delivery_properties()?;
+    let view = MessageView::parse(header)?;
+    let delivery = view.delivery_properties()?;
+    // What is passed on undecoded must not break whoever decodes it.
+    if let Some(headers) = view.message_properties()?.application_headers {
+        headers.validate_outline().map_err(HeaderError::Outline)?;
+    }
     let routing_key = delivery.routing_key.map_or((0, 0), |key| {
         let at = key.as_ptr() as usize - header.as_ptr() as usize;
         (at as u32, key.len() as u8) // A str8 is at most 255 bytes long.

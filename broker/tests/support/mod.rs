@@ -1,7 +1,8 @@
 //! A real broker and real tools, each test with its own.
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
 use std::io::{BufRead, BufReader, Write};
+use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -69,8 +70,9 @@ impl Drop for Broker {
 
 /// A tool's command line against a broker.
 pub struct Tool<'a> {
-    broker: &'a Broker,
     command: Command,
+    /// It must outlive the tool.
+    broker: PhantomData<&'a Broker>,
 }
 
 pub fn fletch() -> Command {
@@ -82,7 +84,7 @@ impl Broker {
     pub fn tool(&self, name: &str) -> Tool<'_> {
         let mut command = fletch();
         command.args([name, "-b", &self.url()]);
-        Tool { broker: self, command }
+        Tool { command, broker: PhantomData }
     }
 
     /// The tool called by another name, through a link.
@@ -91,7 +93,7 @@ impl Broker {
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_fletch"), &link).expect("links");
         let mut command = Command::new(link);
         command.args(["-b", &self.url()]);
-        Tool { broker: self, command }
+        Tool { command, broker: PhantomData }
     }
 }
 

@@ -84,9 +84,9 @@ impl Shared {
     }
 }
 
-/// Nanoseconds, to three digits.
+/// Nanoseconds to a minute, to three digits.
 pub(super) fn histogram() -> Histogram<u64> {
-    Histogram::new(3).expect("three digits are possible")
+    Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("these bounds are possible")
 }
 
 /// A consumer that is ready.

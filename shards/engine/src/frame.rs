@@ -30,7 +30,7 @@ pub enum Frame {
     Deliver { to: SubscriptionId, delivery: DeliveryRef, message: Message, redelivered: bool },
     /// O → C: the queue of this subscription was deleted.
     SubscriptionEnded { to: SubscriptionId, waiting: bool, reason: Box<Error> },
-    /// O or 0 → C: the answer to a request.
+    /// O or 0 → C: the answer to a request. 0 → O: one to pass on.
     Reply { session: SessionId, op: OpId, result: Box<Result<Reply, Error>> },
     /// O → C: one home's part of a settle or acquire; the positions it acquired, if that was asked.
     Part { session: SessionId, op: OpId, acquired: Vec<DeliveryRef> },
@@ -48,11 +48,13 @@ pub enum Frame {
     Applied { epoch: Epoch },
     /// 0 → O: may this queue be deleted? If so it is, for O, from here on.
     AskDelete { queue: QueueId, conditions: Conditions },
-    /// 0 → O: has this queue no subscription, so that a session may have it for itself?
-    AskUnused { queue: QueueId },
+    /// 0 → O: has this queue no subscription, so that `session` may have it for itself? If so it
+    /// has it, for O, from here on.
+    AskUnused { queue: QueueId, session: SessionId },
     /// O → 0: the answer.
     Vote { queue: QueueId, result: Result<(), Box<Error>> },
-    /// O → 0: this auto-delete queue has become unused; `asker` is answered when it is gone.
+    /// O → 0: this auto-delete queue has become unused; `asker` is answered when it is gone, by way
+    /// of O, whose deliveries come before.
     Unused { queue: QueueId, asker: Option<(SessionId, OpId)> },
 }
 

@@ -653,7 +653,7 @@ impl Model {
             let marked = message.size().min(8);
             assert_eq!(message.body()[..marked], position.to_le_bytes()[..marked]);
         }
-        let mut ids: Vec<u32> = ids.iter().map(|id| id.tag).collect();
+        let mut ids: Vec<u32> = ids.iter().map(|(id, _)| id.tag).collect();
         ids.sort_unstable();
         assert!(ids.iter().eq(self.subs.keys()));
         self.check_outputs(Served::Ended);

@@ -43,7 +43,9 @@ fn main() {
                     write("controls_commands", &name, frame.payload);
                     write("frame_header", "command", &[&[0], octets].concat());
                 }
-                SegmentKind::Header => write("message_header", "plain", &[&[1], frame.payload].concat()),
+                SegmentKind::Header => {
+                    write("message_header", "plain", &[&[1], frame.payload].concat())
+                }
                 SegmentKind::Body => write("frame_header", "body", &[&[2, 16, 0], octets].concat()),
             }
         }
@@ -62,8 +64,8 @@ fn main() {
     write("sniff", "sasl", b"AMQP\x03\x01\x00\x00rest");
     write("sniff", "http", b"GET / HTTP/1.1");
     let script = [
-        3, 0, 0, 20, 2, 0, 2, 2, 0, 7, 6, 0, 0, 99, 0, 0x84, 0, 1, 0x86, 1, 2, 0, 1, 13, 200, 0x8d, 77,
-        10, 0, 0, 0x8a, 0, 3, 24, 22, 0, 1, 0, 20, 23, 1, 20, 27, 0, 25,
+        3, 0, 0, 20, 2, 0, 2, 2, 0, 7, 6, 0, 0, 99, 0, 0x84, 0, 1, 0x86, 1, 2, 0, 1, 13, 200, 0x8d,
+        77, 10, 0, 0, 0x8a, 0, 3, 24, 22, 0, 1, 0, 20, 23, 1, 20, 27, 0, 25,
     ];
     write("pair", "all-steps", &script);
     write("pair", "attach-race", &[0, 0, 20, 21, 0, 1, 0x95, 0, 1, 17, 0x91, 0, 17, 0x91]);
@@ -169,8 +171,10 @@ fn conversation() -> (Vec<u8>, Vec<u8>) {
     let q = Some("q");
     let commands: Vec<Command<'_>> = vec![
         queue::Declare { queue: q, durable: true, arguments, ..Default::default() }.into(),
-        exchange::Declare { exchange: Some("e"), r#type: Some("topic"), ..Default::default() }.into(),
-        exchange::Bind { queue: q, exchange: Some("e"), binding_key: Some("a.#"), arguments }.into(),
+        exchange::Declare { exchange: Some("e"), r#type: Some("topic"), ..Default::default() }
+            .into(),
+        exchange::Bind { queue: q, exchange: Some("e"), binding_key: Some("a.#"), arguments }
+            .into(),
         exchange::Query { name: Some("e") }.into(),
         exchange::Bound { queue: q, ..Default::default() }.into(),
         queue::Query { queue: q }.into(),

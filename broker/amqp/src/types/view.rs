@@ -173,15 +173,15 @@ impl<'a> ValueRef<'a> {
 
     /// Checks the value in depth.
     pub fn validate(self) -> Result<(), DecodeError> {
-        self.validate_at(0)
+        self.validate_at(0, Text::Utf8)
     }
 
-    fn validate_at(self, depth: usize) -> Result<(), DecodeError> {
+    fn validate_at(self, depth: usize, text: Text) -> Result<(), DecodeError> {
         match self.code {
-            code::STR8 | code::STR16 => utf8(self.data).map(|_| ()),
-            code::MAP => MapRef::new(self.data)?.validate_at(depth + 1),
-            code::LIST => ListRef::new(self.data)?.validate_at(depth + 1),
-            code::ARRAY => ArrayRef::new(self.data)?.validate_at(depth + 1),
+            code::STR8 | code::STR16 if text == Text::Utf8 => utf8(self.data).map(|_| ()),
+            code::MAP => MapRef::new(self.data)?.validate_at(depth + 1, text),
+            code::LIST => ListRef::new(self.data)?.validate_at(depth + 1, text),
+            code::ARRAY => ArrayRef::new(self.data)?.validate_at(depth + 1, text),
             code::STRUCT32 if self.data.len() < 2 => {
                 Err(DecodeError::Truncated { need: 2, have: self.data.len() })
             }
@@ -205,6 +205,13 @@ impl fmt::Debug for ValueRef<'_> {
             Err(error) => write!(f, "<{:#04x}: {error}>", self.code),
         }
     }
+}
+
+/// Whether a check looks at text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Text {
+    Utf8,
+    Any,
 }
 
 pub(super) fn check_depth(depth: usize) -> Result<(), DecodeError> {
@@ -293,18 +300,26 @@ impl<'a> MapRef<'a> {
 
     /// Checks the whole map in depth: whatever passes can be turned into a [`Map`].
     pub fn validate(self) -> Result<(), DecodeError> {
-        self.validate_at(1)
+        self.validate_at(1, Text::Utf8)
     }
 
-    fn validate_at(self, depth: usize) -> Result<(), DecodeError> {
+    fn validate_at(self, depth: usize, text: Text) -> Result<(), DecodeError> {
         check_depth(depth)?;
         let mut entries = self.raw_entries();
         for entry in &mut entries {
             let (key, value) = entry?;
-            utf8(key)?;
-            value.validate_at(depth)?;
+            if text == Text::Utf8 {
+                utf8(key)?;
+            }
+            value.validate_at(depth, text)?;
         }
         entries.reader.finish()
+    }
+
+    /// Checks sizes, counts and nesting of the whole map in depth, but not that text is UTF-8:
+    /// enough to pass the map on to somebody who will decode it.
+    pub fn validate_outline(self) -> Result<(), DecodeError> {
+        self.validate_at(1, Text::Any)
     }
 
     /// The map as owned data.
@@ -395,10 +410,10 @@ impl<'a> Iterator for Elements<'a> {
 }
 
 impl Elements<'_> {
-    fn validate(mut self, depth: usize) -> Result<(), DecodeError> {
+    fn validate(mut self, depth: usize, text: Text) -> Result<(), DecodeError> {
         check_depth(depth)?;
         for value in &mut self {
-            value?.validate_at(depth)?;
+            value?.validate_at(depth, text)?;
         }
         self.reader.finish()
     }
@@ -448,8 +463,8 @@ impl<'a> ListRef<'a> {
         self.elements()
     }
 
-    fn validate_at(self, depth: usize) -> Result<(), DecodeError> {
-        self.elements().validate(depth)
+    fn validate_at(self, depth: usize, text: Text) -> Result<(), DecodeError> {
+        self.elements().validate(depth, text)
     }
 
     pub(super) fn to_list_at(self, depth: usize) -> Result<List, DecodeError> {
@@ -539,11 +554,11 @@ impl<'a> ArrayRef<'a> {
 
     /// Checks the whole array in depth.
     pub fn validate(self) -> Result<(), DecodeError> {
-        self.validate_at(1)
+        self.validate_at(1, Text::Utf8)
     }
 
-    fn validate_at(self, depth: usize) -> Result<(), DecodeError> {
-        self.elements().validate(depth)
+    fn validate_at(self, depth: usize, text: Text) -> Result<(), DecodeError> {
+        self.elements().validate(depth, text)
     }
 
     pub(super) fn to_array_at(self, depth: usize) -> Result<Array, DecodeError> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fletch_amqp::types::{EncodedMap, Map, Value};
 use fletch_amqp::v0_10::table::{exchange, queue};
-use fletch_amqp::v0_10::{AcceptMode, AcquireMode, CreditUnit, ErrorCode};
+use fletch_amqp::v0_10::{AcceptMode, AcquireMode, CreditUnit};
 use fletch_amqp::{CommandId, EncodeError, SequenceSet};
 use fletch_client::{Delivery, Error, Outgoing, Session, Subscription};
 use thiserror::Error;
@@ -218,9 +218,8 @@ impl Node {
         })
     }
 
-    /// Undoes what the address says to undo.
-    fn close(&self) -> Result<(), ResolveError> {
-        self.bindings.iter().try_for_each(|binding| self.unbind(binding))?;
+    /// Deletes the node, if the address says so.
+    fn delete(&self) -> Result<(), ResolveError> {
         if !self.address.options.delete.is_for(self.role) {
             return Ok(());
         }
@@ -280,13 +279,15 @@ impl Node {
         Ok(())
     }
 
-    fn unbind(&self, binding: &Binding) -> Result<(), ResolveError> {
-        let unbind = exchange::Unbind {
-            queue: Some(&binding.queue),
-            exchange: Some(&binding.exchange),
-            binding_key: Some(&binding.key),
-        };
-        self.session.call(&unbind.into())?;
+    fn unbind_link(&self) -> Result<(), ResolveError> {
+        for binding in &self.bindings {
+            let unbind = exchange::Unbind {
+                queue: Some(&binding.queue),
+                exchange: Some(&binding.exchange),
+                binding_key: Some(&binding.key),
+            };
+            self.session.call(&unbind.into())?;
+        }
         Ok(())
     }
 
@@ -453,7 +454,8 @@ impl Sender {
     /// Waits until all is sent, and undoes what the address says to undo.
     pub fn close(&self) -> Result<(), ResolveError> {
         self.node.session.sync()?;
-        self.node.close()
+        self.node.unbind_link()?;
+        self.node.delete()
     }
 }
 
@@ -535,13 +537,15 @@ impl Receiver {
         let DeclareOptions { exclusive, auto_delete, alternate_exchange, durable, .. } =
             &link.declare;
         let exclusive = exclusive.unwrap_or(true);
+        let said_auto_delete = auto_delete.is_some();
+        let auto_delete = auto_delete.unwrap_or(!(link.durable || reliable));
 
         let mut arguments = link.declare.arguments.clone();
         match link.timeout {
             Some(0) => {}
             Some(seconds) => drop(arguments.insert("qpid.auto_delete_timeout", seconds)),
             // A durable subscription that nobody comes back for must not stay for ever.
-            None if link.durable && !said_reliable && auto_delete.is_none() => {
+            None if link.durable && !said_reliable && !said_auto_delete => {
                 arguments.insert("qpid.auto_delete_timeout", 120u32);
             }
             None => {}
@@ -556,7 +560,7 @@ impl Receiver {
             passive: false,
             durable: durable.unwrap_or(link.durable),
             exclusive,
-            auto_delete: auto_delete.unwrap_or(!(link.durable || reliable)),
+            auto_delete,
             arguments: arguments.as_ref().map(EncodedMap::view),
         };
         self.node.session.call(&declare.into())?;
@@ -574,7 +578,8 @@ impl Receiver {
             arguments: arguments.as_ref().map(EncodedMap::view),
             ..Default::default()
         })?;
-        self.own_queue = exclusive.then_some(queue);
+        // One that is deleted by itself needs no help.
+        self.own_queue = (exclusive && !auto_delete).then_some(queue);
         Ok(())
     }
 
@@ -634,6 +639,8 @@ impl Receiver {
     /// Ends the subscription, gives back what came and was not fetched, and undoes what the address says to undo.
     pub fn close(&self) -> Result<(), ResolveError> {
         let session = &self.node.session;
+        // While its queue is there: it may go with the subscription.
+        self.node.unbind_link()?;
         session.cancel(&self.destination)?;
         let mut unread = SequenceSet::new();
         while let Some(delivery) = session.take_delivery() {
@@ -647,12 +654,8 @@ impl Receiver {
             && query_queue(session, queue)?.is_some()
         {
             let delete = queue::Delete { queue: Some(queue), if_unused: true, if_empty: false };
-            match session.call(&delete.into()) {
-                // It went away by itself in between, as auto-delete queues do.
-                Err(error) if error.session_code() == Some(ErrorCode::NOT_FOUND) => return Ok(()),
-                deleted => drop(deleted?),
-            }
+            session.call(&delete.into())?;
         }
-        self.node.close()
+        self.node.delete()
     }
 }

@@ -188,15 +188,16 @@ impl Engine {
 
     /// Sends a message to the queue's alternate exchange, or drops it.
     pub(super) fn reroute(&mut self, queue: QueueId, message: &Message, fx: &mut Effects) {
-        let alternate = self.topology.alternate_of(queue);
+        let alternate =
+            self.topology.alternate_of(queue).or_else(|| self.gone.alternate_of(queue));
         let mut routes = Routes::default();
         if let Some(exchange) = alternate {
             // An alternate that was deleted has no routes.
             let _ = self.topology.route(&exchange, message, &mut routes);
         }
         // A queue bound to its own alternate is among its routes though it is gone.
-        let gone = |r: &Route| r.home == self.shard && !self.queues.contains_key(&r.queue);
-        let mut routes = routes.iter().filter(|r| !gone(r)).copied().collect::<Vec<_>>();
+        let there = |r: &&Route| !self.gone.contains(r.queue);
+        let mut routes = routes.iter().filter(there).copied().collect::<Vec<_>>();
         if !routes.is_empty() {
             self.stats.rerouted += 1;
             // Through `local`, never by recursion: an alternate may lead back here.
@@ -267,6 +268,9 @@ impl Engine {
             return Err(Error::precondition(text));
         }
         let Some(mut q) = self.queues.remove(&queue) else { return Ok(()) };
+        if let Some(alternate) = self.topology.alternate_of(queue) {
+            self.gone.add(queue, alternate);
+        }
         let reason =
             Error::new(ErrorKind::ResourceDeleted, format!("Queue {name} has been deleted."));
         let (subscriptions, messages) = q.drain_for_delete(&mut self.outputs);
@@ -293,7 +297,8 @@ impl Engine {
         reason: Error,
         fx: &mut Effects,
     ) {
-        if self.subscriptions.remove(&to).is_some() {
+        // One that the session has cancelled is over for it.
+        if self.subscriptions.remove(&to).is_some_and(|route| !route.cancelled) {
             fx.events.push(Event::SubscriptionEnded { to, waiting, reason });
         }
     }

@@ -6,6 +6,7 @@
 //! a queue homed here takes the same path through [`Engine::on_frame`], by way of `local`, except
 //! for the hot ones (publish, settle, window updates), which go straight to the queue.
 
+mod gone;
 mod home;
 
 use crate::error::Error;
@@ -18,6 +19,7 @@ use crate::request::{DeliveryRef, Event, OpId, Outcome, Published, Reply, Reques
 use crate::sweep::Sweep;
 use crate::topology::{Change, Decision, FixedMap, Orderer, Routes, Topology, TopologyRequest};
 use fletch_amqp::types::Map;
+use gone::Gone;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +53,8 @@ pub struct Stats {
 struct Route {
     queue: QueueId,
     home: ShardId,
+    /// The session has asked to cancel it: until that is answered, it can still be stopped.
+    cancelled: bool,
 }
 
 /// See the module.
@@ -63,6 +67,11 @@ pub struct Engine {
     orderer: Option<Orderer>,
     queues: FixedMap<QueueId, Queue>,
     subscriptions: FixedMap<SubscriptionId, Route>,
+    /// Cancels under way, and the tag of each.
+    cancels: FixedMap<(SessionId, OpId), u32>,
+    /// Shard 0 only: cancels that end an auto-delete queue, and its home.
+    ends: FixedMap<(SessionId, OpId), ShardId>,
+    gone: Gone,
     publishes: Publishes,
     parts: Parts,
     /// Frames to this shard itself, run before the input that made them returns.
@@ -91,6 +100,9 @@ impl Engine {
             orderer: (config.shard == ShardId::ORDERER).then(|| Orderer::new(config.shards)),
             queues: FixedMap::default(),
             subscriptions: FixedMap::default(),
+            cancels: FixedMap::default(),
+            ends: FixedMap::default(),
+            gone: Gone::default(),
             publishes: Publishes::default(),
             parts: Parts::default(),
             local: VecDeque::new(),
@@ -131,6 +143,8 @@ impl Engine {
     /// frame waits, nothing is owed to a peer, no session holds a name or a queue.
     pub fn is_idle(&self) -> bool {
         self.pending() == 0
+            && self.cancels.is_empty()
+            && self.ends.is_empty()
             && self.local.is_empty()
             && self.deferred.iter().all(VecDeque::is_empty)
             && self.receipts.iter().all(Vec::is_empty)
@@ -272,8 +286,11 @@ impl Engine {
             },
             Request::Subscribe(s) => self.subscribe(session, op, s, fx),
             Request::Cancel { tag } => {
+                if let Some(route) = self.subscriptions.get_mut(&SubscriptionId { session, tag }) {
+                    route.cancelled = true;
+                    self.cancels.insert((session, op), tag);
+                }
                 self.ask_subscription(session, op, tag, QueueCommand::Cancel { op, tag }, fx);
-                self.subscriptions.remove(&SubscriptionId { session, tag });
             }
             Request::Flush { tag } => {
                 self.ask_subscription(session, op, tag, QueueCommand::Flush { op, tag }, fx);
@@ -381,6 +398,11 @@ impl Engine {
         fx: &mut Effects,
     ) {
         if session.shard() == self.shard {
+            if !self.cancels.is_empty()
+                && let Some(tag) = self.cancels.remove(&(session, op))
+            {
+                self.subscriptions.remove(&SubscriptionId { session, tag });
+            }
             fx.events.push(Event::Reply { session, op, result });
         } else {
             let result = Box::new(result);
@@ -404,7 +426,7 @@ impl Engine {
         match self.topology.check_subscribe(session, &s) {
             Err(e) => self.answer(session, op, Err(e), fx),
             Ok(q) => {
-                let route = Route { queue: q.id, home: q.home };
+                let route = Route { queue: q.id, home: q.home, cancelled: false };
                 self.subscriptions.insert(SubscriptionId { session, tag: s.tag }, route);
                 let command = QueueCommand::Subscribe { op, subscribe: Box::new(s) };
                 self.ask_home(session, route.queue, route.home, command, fx);
@@ -423,7 +445,7 @@ impl Engine {
         match self.subscriptions.get(&SubscriptionId { session, tag }).copied() {
             // Gone with its queue: nothing will be delivered, which is all that is asked.
             None => self.answer(session, op, Ok(Reply::Done), fx),
-            Some(Route { queue, home }) => self.ask_home(session, queue, home, command, fx),
+            Some(Route { queue, home, .. }) => self.ask_home(session, queue, home, command, fx),
         }
     }
 
@@ -469,7 +491,7 @@ impl Engine {
 
     /// A window or credit update: straight to the queue if it is here.
     fn tell(&mut self, now: Time, to: SubscriptionId, command: QueueCommand, fx: &mut Effects) {
-        let Some(Route { queue, home }) = self.subscriptions.get(&to).copied() else { return };
+        let Some(Route { queue, home, .. }) = self.subscriptions.get(&to).copied() else { return };
         if home == self.shard {
             self.on_queue_command(now, queue, to.session, command, fx);
             self.run_local(now, fx);
@@ -514,7 +536,8 @@ impl Engine {
                 self.subscription_ended(to, waiting, *reason, fx);
             }
             Frame::Reply { session, op, result } => {
-                fx.events.push(Event::Reply { session, op, result: *result });
+                // Of a session here, or passed on: see `Frame::Unused`.
+                self.answer(session, op, *result, fx);
             }
             Frame::Part { session, op, acquired } => {
                 if let Some(reply) = self.parts.part(session, op, acquired) {
@@ -533,18 +556,24 @@ impl Engine {
             Frame::Vote { queue, result } => self.with_orderer(fx, |o, t, out| {
                 o.voted(t, queue, result.map_err(|e| *e), out);
             }),
-            Frame::Unused { queue, asker } => self.with_orderer(fx, |o, t, out| {
-                o.auto_delete(t, queue, asker, out);
-            }),
+            Frame::Unused { queue, asker } => {
+                self.ends.extend(asker.map(|asker| (asker, from)));
+                self.with_orderer(fx, |o, t, out| o.auto_delete(t, queue, asker, out));
+            }
             Frame::Applied { epoch } => self.with_orderer(fx, |o, _, out| {
                 o.applied(from, epoch, out);
             }),
             Frame::Apply { epoch, change } => self.on_apply(now, epoch, &change, fx),
             Frame::Evict { session } => fx.events.push(Event::Evicted { session }),
-            Frame::AskUnused { queue } => {
-                let unused = self.queues.get(&queue).is_some_and(Queue::is_unused);
-                let in_use = || Box::new(Error::locked("The queue is in use"));
-                let result = if unused { Ok(()) } else { Err(in_use()) };
+            Frame::AskUnused { queue, session } => {
+                let unused = self.queues.get_mut(&queue).filter(|q| q.is_unused());
+                let result = match unused {
+                    Some(q) => {
+                        q.reserve(session);
+                        Ok(())
+                    }
+                    None => Err(Box::new(Error::locked("The queue is in use"))),
+                };
                 self.send(ShardId::ORDERER, Frame::Vote { queue, result }, fx);
             }
             Frame::AskDelete { queue, conditions } => {
@@ -565,7 +594,14 @@ impl Engine {
         f(orderer, &mut self.topology, &mut decisions);
         for decision in decisions.drain(..) {
             match decision {
-                Decision::Answer { session, op, result } => self.answer(session, op, result, fx),
+                Decision::Answer { session, op, result } => match self.ends.remove(&(session, op)) {
+                    // By way of the home, so that the answer comes after its deliveries.
+                    Some(home) if home != self.shard => {
+                        let result = Box::new(result);
+                        fx.frames.push((home, Frame::Reply { session, op, result }));
+                    }
+                    _ => self.answer(session, op, result, fx),
+                },
                 Decision::Broadcast { epoch, change } => {
                     for shard in 0..self.shards {
                         let change = Arc::clone(&change);
@@ -575,8 +611,8 @@ impl Engine {
                 Decision::AskHome { home, queue, conditions } => {
                     self.send(home, Frame::AskDelete { queue, conditions }, fx);
                 }
-                Decision::AskUnused { home, queue } => {
-                    self.send(home, Frame::AskUnused { queue }, fx);
+                Decision::AskUnused { home, queue, session } => {
+                    self.send(home, Frame::AskUnused { queue, session }, fx);
                 }
                 Decision::Evict { session } => {
                     if session.shard() == self.shard {

@@ -109,6 +109,11 @@ impl Queue {
         self.no_local = no_local;
     }
 
+    /// Keeps the queue for a session that is about to be its owner.
+    pub(crate) fn reserve(&mut self, session: SessionId) {
+        self.owner = Some(session);
+    }
+
     /// Whether the message comes from the connection that has the queue for itself.
     fn is_local(&self, message: &Message) -> bool {
         let owners = [self.owner, self.exclusive];
@@ -178,6 +183,11 @@ impl Queue {
             return Err(Error::not_allowed(format!("Subscription {} is in use", id.tag)));
         }
         if s.mode == Mode::Consume {
+            // The session's shard has checked too, but may not know yet.
+            if self.owner.is_some_and(|owner| owner != id.session) {
+                let text = format!("Cannot subscribe to exclusive queue {}", s.queue);
+                return Err(Error::locked(text));
+            }
             if self.exclusive.is_some() {
                 return Err(Error::locked(format!(
                     "Queue {} has an exclusive consumer. No more consumers allowed.",

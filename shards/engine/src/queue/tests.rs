@@ -314,7 +314,7 @@ fn stop_and_cancel_end_flushes() {
     assert_eq!(b.seen(), [Done(2, 1)]);
     let (ids, messages) = b.queue.drain_for_delete(&mut b.out);
     assert_eq!(messages.count(), ROOM_MESSAGES as usize + 1);
-    assert_eq!(ids, [subscription_id(1), subscription_id(3)]);
+    assert!(ids.iter().map(|(id, _)| *id).eq([subscription_id(1), subscription_id(3)]));
     assert_eq!(b.seen(), [Done(3, 1)]);
 }
 
@@ -408,7 +408,7 @@ fn deletion_hands_everything_over_in_order() {
     b.queue.accept(1);
     let (ids, messages) = b.queue.drain_for_delete(&mut b.out);
     assert_eq!(messages.map(|m| m.size()).collect::<Vec<_>>(), [2, 3, 4]);
-    assert_eq!(ids, [subscription_id(1)]);
+    assert!(ids.iter().map(|(id, _)| *id).eq([subscription_id(1)]));
     assert!(b.queue.is_unused() && b.queue.was_used());
     assert_eq!((b.queue.messages(), b.queue.counters().dequeued), (0, 4));
     assert_eq!(b.release(&[2], true), []);

@@ -97,12 +97,14 @@ pub enum Decision {
         conditions: Conditions,
     },
     /// To a queue's home: say by [`Orderer::voted`] whether it has no subscription, so that a
-    /// session may have it for itself.
+    /// session may have it for itself. After `Ok` its owner follows in any case.
     AskUnused {
         /// The shard to ask.
         home: ShardId,
         /// The queue.
         queue: QueueId,
+        /// Who wants it.
+        session: SessionId,
     },
     /// To a session's shard: somebody takes its name; it has to close.
     Evict {

@@ -346,7 +346,11 @@ impl Orderer {
                 }
                 self.released_one(topology, session);
             }
-            (Vote::Forgotten, _) => {}
+            // The home keeps the queue for the session that wanted it.
+            (Vote::Forgotten, Ok(())) => {
+                self.commit(topology, Change::QueueOwner { queue, owner: None }, out);
+            }
+            (Vote::Forgotten, Err(_)) => {}
         }
     }
 

@@ -73,7 +73,7 @@ impl Orderer {
             if q.owner.is_some() {
                 return Err(cannot_be_exclusive(q));
             }
-            out.push(Decision::AskUnused { home: q.home, queue: q.id });
+            out.push(Decision::AskUnused { home: q.home, queue: q.id, session });
             self.open_ballot(q.id, Vote::Own(asker));
             return Ok(Progress::Asked);
         }

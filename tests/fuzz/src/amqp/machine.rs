@@ -325,7 +325,9 @@ impl<'a> Probe<'a> {
             (Deed::Authenticate, 6) => connection.reject_authentication("no"),
             (Deed::Open, 5) => connection.redirect("elsewhere", ["there"]),
             (Deed::Open, 6) => connection.close(self.now, CloseCode::INVALID_PATH, "no"),
-            (Deed::Attach(channel), 5) => connection.refuse_attach(channel, DetachCode::SESSION_BUSY),
+            (Deed::Attach(channel), 5) => {
+                connection.refuse_attach(channel, DetachCode::SESSION_BUSY)
+            }
             (Deed::Attach(channel), 6) => connection.force_detach(channel, DetachCode::NORMAL),
             (Deed::Attach(channel), _) => {
                 connection.attach_ok(channel);

@@ -98,7 +98,7 @@ impl Pair {
             6..10 => self.transfer(side, script),
             10..13 => self.complete(side, script),
             13..17 => {
-                let most = usize::from(script.u8()) << (what >> 5 & 3) * 2;
+                let most = usize::from(script.u8()) << ((what >> 5 & 3) * 2);
                 self.deliver(side, most);
             }
             17..20 => self.deliver(side, usize::MAX),
@@ -202,7 +202,7 @@ impl Pair {
             acquire_mode: None,
         };
         let header = |out: &mut Vec<u8>| out.extend_from_slice(&[0, 0, 0, 4, 4, 1, 0, 0]);
-        let sent = if len % 2 == 0 {
+        let sent = if len.is_multiple_of(2) {
             end.connection.transfer(channel, &transfer, false, header, &body[..])
         } else {
             end.connection.transfer(channel, &transfer, true, |_| {}, &body[..])

@@ -65,7 +65,7 @@ impl Broker {
                 Decision::AskHome { home, queue, conditions } => {
                     self.asked.push((home, queue, Question::Delete(conditions)));
                 }
-                Decision::AskUnused { home, queue } => {
+                Decision::AskUnused { home, queue, .. } => {
                     self.asked.push((home, queue, Question::Unused));
                 }
                 Decision::Evict { session } => self.evicted.push(session),
