@@ -593,7 +593,7 @@ fn sessions_interleave_frame_by_frame() {
     for channel in channels {
         let body = vec![channel as u8; 150_000];
         pair.client
-            .transfer(channel, &transfer("q"), false, |out| out.push(channel as u8), &body)
+            .transfer(channel, &transfer("q"), false, |out| out.push(channel as u8), &body[..])
             .unwrap();
         let out = std::mem::take(pair.client.out());
         let mut deck = Vec::new();
@@ -635,12 +635,12 @@ fn golden() -> Pair {
     pair.drive();
     pair.client.send(one, &declare("q").into(), true).unwrap();
     pair.client.transfer(one, &transfer("q"), true, |out| out.extend(b"header"), &b"body"[..]).unwrap();
-    pair.client.transfer(two, &transfer("q"), false, |_| {}, &[5; 9000]).unwrap();
+    pair.client.transfer(two, &transfer("q"), false, |_| {}, &[5; 9000][..]).unwrap();
     pair.client.execution_sync(two).unwrap();
     pair.client.request_completions(two).unwrap();
     pair.drive();
     pair.server.transfer(one, &transfer("c"), false, |out| out.extend([9; 5000]), &b"x"[..]).unwrap();
-    pair.server.transfer(two, &transfer("c"), false, |_| {}, &[6; 4084]).unwrap();
+    pair.server.transfer(two, &transfer("c"), false, |_| {}, &[6; 4084][..]).unwrap();
     pair.drive();
     let blame = Blame { command_id: Some(CommandId(0)), ..Default::default() };
     pair.server.exception(two, ErrorCode::NOT_ALLOWED, blame, "no");
@@ -732,8 +732,8 @@ fn golden_opening(stream: &[u8]) -> usize {
 fn an_idle_connection_is_small() {
     let (mut pair, channel) = Pair::session("a session with a name as long as a uuid");
     for _ in 0..50 {
-        pair.client.transfer(channel, &transfer("q"), false, |_| {}, &[1; 20_000]).unwrap();
-        pair.server.transfer(channel, &transfer("q"), false, |_| {}, &[1; 20_000]).unwrap();
+        pair.client.transfer(channel, &transfer("q"), false, |_| {}, &[1; 20_000][..]).unwrap();
+        pair.server.transfer(channel, &transfer("q"), false, |_| {}, &[1; 20_000][..]).unwrap();
         pair.drive();
     }
     for end in [&mut pair.client, &mut pair.server] {
@@ -762,7 +762,7 @@ proptest! {
         for (header, body) in &messages {
             let header = octets(*header);
             pair.client
-                .transfer(channel, &transfer("q"), false, |out| out.extend(&header), &octets(*body))
+                .transfer(channel, &transfer("q"), false, |out| out.extend(&header), &octets(*body)[..])
                 .unwrap();
         }
         let stream = std::mem::take(pair.client.out());

@@ -45,16 +45,12 @@ pub struct Config {
     pub max_connections: Option<u32>,
     /// A connection that is not open by then is closed.
     pub max_negotiate_time: Duration,
-    /// Unacknowledged deliveries allowed per session.
-    pub session_max_unacked: u32,
     /// Realm of user names.
     pub realm: String,
     /// Addresses told to clients; none is an empty list.
     pub known_hosts_url: Option<String>,
     /// This broker's name in federation, when set.
     pub federation_tag: Option<String>,
-    /// Limit in bytes of queues that set none.
-    pub default_queue_limit: u64,
     /// Time between two searches for expired messages; zero is never.
     pub queue_purge_interval: Duration,
     /// CPUs to pin shards on, one each, in that order; none leaves the choice to the runtime.
@@ -325,12 +321,9 @@ fn build(
         tcp_nodelay: flag(values, "tcp-nodelay"),
         max_connections: integer(values, "max-connections")?.filter(|limit| *limit > 0),
         max_negotiate_time: duration(values, "max-negotiate-time")?,
-        session_max_unacked: integer(values, "session-max-unacked")?.unwrap_or_default(),
         realm: text(values, "realm").unwrap_or_default().to_owned(),
         known_hosts_url: known_hosts.map(str::to_owned),
         federation_tag: text(values, "federation-tag").map(str::to_owned),
-        default_queue_limit: parsed(values, "default-queue-limit", value::size)?
-            .unwrap_or_default(),
         queue_purge_interval: duration(values, "queue-purge-interval")?,
         cpus,
         shards,

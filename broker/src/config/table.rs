@@ -228,7 +228,8 @@ const BROKER: &[OptionSpec] = &[
         "Close a connection that has not opened by then",
     )
     .default("10000"),
-    number("session-max-unacked", U32, "5000", "Unacknowledged deliveries allowed per session"),
+    number("session-max-unacked", U32, "5000", "Unacknowledged deliveries per AMQP 1.0 session")
+        .later("AMQP 1.0 is"),
     list("socket-fd", "FD", "Adopt this inherited listening socket; repeatable"),
     text("known-hosts-url", "URL|none", "Addresses told to clients as known hosts").default("none"),
     text("federation-tag", "NAME", "This broker's name in federation"),
@@ -239,7 +240,8 @@ const QUEUES: &[OptionSpec] = &[
         "default-queue-limit",
         "104857600",
         "Largest content of a queue that sets no limit of its own",
-    ),
+    )
+    .later("a limit on queues is"),
     number(
         "default-flow-stop-threshold",
         100,

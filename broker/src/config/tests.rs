@@ -46,10 +46,8 @@ fn defaults_are_the_reference_brokers() {
     assert!(config.tcp_nodelay && config.listen_tcp && !config.daemon.daemon);
     assert_eq!(config.max_connections, Some(500));
     assert_eq!(config.max_negotiate_time, Duration::from_secs(10));
-    assert_eq!(config.session_max_unacked, 5000);
     assert_eq!(config.realm, "QPID");
     assert_eq!(config.known_hosts_url, None);
-    assert_eq!(config.default_queue_limit, 104_857_600);
     assert_eq!(config.queue_purge_interval, Duration::from_secs(600));
     assert_eq!(config.stop_timeout, Duration::from_secs(5));
     assert_eq!(config.daemon.wait, Duration::from_secs(600));

@@ -26,6 +26,7 @@ pub(super) fn serve(config: &Config, listeners: Vec<Listener>) -> Result<Serving
         config.max_negotiate_time,
         config.queue_purge_interval,
         &config.federation_tag.clone().unwrap_or_else(random_tag),
+        config.known_hosts_url.clone(),
     ));
     let shards = u16::try_from(config.shards).map_err(|_| StartError::Shards(config.shards))?;
     let make = move |shard| Shard::new(shard, shards, Arc::clone(&settings));

@@ -49,6 +49,7 @@ pub(crate) struct Connection {
     /// The state machine has something to report without input.
     news: bool,
     realm: Arc<str>,
+    known_hosts: Option<Arc<str>>,
 }
 
 impl Connection {
@@ -74,6 +75,7 @@ impl Connection {
             on_list: false,
             news: false,
             realm,
+            known_hosts: settings.known_hosts.clone(),
         }
     }
 
@@ -188,7 +190,7 @@ impl Connection {
                     }
                 }
                 Wire::Open { .. } => {
-                    self.amqp.open_ok(std::iter::empty::<String>());
+                    self.amqp.open_ok(self.known_hosts.iter().map(|url| url.to_string()));
                 }
                 Wire::Exception { channel, exception } => {
                     tracing::info!(target: "protocol", remote = %self.remote, channel,

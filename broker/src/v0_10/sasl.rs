@@ -34,8 +34,6 @@ fn qualified(user: &str, realm: &str) -> Arc<str> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn plain_gives_the_authentication_identity_in_the_realm() {
         let user = |r: &[u8]| super::user("PLAIN", Some(r), "QPID");

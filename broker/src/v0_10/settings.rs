@@ -13,16 +13,19 @@ pub(crate) struct Settings {
     pub(crate) amqp: Arc<ServerConfig>,
     pub(crate) anonymous: Arc<str>,
     pub(crate) realm: Arc<str>,
+    /// What clients are told when they open.
+    pub(crate) known_hosts: Option<Arc<str>>,
 }
 
 impl Settings {
-    /// Of the options `--realm`, `--max-negotiate-time`, `--queue-purge-interval` and
-    /// `--federation-tag`.
+    /// Of the options `--realm`, `--max-negotiate-time`, `--queue-purge-interval`,
+    /// `--federation-tag` and `--known-hosts-url`.
     pub(crate) fn new(
         realm: &str,
         max_negotiate_time: Duration,
         purge_interval: Duration,
         federation_tag: &str,
+        known_hosts: Option<String>,
     ) -> Settings {
         let properties = Map::new()
             .with("product", "fletch")
@@ -40,6 +43,7 @@ impl Settings {
             amqp: Arc::new(amqp),
             anonymous: Arc::from(format!("anonymous@{realm}")),
             realm: Arc::from(realm),
+            known_hosts: known_hosts.map(Arc::from),
         }
     }
 }

@@ -102,6 +102,12 @@ impl Flow {
         part
     }
 
+    /// Whether the room is used up.
+    pub(crate) fn is_full(&self) -> bool {
+        self.emitted[0] - self.given[0] >= u64::from(ROOM_MESSAGES)
+            || self.emitted[1] - self.given[1] >= ROOM_BYTES
+    }
+
     /// Whether a message of any size could be sent, for sure. When nothing is under way.
     pub(crate) fn is_open(&self) -> bool {
         let under_way = [self.emitted[0] - self.given[0], self.emitted[1] - self.given[1]];

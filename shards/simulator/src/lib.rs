@@ -18,6 +18,7 @@ mod workload;
 mod world;
 
 pub use run::Summary;
+pub use trace::Marks;
 
 use std::cell::RefCell;
 use std::fmt;

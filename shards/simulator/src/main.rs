@@ -1,7 +1,7 @@
 //! Runs seeds of the simulator: many at once, or one with its trace.
 
 use clap::Parser;
-use fletch_simulator::{Failure, run};
+use fletch_simulator::{Failure, Marks, run};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -30,6 +30,9 @@ struct Options {
     /// Steps of work per seed, instead of what the seed draws
     #[arg(long, value_name = "COUNT")]
     steps: Option<u64>,
+    /// Say which situations were reached, and how often
+    #[arg(long)]
+    marks: bool,
     /// Threads; 0: one for each core
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     threads: usize,
@@ -47,7 +50,7 @@ fn main() -> ExitCode {
 fn one(seed: u64, steps: Option<u64>) -> usize {
     match run(seed, steps, true) {
         Ok(summary) => {
-            println!("{summary:?}\n1 seeds passed, 0 failed");
+            println!("{summary:?}\n1 passed, 0 failed");
             0
         }
         Err(failure) => {
@@ -73,6 +76,7 @@ fn many(options: &Options) -> usize {
     let next = AtomicU64::new(options.start);
     let passed = AtomicU64::new(0);
     let over = AtomicBool::new(false);
+    let marks = Mutex::new(Marks::default());
     let failures: Mutex<Vec<Failure>> = Mutex::new(Vec::new());
     let workers: Vec<Worker> = (0..threads)
         .map(|_| Worker { seed: AtomicU64::new(0), since: AtomicU64::new(0) })
@@ -86,6 +90,7 @@ fn many(options: &Options) -> usize {
             .iter()
             .map(|worker| {
                 let (next, passed, failures, bar) = (&next, &passed, &failures, &bar);
+                let marks = &marks;
                 scope.spawn(move || {
                     loop {
                         let seed = next.fetch_add(1, Relaxed);
@@ -95,8 +100,10 @@ fn many(options: &Options) -> usize {
                         worker.seed.store(seed, Relaxed);
                         worker.since.store(millis(), Relaxed);
                         match run(seed, options.steps, false) {
-                            Ok(_) => {
+                            Ok(summary) => {
                                 passed.fetch_add(1, Relaxed);
+                                let mut marks = marks.lock().expect("no thread panics with it");
+                                marks.add(&summary.marks);
                             }
                             Err(failure) => {
                                 let mut all = failures.lock().expect("no thread panics with it");
@@ -140,6 +147,9 @@ fn many(options: &Options) -> usize {
         println!("also failed: {seeds:?}");
     }
     let (passed, failed) = (passed.into_inner(), failures.len());
+    if options.marks {
+        print!("{}", marks.into_inner().expect("no thread panicked with it"));
+    }
     println!("{passed} seeds passed, {failed} failed");
     println!("{passed} passed, {failed} failed");
     failed

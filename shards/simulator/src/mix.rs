@@ -135,7 +135,7 @@ impl Mix {
             strict: often(&[0, 1]) == 1,
             shards: rng.range(1, 5) as u16,
             clients: rng.range(1, 8),
-            steps: steps.unwrap_or_else(|| *rng.pick(&[200, 500, 1000, 2500])),
+            steps: steps.unwrap_or_else(|| *rng.pick(&[300, 1000, 3000, 6000])),
             weights,
             queues: rng.range(1, 6),
             exchanges: rng.range(1, 4),

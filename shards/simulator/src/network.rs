@@ -42,8 +42,7 @@ impl Network {
     /// Draws anew how readily each channel moves.
     pub(crate) fn shuffle(&mut self, rng: &mut Rng, lag_percent: u32) {
         for channel in &mut self.channels {
-            channel.weight =
-                if rng.chance(lag_percent) { 0 } else { rng.range(1, 20) as u32 };
+            channel.weight = if rng.chance(lag_percent) { 0 } else { rng.range(1, 20) as u32 };
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::model::{ALTERNATES, DEAD, LOOP};
 use crate::session::{Asked, Stage};
-use crate::trace::Trace;
+use crate::trace::{Marks, Trace};
 use crate::world::World;
 use fletch_amqp::types::Map;
 use fletch_engine::queue::INFINITE;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 const REST_MAX: usize = 2_000_000;
 
 /// What a seed's run amounted to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Hash of everything that happened: the same for the same seed.
     pub trace: u64,
@@ -25,8 +25,10 @@ pub struct Summary {
     pub messages: u64,
     /// Deliveries made.
     pub deliveries: u64,
-    /// Events of the trace's steps.
+    /// Steps taken.
     pub steps: u64,
+    /// Situations reached.
+    pub marks: Marks,
 }
 
 pub(crate) fn run(seed: u64, steps: Option<u64>, trace: &mut Trace) -> Summary {
@@ -42,6 +44,7 @@ pub(crate) fn run(seed: u64, steps: Option<u64>, trace: &mut Trace) -> Summary {
         deliveries: world.model.deliveries,
         steps: world.trace.step,
         trace: world.trace.hash(),
+        marks: world.marks,
     }
 }
 
@@ -58,8 +61,7 @@ impl World<'_> {
         }
         // What is rejected from the second goes to the first.
         for (name, alternate) in [(DEAD[0], None), (DEAD[1], Some(ALTERNATES[0].into()))] {
-            let declare =
-                DeclareQueue { name: name.into(), alternate, ..DeclareQueue::default() };
+            let declare = DeclareQueue { name: name.into(), alternate, ..DeclareQueue::default() };
             self.ask(id, Asked::Topology, Request::DeclareQueue(declare));
         }
         let bindings = [
@@ -117,6 +119,9 @@ impl World<'_> {
 
     /// At rest, nobody who may have a message waits for one that is there.
     fn check_served(&mut self) {
+        let open = self.sessions.values().filter(|s| s.stage == Stage::Live);
+        let flushing = open.flat_map(|s| s.asked.values()).any(|a| matches!(a, Asked::Clear(_)));
+        self.marks.hit("a flush waits for room", flushing);
         for session in self.sessions.values() {
             assert!(session.publishing.is_empty(), "{:?}: {:?}", session.id, session.publishing);
             for (op, asked) in &session.asked {
@@ -175,6 +180,17 @@ impl World<'_> {
 
     /// Takes all messages from all queues, and compares.
     fn drain(&mut self) {
+        for engine in &self.engines {
+            let stats = engine.stats();
+            self.marks.hit("rerouted", stats.rerouted > 0);
+            self.marks.hit("discarded", stats.discarded > 0);
+            for queue in engine.queues() {
+                let counters = queue.counters();
+                self.marks.hit("expired", counters.expired > 0);
+                self.marks.hit("purged", counters.purged > 0);
+                self.marks.hit("rejected", counters.rejected > 0);
+            }
+        }
         let mut queues: Vec<(QueueId, Arc<str>)> =
             self.engines[0].topology().queues().map(|q| (q.id, Arc::clone(&q.name))).collect();
         queues.sort_unstable();
@@ -204,7 +220,8 @@ impl World<'_> {
             self.model.check_left(self.now, queue, &found);
             // Accepted, so that the auto-delete queues among them have nothing to reroute.
             let records = std::mem::take(&mut self.session(id).records);
-            let deliveries: Vec<_> = records.iter().filter(|r| !r.ended).map(|r| r.delivery).collect();
+            let deliveries: Vec<_> =
+                records.iter().filter(|r| !r.ended).map(|r| r.delivery).collect();
             if !deliveries.is_empty() {
                 self.settle(id, fletch_engine::Outcome::Accepted, deliveries);
             }

@@ -11,7 +11,9 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// The name is asked for. `doomed`: the connection was lost meanwhile.
-    Attaching { doomed: bool },
+    Attaching {
+        doomed: bool,
+    },
     Live,
     /// Ending: all subscriptions are stopped, and acquires under way are waited for.
     Stopping,
@@ -31,7 +33,10 @@ pub(crate) enum Asked {
     Exclusive(Arc<str>),
     /// The session's private queue: declared, bound, deleted.
     PrivateDeclare,
-    PrivateBind { exchange: Arc<str>, key: Arc<str> },
+    PrivateBind {
+        exchange: Arc<str>,
+        key: Arc<str>,
+    },
     PrivateDelete,
     /// Somebody's private queue is looked for, which was so far.
     Probe(Arc<str>, Private),

@@ -1,6 +1,6 @@
 //! What has happened in a run: hashed whole, the end of it kept for the report of a failure.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
 
@@ -35,6 +35,37 @@ impl fmt::Display for Short {
         } else {
             write!(f, "session {shard}.{connection}")
         }
+    }
+}
+
+/// Situations a run has come to, and how often: what was never reached was never tested.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Marks(BTreeMap<&'static str, u64>);
+
+impl Marks {
+    pub(crate) fn hit(&mut self, what: &'static str, reached: bool) {
+        *self.0.entry(what).or_default() += u64::from(reached);
+    }
+
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Marks) {
+        for (what, n) in &other.0 {
+            *self.0.entry(what).or_default() += n;
+        }
+    }
+
+    /// All of them, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.0.iter().map(|(what, n)| (*what, *n))
+    }
+}
+
+impl fmt::Display for Marks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (what, n) in self.iter() {
+            writeln!(f, "{n:>10} {what}")?;
+        }
+        Ok(())
     }
 }
 

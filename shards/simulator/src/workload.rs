@@ -149,7 +149,11 @@ impl World<'_> {
     }
 
     fn any_exchange(&mut self) -> Arc<str> {
-        if self.rng.chance(50) { Arc::from(*self.rng.pick(&BUILT_IN)) } else { self.made_exchange() }
+        if self.rng.chance(50) {
+            Arc::from(*self.rng.pick(&BUILT_IN))
+        } else {
+            self.made_exchange()
+        }
     }
 
     fn key(&mut self) -> Arc<str> {
@@ -176,8 +180,7 @@ impl World<'_> {
         let name = self.shared_queue();
         let exclusive = self.rng.chance(self.mix.exclusive_percent);
         let passive = self.rng.chance(5);
-        let alternate =
-            if *name == *LOOPED { Some(Arc::from(LOOP)) } else { self.alternate() };
+        let alternate = if *name == *LOOPED { Some(Arc::from(LOOP)) } else { self.alternate() };
         let declare = DeclareQueue {
             name: Arc::clone(&name),
             passive,
@@ -187,8 +190,7 @@ impl World<'_> {
             arguments: self.placement(),
             ..DeclareQueue::default()
         };
-        let asked =
-            if exclusive && !passive { Asked::Exclusive(name) } else { Asked::Topology };
+        let asked = if exclusive && !passive { Asked::Exclusive(name) } else { Asked::Topology };
         self.ask(id, asked, Request::DeclareQueue(declare));
     }
 
@@ -268,8 +270,7 @@ impl World<'_> {
                 1 | 2 => {
                     let (exchange, key) = (self.any_exchange(), self.key());
                     let arguments = Map::new().with("x-match", "all");
-                    let asked =
-                        Asked::PrivateBind { exchange: exchange.clone(), key: key.clone() };
+                    let asked = Asked::PrivateBind { exchange: exchange.clone(), key: key.clone() };
                     let binding = Binding { queue, exchange, key, arguments };
                     self.ask(id, asked, Request::Bind(binding));
                 }
@@ -308,10 +309,14 @@ impl World<'_> {
         let engine = &self.engines[id.shard().index()];
         let mut routes = Routes::default();
         let routed = engine.topology().route(exchange, &message, &mut routes);
+        let (mut deleted, unroutable) = (false, matches!(routed, Ok(false)));
         for route in routes.iter() {
             let q = engine.topology().queue_by_id(route.queue).expect("routes lead to queues");
             self.model.know(q);
+            deleted |= self.model.is_deleted(q.id);
         }
+        self.marks.hit("unroutable", unroutable);
+        self.marks.hit("published to a deleted queue", deleted);
         let session = self.sessions.get_mut(&id).expect("the session exists");
         session.next_message += 1;
         let op = session.next_op;
@@ -323,9 +328,8 @@ impl World<'_> {
         }
         self.trace.add(id.shard().0, "publishes", id.raw(), u64::from(number));
         let shard = id.shard();
-        let result = self.input(shard, |engine, now, fx| {
-            engine.publish(now, (id, op), exchange, &message, fx)
-        });
+        let result = self
+            .input(shard, |engine, now, fx| engine.publish(now, (id, op), exchange, &message, fx));
         assert!(result.is_ok() == routed.is_ok(), "routing and publishing disagree: {result:?}");
         let remote = routes.iter().any(|r| r.home != shard);
         match result {
@@ -407,8 +411,7 @@ impl World<'_> {
 
     fn grant_to(&mut self, id: SessionId, tag: u32) {
         let infinite = self.rng.chance(self.mix.infinite_percent);
-        let messages =
-            if infinite { INFINITE } else { self.rng.range(1, self.mix.grant) as u32 };
+        let messages = if infinite { INFINITE } else { self.rng.range(1, self.mix.grant) as u32 };
         let bytes = match self.rng.chance(self.mix.byte_credit_percent) {
             true => self.rng.range(1, 400) as u32,
             false => INFINITE,
@@ -488,7 +491,10 @@ impl World<'_> {
 
     fn acquire_some(&mut self, id: SessionId) {
         let session = self.sessions.get_mut(&id).expect("the session exists");
+        let under_way: Vec<DeliveryRef> =
+            session.records.iter().filter(|r| r.acquiring).map(|r| r.delivery).collect();
         let browsed: Vec<usize> = (0..session.records.len())
+            .filter(|at| !under_way.contains(&session.records[*at].delivery))
             .filter(|at| {
                 let Record { acquired, acquiring, ended, windowing, .. } = session.records[*at];
                 !acquired && !acquiring && (!ended || windowing)
@@ -498,6 +504,7 @@ impl World<'_> {
         let mut deliveries: Vec<DeliveryRef> = Vec::new();
         for at in wanted {
             let record = &mut session.records[at];
+            // Two subscriptions may have browsed the same message.
             if !deliveries.contains(&record.delivery) {
                 record.acquiring = true;
                 deliveries.push(record.delivery);

@@ -8,7 +8,7 @@ use crate::model::{MessageId, Model};
 use crate::network::{Network, label};
 use crate::rng::Rng;
 use crate::session::{Asked, Record, Session, Stage};
-use crate::trace::Trace;
+use crate::trace::{Marks, Trace};
 use fletch_engine::{
     Config, DeliveryRef, Effects, Engine, Error, Event, Frame, Message, Mode, OpId, Outcome,
     QueueId, Reply, Request, SessionId, ShardId, SubscriptionId, Time,
@@ -46,6 +46,7 @@ pub(crate) struct World<'t> {
     /// Who consumes from a queue, as far as answers have told.
     consumers: BTreeMap<QueueId, BTreeSet<SubscriptionId>>,
     pub(crate) trace: &'t mut Trace,
+    pub(crate) marks: Marks,
     fx: Effects,
     events: VecDeque<Event>,
     busy: bool,
@@ -87,6 +88,7 @@ impl<'t> World<'t> {
             homes: BTreeMap::new(),
             owners: BTreeMap::new(),
             fx: Effects::default(),
+            marks: Marks::default(),
             events: VecDeque::new(),
             busy: false,
             drained: None,
@@ -140,6 +142,7 @@ impl<'t> World<'t> {
             for queue in &gone {
                 self.live[shard.index()].remove(queue);
                 self.trace.add(shard.0, "queue gone", queue.0, 0);
+                self.marks.hit("queue deleted", true);
                 self.model.deleted(*queue);
             }
         }
@@ -212,15 +215,10 @@ impl<'t> World<'t> {
         let s = session.subscriptions.get_mut(&to.tag).expect("deliveries go to subscriptions");
         assert!(s.queue == Some(delivery.queue), "{to:?} is sent from another queue");
         s.flow.emitted(message.size() as u64);
+        self.marks.hit("room full", s.flow.is_full());
+        self.marks.hit("redelivered", redelivered);
         let how = (s.settles, s.mode == Mode::Browse);
-        self.model.emitted(
-            self.now,
-            to.session,
-            delivery,
-            message_id(message),
-            redelivered,
-            how,
-        );
+        self.model.emitted(self.now, to.session, delivery, message_id(message), redelivered, how);
     }
 
     // ---- asking --------------------------------------------------------------------------
@@ -283,6 +281,7 @@ impl<'t> World<'t> {
         match session.stage {
             Stage::Attaching { .. } => {
                 session.stage = Stage::Attaching { doomed: true };
+                self.marks.hit("lost while attaching", true);
                 return;
             }
             Stage::Live => session.stage = Stage::Stopping,
@@ -396,7 +395,12 @@ impl<'t> World<'t> {
                 assert!(known.is_some(), "publish {op} of {id:?} completed twice");
             }
             Event::Reply { op, result, .. } => {
-                self.trace.add(id.shard().0, "answer", id.raw(), op << 1 | u64::from(result.is_ok()));
+                self.trace.add(
+                    id.shard().0,
+                    "answer",
+                    id.raw(),
+                    op << 1 | u64::from(result.is_ok()),
+                );
                 let asked = self.session(id).asked.remove(&op);
                 let asked = asked.unwrap_or_else(|| panic!("{id:?}: request {op} answered twice"));
                 self.on_reply(id, asked, result);
@@ -404,6 +408,7 @@ impl<'t> World<'t> {
             }
             Event::SubscriptionEnded { to, .. } => {
                 self.trace.add(id.shard().0, "subscription ended", id.raw(), u64::from(to.tag));
+                self.marks.hit("subscription ended", true);
                 let ended = self.session(id).subscriptions.remove(&to.tag);
                 let ended = ended.expect("a subscription ends once");
                 let queue = ended.queue.expect("only subscriptions on queues end with them");
@@ -419,6 +424,7 @@ impl<'t> World<'t> {
             }
             Event::Evicted { .. } => {
                 self.trace.add(id.shard().0, "evicted", id.raw(), 0);
+                self.marks.hit("evicted", true);
                 self.end(id);
             }
         }
@@ -453,6 +459,7 @@ impl<'t> World<'t> {
         } else if s.holds() {
             assert!(session.stage == Stage::Stopping, "{to:?} gets {delivery:?} after its stop");
             session.unsent.push(delivery);
+            self.marks.hit("delivered while ending", true);
         }
     }
 
@@ -462,6 +469,7 @@ impl<'t> World<'t> {
             Asked::Attach => self.on_attached(id, result),
             Asked::Topology | Asked::Query => {}
             Asked::Exclusive(name) => {
+                self.marks.hit("exclusive refused", failed);
                 if !failed {
                     self.check_owned(id, &name);
                 }
@@ -491,6 +499,8 @@ impl<'t> World<'t> {
                     Reply::Queue(report) => report.is_some(),
                     other => panic!("a query is answered by {other:?}"),
                 };
+                self.marks.hit("a private queue looked for", there);
+                self.marks.hit("a deleted private queue looked for", then == Private::Gone);
                 if self.privates[&name] == then {
                     let expected = then == Private::There;
                     assert!(there == expected, "{id:?} asks for {name}, {then:?}: {there}");
@@ -545,6 +555,7 @@ impl<'t> World<'t> {
         };
         if result.is_err() {
             session.stage = Stage::Over;
+            self.marks.hit("attach refused", true);
             return;
         }
         session.stage = Stage::Live;
@@ -561,6 +572,7 @@ impl<'t> World<'t> {
     }
 
     fn on_subscribed(&mut self, id: SessionId, tag: u32, failed: bool) {
+        self.marks.hit("subscribe refused", failed);
         let session = self.session(id);
         let live = session.stage == Stage::Live;
         let Some(s) = session.subscriptions.get_mut(&tag) else { return };
@@ -583,13 +595,16 @@ impl<'t> World<'t> {
 
     fn on_acquired(&mut self, id: SessionId, wanted: &[DeliveryRef], got: &[DeliveryRef]) {
         assert!(got.iter().all(|d| wanted.contains(d)), "acquired what was not asked for");
+        self.marks.hit("acquired", !got.is_empty());
+        self.marks.hit("acquired too late", got.len() < wanted.len());
         let mut taken = Vec::new();
         for delivery in got {
             if !self.model.acquired(id, *delivery) {
                 continue;
             }
             let session = self.session(id);
-            let record = session.records.iter_mut().find(|r| r.acquiring && r.delivery == *delivery);
+            let record =
+                session.records.iter_mut().find(|r| r.acquiring && r.delivery == *delivery);
             let record = record.expect("the records of an acquire stay until it is answered");
             record.acquired = true;
             if record.ended {
@@ -629,6 +644,7 @@ impl<'t> World<'t> {
         let other = foreign.next();
         assert!(other.is_none(), "{name} is exclusive to {id:?}, but {other:?} consumes");
         self.owners.extend(queue.map(|queue| (queue, id)));
+        self.marks.hit("exclusive", true);
     }
 
     /// A request about a session's private queue was answered: what it says holds on all shards.
@@ -663,6 +679,10 @@ impl<'t> World<'t> {
         let n = self.rng.range(1, self.mix.batch);
         for _ in 0..n {
             let Some(frame) = self.network.take(from, to) else { break };
+            if let Frame::Publish { epoch, .. } = &frame {
+                let early = *epoch > self.engines[to.index()].topology().epoch();
+                self.marks.hit("a publish waits for the topology", early);
+            }
             let (what, a, b) = label(&frame);
             self.trace.add(to.0, what, a, b);
             self.input(to, |engine, now, fx| engine.frame(now, from, frame, fx));

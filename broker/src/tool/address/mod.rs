@@ -1,12 +1,13 @@
 //! Addresses of the reference's messaging API: `name/subject; {options}`.
 //!
-//! [`parse`] is the grammar, [`options`] what the options mean, [`resolve`] makes one true at a broker: finds or creates
-//! the node, subscribes, and undoes on closing what the address asks to undo. The first two are pure and never panic,
-//! whatever the text; every complaint of theirs names the column.
+//! `parse` is the grammar, `options` what the options mean, `node` and `link` make them true at a broker: find or create the
+//! node, subscribe, and undo on closing what the address asks to undo. The first two are pure and never panic, whatever
+//! the text; every complaint of theirs names the column.
 
+mod link;
+mod node;
 mod options;
 mod parse;
-mod resolve;
 #[cfg(test)]
 mod tests;
 
@@ -14,12 +15,13 @@ use std::fmt;
 
 use thiserror::Error;
 
+pub use link::{Receiver, Sender};
+pub use node::ResolveError;
 pub use options::{
     BindingOptions, DeclareOptions, LinkOptions, Mode, NodeKind, NodeOptions, Options, Policy,
     Reliability, SubscribeOptions,
 };
 pub use parse::{Literal, Term};
-pub use resolve::{Receiver, ResolveError, Sender};
 
 /// What is wrong with the text of an address.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -467,7 +467,11 @@ impl<'a> Probe<'a> {
     fn finish(mut self) {
         self.connection.close(self.now, CloseCode::NORMAL, "the end");
         self.turn(&[]);
-        if !self.closed {
+        // A client that is redirected still gets heartbeats.
+        for _ in 0..64 {
+            if self.closed {
+                break;
+            }
             let at = self.connection.next_timeout().expect("a close has a deadline");
             self.time(at - self.now);
             self.turn(&[]);

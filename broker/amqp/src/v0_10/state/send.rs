@@ -105,6 +105,7 @@ impl Connection {
             return;
         }
         session.life = Life::Attached;
+        session.answered = true;
         let name = session.name.clone();
         if self.complained == Some(channel) {
             self.complained = None;

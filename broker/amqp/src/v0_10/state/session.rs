@@ -55,6 +55,8 @@ pub(super) enum Receipt {
 pub(super) struct Session {
     pub(super) name: Box<[u8]>,
     pub(super) life: Life,
+    /// The attach has been answered: what comes on the channel is of this session.
+    pub(super) answered: bool,
     /// The peer has set its command-point.
     pub(super) ready: bool,
     /// On the connection's list of sessions with something to write.
@@ -95,6 +97,7 @@ impl Session {
         Session {
             name: name.into(),
             life,
+            answered: false,
             ready: false,
             listed: false,
             ended: false,
@@ -124,7 +127,7 @@ impl Session {
     pub(super) fn stop(&mut self) {
         let name = std::mem::take(&mut self.name);
         let stopped = Session::new(&[], Life::Detaching);
-        *self = Session { name, listed: self.listed, ..stopped };
+        *self = Session { name, listed: self.listed, answered: self.answered, ..stopped };
     }
 
     /// Octets held.

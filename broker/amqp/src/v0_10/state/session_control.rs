@@ -35,6 +35,7 @@ impl Connection {
             self.not_attached(channel);
             return Ok(Emit::Nothing);
         };
+        session.answered |= matches!(control, Control::SessionAttached(_));
         match (session.life, control) {
             // Whatever was on its way when we sent `detach` is of no interest.
             (Life::Detaching, _) => Ok(Emit::Nothing),
@@ -147,7 +148,7 @@ impl Connection {
         // already: it names that session or, for commands that were on their way, none.
         let (name, code) = (body.name.unwrap_or_default(), body.code.unwrap_or(DetachCode::NORMAL));
         let late = match name {
-            [] => code == DetachCode::NOT_ATTACHED && session.life == Life::Attaching,
+            [] => code == DetachCode::NOT_ATTACHED && !session.answered,
             name => *name != *session.name,
         };
         if late {
