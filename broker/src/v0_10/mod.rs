@@ -3,6 +3,7 @@
 mod connection;
 mod ending;
 mod error;
+mod later;
 mod results;
 mod sasl;
 mod session;

@@ -8,6 +8,7 @@
 
 use super::ending::{Ending, Left, ScopedBinding};
 use super::error::Refusal;
+use super::later;
 use super::unsettled::{Record, Unsettled};
 use crate::shard::Ctx;
 use fletch_amqp::serial::{CommandId, SequenceSet};
@@ -286,6 +287,7 @@ impl Session {
         let queue = queue_name(c.queue)?;
         let (exchange, key) = (name(c.exchange), name(c.binding_key));
         let arguments = arguments(c.arguments)?;
+        later::warn_of("binding to exchange", &exchange, &arguments);
         if arguments.get_str("x-scope") == Some("session") {
             self.bindings.push((queue.clone(), exchange.clone(), key.clone()));
         }
@@ -309,6 +311,11 @@ impl Session {
             other => return Err(invalid(format!("Invalid value for acquire-mode {}", other.0))),
         };
         let settles = c.accept_mode.unwrap_or_default() == AcceptMode::EXPLICIT;
+        let (exclusive, arguments) = (c.exclusive, arguments(c.arguments)?);
+        if arguments.get_str("x-apache-selector").is_some_and(|s| !s.trim().is_empty()) {
+            let text = "Selectors are not available in this version";
+            return Err(Refusal::new(ErrorCode::NOT_IMPLEMENTED, text));
+        }
         let tag = self.next_tag;
         self.next_tag += 1;
         self.tags.insert(destination.into(), tag);
@@ -323,7 +330,6 @@ impl Session {
             deleted: None,
         };
         self.subscriptions.insert(tag, subscription);
-        let (exclusive, arguments) = (c.exclusive, arguments(c.arguments)?);
         let request =
             Request::Subscribe(Subscribe { tag, queue, mode, settles, exclusive, arguments });
         self.ask(ctx, ask, request)
@@ -569,25 +575,31 @@ fn arguments(map: Option<MapRef<'_>>) -> Result<Map, Refusal> {
 }
 
 fn declare_queue(c: &queue::Declare<'_>) -> Result<Request, Refusal> {
+    let arguments = arguments(c.arguments)?;
+    let name = queue_name(c.queue)?;
+    later::warn_of("queue", &name, &arguments);
     Ok(Request::DeclareQueue(DeclareQueue {
-        name: queue_name(c.queue)?,
+        name,
         passive: c.passive,
         durable: c.durable,
         exclusive: c.exclusive,
         auto_delete: c.auto_delete,
         alternate: alternate(c.alternate_exchange),
-        arguments: arguments(c.arguments)?,
+        arguments,
     }))
 }
 
 fn declare_exchange(c: &exchange::Declare<'_>) -> Result<Request, Refusal> {
+    let arguments = arguments(c.arguments)?;
+    let name = name(c.exchange);
+    later::warn_of("exchange", &name, &arguments);
     Ok(Request::DeclareExchange(DeclareExchange {
-        name: name(c.exchange),
-        kind: name(c.r#type),
+        name,
+        kind: Arc::from(c.r#type.unwrap_or_default()),
         passive: c.passive,
         durable: c.durable,
         auto_delete: c.auto_delete,
         alternate: alternate(c.alternate_exchange),
-        arguments: arguments(c.arguments)?,
+        arguments,
     }))
 }

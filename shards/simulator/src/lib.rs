@@ -6,6 +6,8 @@
 //! topology is visible everywhere when they do, that sessions leave nothing, that all comes to
 //! rest. It does not simulate what is outside of the engine: sockets, the wire, a crash.
 
+mod ending;
+mod events;
 mod flow;
 mod mix;
 mod model;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 
 /// Events kept for a failure's report.
 const KEPT: usize = 60;
@@ -85,9 +85,7 @@ impl Trace {
 
     pub(crate) fn add(&mut self, shard: u16, what: &'static str, a: u64, b: u64) {
         let entry = Entry { step: self.step, shard, what, a, b };
-        let mut hasher = foldhash::quality::FixedState::with_seed(self.hash).build_hasher();
-        entry.hash(&mut hasher);
-        self.hash = hasher.finish();
+        self.hash = foldhash::quality::FixedState::with_seed(self.hash).hash_one(entry);
         if self.print {
             println!("{entry}");
         }
