@@ -8,9 +8,9 @@ use fletch_shards::{ConnectionId, Cx, Disconnect, Peer, Service};
 use foldhash::HashMap;
 use std::sync::Arc;
 
-/// Events gathered before they are handed to their sessions: bounds what one batch of input can
-/// pile up through wide fan-out.
-pub(crate) const EVENTS_MAX: usize = 1024;
+/// Effects gathered before they are handed on: bounds what one batch of input can pile up through
+/// wide fan-out, and keeps messages in the core's nearest cache from publish to delivery.
+pub(crate) const EFFECTS_MAX: usize = 128;
 
 /// What a front end works with while it handles an input.
 pub(crate) struct Ctx<'a> {
@@ -101,7 +101,7 @@ impl Shard {
             match step {
                 Step::Blocked => {
                     self.dispatch(cx);
-                    if self.is_stalled(conn) {
+                    if self.stall(conn) {
                         cx.pause_reads(conn);
                         return consumed;
                     }
@@ -133,9 +133,12 @@ impl Shard {
         }
     }
 
-    fn is_stalled(&self, conn: ConnectionId) -> bool {
-        let entry = self.connections.get(conn.index()).and_then(Option::as_ref);
-        entry.is_some_and(|e| e.0 == conn && e.1.is_stalled())
+    /// Whether the connection is stalled still; then it is noted that reading stops.
+    fn stall(&mut self, conn: ConnectionId) -> bool {
+        let entry = self.connections.get_mut(conn.index()).and_then(Option::as_mut);
+        let Some(entry) = entry.filter(|e| e.0 == conn && e.1.is_stalled()) else { return false };
+        entry.1.set_paused();
+        true
     }
 
     fn hold_ending(&mut self, session: SessionId, ending: Box<Ending>) {
@@ -186,12 +189,11 @@ impl Shard {
                 let entry = self.connections.get_mut(conn.index()).and_then(Option::as_mut);
                 let Some(entry) = entry.filter(|e| e.0 == conn) else { return };
                 let connection = &mut entry.1;
-                let was_stalled = connection.is_stalled();
                 connection.on_event(&mut ctx, channel, event);
                 if connection.touch() {
                     self.touched.push(conn);
                 }
-                if was_stalled && !connection.is_stalled() {
+                if connection.may_resume() {
                     cx.resume_reads(conn);
                 }
             }
@@ -266,6 +268,9 @@ impl Service for Shard {
                 scratch: &mut self.scratch,
             };
             entry.1.written(&mut ctx);
+            if entry.1.may_resume() {
+                cx.resume_reads(conn);
+            }
             self.dispatch(cx);
         }
     }
@@ -277,7 +282,7 @@ impl Service for Shard {
 
     fn frame(&mut self, cx: &mut Cx<'_, Frame>, from: ShardId, frame: Frame) {
         self.engine.frame(cx.now(), from, frame, &mut self.fx);
-        if self.fx.events.len() >= EVENTS_MAX || !self.fx.frames.is_empty() {
+        if self.fx.events.len() + self.fx.frames.len() >= EFFECTS_MAX {
             self.dispatch(cx);
         }
     }

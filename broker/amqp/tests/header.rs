@@ -93,13 +93,17 @@ fn rewriting_changes_delivery_properties_alone() {
     changed.encode(&mut expected).expect("encodes");
     expected.extend_from_slice(&others());
     let mut out = b"kept".to_vec();
-    rewrite_header(&header(), &mut out, patch).expect("rewrites");
+    let header = header();
+    let rewritten = rewrite_header(&header, &mut out, patch).expect("rewrites");
     assert_eq!(out, expected);
+    assert_eq!(rewritten.delivery, changed);
+    let key = delivery().routing_key.expect("has a routing key");
+    assert!(out[b"kept".len() + rewritten.routing_key_at..].starts_with(key.as_bytes()));
 
     // Nothing to change: the same octets. No delivery properties: new ones in front.
     let mut same = Vec::new();
-    rewrite_header(&header(), &mut same, HeaderPatch::default()).expect("rewrites");
-    assert_eq!(same, header());
+    rewrite_header(&header, &mut same, HeaderPatch::default()).expect("rewrites");
+    assert_eq!(same, header);
     let mut added = Vec::new();
     let patch = HeaderPatch { exchange: Some("x"), ..Default::default() };
     rewrite_header(&others(), &mut added, patch).expect("rewrites");
@@ -130,8 +134,9 @@ fn patching_a_copy_is_rewriting() {
                 ..Default::default()
             };
             let mut rewritten = Vec::new();
-            rewrite_header(&octets, &mut rewritten, patch).expect("rewrites");
+            let done = rewrite_header(&octets, &mut rewritten, patch).expect("rewrites");
             assert_eq!(copy, rewritten);
+            assert_eq!(rewritten[done.routing_key_at..], *b"k");
         }
     }
     assert_eq!(HeaderOffsets::find(&others()), Ok(None));
@@ -204,7 +209,10 @@ proptest! {
         }
         let patch = HeaderPatch { ttl: Some(1), ..Default::default() };
         let mut out = Vec::new();
-        if rewrite_header(&octets, &mut out, patch).is_ok() {
+        if let Ok(rewritten) = rewrite_header(&octets, &mut out, patch) {
+            if let Some(key) = rewritten.delivery.routing_key {
+                prop_assert!(out[rewritten.routing_key_at..].starts_with(key.as_bytes()));
+            }
             let view = MessageView::parse(&out).expect("what was rewritten parses");
             prop_assert_eq!(view.ttl(), Ok(Some(1)));
         }

@@ -634,12 +634,16 @@ fn golden() -> Pair {
     let two = pair.client.attach(b"two", false).unwrap();
     pair.drive();
     pair.client.send(one, &declare("q").into(), true).unwrap();
-    pair.client.transfer(one, &transfer("q"), true, |out| out.extend(b"header"), &b"body"[..]).unwrap();
+    pair.client
+        .transfer(one, &transfer("q"), true, |out| out.extend(b"header"), &b"body"[..])
+        .unwrap();
     pair.client.transfer(two, &transfer("q"), false, |_| {}, &[5; 9000][..]).unwrap();
     pair.client.execution_sync(two).unwrap();
     pair.client.request_completions(two).unwrap();
     pair.drive();
-    pair.server.transfer(one, &transfer("c"), false, |out| out.extend([9; 5000]), &b"x"[..]).unwrap();
+    pair.server
+        .transfer(one, &transfer("c"), false, |out| out.extend([9; 5000]), &b"x"[..])
+        .unwrap();
     pair.server.transfer(two, &transfer("c"), false, |_| {}, &[6; 4084][..]).unwrap();
     pair.drive();
     let blame = Blame { command_id: Some(CommandId(0)), ..Default::default() };

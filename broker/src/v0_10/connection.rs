@@ -18,6 +18,11 @@ use std::sync::Arc;
 /// client can make the broker hold is this, and what its subscriptions had room for.
 const OUTPUT_HIGH: usize = 256 * 1024;
 
+/// Above this many bytes waiting for the socket, nothing more is read from a client that does not
+/// read: its commands would only make more answers. Far above what deliveries fill, so that a
+/// client that reads late, but reads, is never held up by what it sends.
+const OUTPUT_MAX: usize = 8 * 1024 * 1024;
+
 /// What [`Connection::process`] stopped for.
 pub(crate) enum Step {
     /// There is no event in the input that is left.
@@ -48,6 +53,8 @@ pub(crate) struct Connection {
     on_list: bool,
     /// The state machine has something to report without input.
     news: bool,
+    /// Reading has stopped for a stall.
+    paused: bool,
     realm: Arc<str>,
     known_hosts: Option<Arc<str>>,
 }
@@ -74,6 +81,7 @@ impl Connection {
             touched: false,
             on_list: false,
             news: false,
+            paused: false,
             realm,
             known_hosts: settings.known_hosts.clone(),
         }
@@ -90,9 +98,21 @@ impl Connection {
         Some(Time(u64::try_from(at.as_nanos()).unwrap_or(u64::MAX)))
     }
 
-    /// Input has to wait until the engine has answered a barrier.
+    /// Input has to wait until the engine has answered a barrier, or the client has read.
     pub(crate) fn is_stalled(&self) -> bool {
-        self.sessions.iter().any(|(_, s)| s.has_barrier())
+        self.amqp.out_len() > OUTPUT_MAX || self.sessions.iter().any(|(_, s)| s.has_barrier())
+    }
+
+    /// Reading was stopped because of a stall that is over now.
+    pub(crate) fn may_resume(&mut self) -> bool {
+        let resume = self.paused && !self.is_stalled();
+        self.paused &= !resume;
+        resume
+    }
+
+    /// Reading has stopped.
+    pub(crate) fn set_paused(&mut self) {
+        self.paused = true;
     }
 
     /// Whether the connection now has to be put on the list of those with work at the turn's end.
@@ -112,7 +132,7 @@ impl Connection {
             if self.is_stalled() {
                 return Step::Blocked;
             }
-            if ctx.fx.events.len() >= crate::shard::EVENTS_MAX {
+            if ctx.fx.events.len() + ctx.fx.frames.len() >= crate::shard::EFFECTS_MAX {
                 return Step::More;
             }
             self.touched = true;

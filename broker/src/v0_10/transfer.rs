@@ -3,7 +3,7 @@
 use super::error::Refusal;
 use crate::shard::Ctx;
 use fletch_amqp::v0_10::message::{
-    HeaderError, HeaderOffsets, HeaderPatch, MessageView, rewrite_header,
+    HeaderError, HeaderOffsets, HeaderPatch, Rewritten, rewrite_header,
 };
 use fletch_amqp::v0_10::{DeliveryMode, ErrorCode, Payload};
 use fletch_engine::{Format, Message, Meta, SessionId, Time};
@@ -21,14 +21,10 @@ pub(super) fn ingest(
     let content = &mut *ctx.scratch;
     content.clear();
     let patch = HeaderPatch { exchange: Some(exchange), ..HeaderPatch::default() };
-    rewrite_header(header, content, patch).map_err(malformed)?;
-    let header_len = content.len();
+    let rewritten = rewrite_header(header, content, patch).map_err(malformed)?;
     let has_body = !matches!(body, Payload::Absent);
-    let body = body.as_slice();
-    let meta = meta(ctx.now, publisher, content, has_body).map_err(malformed)?;
-    content.reserve(body.len());
-    content.extend_from_slice(body);
-    debug_assert_eq!(meta.header_len as usize, header_len, "meta describes this header");
+    let meta = meta(ctx.now, publisher, content.len(), &rewritten, has_body);
+    content.extend_from_slice(body.as_slice());
     let message = Message::new(meta, content);
     content.clear();
     if content.capacity() > SCRATCH_KEPT {
@@ -43,23 +39,18 @@ const SCRATCH_KEPT: usize = 256 * 1024;
 fn meta(
     now: Time,
     publisher: SessionId,
-    header: &[u8],
+    header_len: usize,
+    rewritten: &Rewritten<'_>,
     has_body: bool,
-) -> Result<Meta, HeaderError> {
-    let view = MessageView::parse(header)?;
-    let delivery = view.delivery_properties()?;
-    // What is passed on undecoded must not break whoever decodes it.
-    if let Some(headers) = view.message_properties()?.application_headers {
-        headers.validate_outline().map_err(HeaderError::Outline)?;
-    }
-    let routing_key = delivery.routing_key.map_or((0, 0), |key| {
-        let at = key.as_ptr() as usize - header.as_ptr() as usize;
-        (at as u32, key.len() as u8) // A str8 is at most 255 bytes long.
-    });
-    Ok(Meta {
+) -> Meta {
+    let delivery = &rewritten.delivery;
+    Meta {
         format: Format::V0_10,
-        header_len: u32::try_from(header.len()).unwrap_or(u32::MAX),
-        routing_key,
+        header_len: u32::try_from(header_len).unwrap_or(u32::MAX),
+        // A str8 is at most 255 bytes long.
+        routing_key: delivery
+            .routing_key
+            .map_or((0, 0), |key| (rewritten.routing_key_at as u32, key.len() as u8)),
         expires: match delivery.ttl {
             Some(ttl) if ttl > 0 => now.after(Duration::from_millis(ttl)),
             _ => Time::NEVER,
@@ -68,7 +59,7 @@ fn meta(
         durable: delivery.delivery_mode == Some(DeliveryMode::PERSISTENT),
         has_body,
         publisher: Some(publisher),
-    })
+    }
 }
 
 fn malformed(error: HeaderError) -> Refusal {

@@ -136,11 +136,24 @@ impl Model {
         let q = self.queues.get_mut(&queue).expect("a deleted queue was known");
         assert!(!q.deleted, "{queue:?} deleted twice");
         q.deleted = true;
-        let (alternate, copies) = (q.alternate.clone(), std::mem::take(&mut q.copies));
-        for (message, copies) in copies {
-            let looped = if alternate == Alternate::Loop { self.looped(message) } else { 0 };
+        let (alternate, mut all) = (q.alternate.clone(), std::mem::take(&mut q.copies));
+        if alternate == Alternate::Loop {
+            // Others may be here too, come by the alternate exchange of an earlier such queue.
+            for message in self.looped.keys() {
+                all.entry(*message).or_default();
+            }
+        }
+        for (message, copies) in all {
             let least = copies.came.0.saturating_sub(copies.left.1);
-            let most = (copies.came.1 + looped).saturating_sub(copies.left.0);
+            let mut most = copies.came.1;
+            if alternate == Alternate::Loop {
+                most += self.looped(message);
+            }
+            most = most.saturating_sub(copies.left.0);
+            if alternate == Alternate::Loop {
+                // As many as there were may be in the next such queue.
+                self.looped.entry(message).and_modify(|n| *n = most.max(*n)).or_insert(most);
+            }
             self.reroute(&alternate, message, (least, most));
         }
     }
@@ -149,13 +162,17 @@ impl Model {
         self.looped.get(&message).copied().unwrap_or_default()
     }
 
+    /// Copies go to the alternate exchange, which may lead back.
+    fn loops(&mut self, alternate: &Alternate, message: MessageId, n: u64) {
+        if *alternate == Alternate::Loop {
+            *self.looped.entry(message).or_default() += n;
+        }
+    }
+
     fn reroute(&mut self, alternate: &Alternate, message: MessageId, n: (u64, u64)) {
         let names: Vec<Arc<str>> = match alternate {
             Alternate::Queues(names) => names.clone(),
-            Alternate::Loop => {
-                *self.looped.entry(message).or_default() += n.1;
-                vec![DEAD[0].into()]
-            }
+            Alternate::Loop => vec![DEAD[0].into()],
         };
         for name in names {
             let dead = self.dead.iter().find(|(dead, _)| *dead == name);
@@ -168,6 +185,7 @@ impl Model {
         let q = self.queues.get_mut(&queue).expect("the queue is known");
         if q.deleted {
             let alternate = q.alternate.clone();
+            self.loops(&alternate, message, n.1);
             self.reroute(&alternate, message, n);
         } else {
             let copies = q.copies.entry(message).or_default();
@@ -332,6 +350,7 @@ impl Model {
         copies.left.1 += 1;
         let message = entry.message;
         let alternate = self.queues[&delivery.queue].alternate.clone();
+        self.loops(&alternate, message, 1);
         self.reroute(&alternate, message, (1, 1));
     }
 

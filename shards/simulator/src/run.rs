@@ -125,8 +125,8 @@ impl World<'_> {
         for session in self.sessions.values() {
             assert!(session.publishing.is_empty(), "{:?}: {:?}", session.id, session.publishing);
             for (op, asked) in &session.asked {
-                // A flush waits for room, an attach for the holder of its name.
-                let may_wait = matches!(asked, Asked::Clear(_) | Asked::Attach);
+                // A flush waits for room.
+                let may_wait = matches!(asked, Asked::Clear(_));
                 assert!(may_wait, "{:?}: {op} has no answer: {asked:?}", session.id);
             }
             for (tag, s) in &session.subscriptions {
@@ -210,8 +210,10 @@ impl World<'_> {
             self.grant(id, tag, CreditUnit::Messages, INFINITE);
             loop {
                 self.rest();
-                let owed = self.session(id).subscriptions[&tag].flow.owed;
-                if owed == (0, 0) {
+                let subscription = self.session(id).subscriptions.get(&tag);
+                let subscription = subscription.filter(|s| s.started);
+                let subscription = subscription.expect("everybody may consume in the end");
+                if subscription.flow.owed == (0, 0) {
                     break;
                 }
                 self.give_room(id);

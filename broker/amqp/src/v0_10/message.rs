@@ -75,6 +75,8 @@ pub struct MessageView<'a> {
     delivery: Option<&'a [u8]>,
     fragment: Option<&'a [u8]>,
     message: Option<&'a [u8]>,
+    /// There are as many structs as there may be.
+    full: bool,
 }
 
 impl<'a> MessageView<'a> {
@@ -93,6 +95,7 @@ impl<'a> MessageView<'a> {
                 return Err(HeaderError::Repeated(found.code));
             }
         }
+        view.full = structs.left == 0;
         Ok(view)
     }
 
@@ -225,19 +228,39 @@ pub struct HeaderPatch<'a> {
     pub expiration: Option<u64>,
 }
 
+/// What [`rewrite_header`] has written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rewritten<'a> {
+    /// The delivery properties as they are now.
+    pub delivery: DeliveryProperties<'a>,
+    /// Where the octets of the routing key stand, from the start of what was appended. Means
+    /// nothing without a routing key.
+    pub routing_key_at: usize,
+}
+
 /// Appends `header` to `out` with its delivery properties changed. If it has none they are put in
 /// front; all other structs are copied octet by octet. Appends nothing if there is an error.
-pub fn rewrite_header(
-    header: &[u8],
+///
+/// Every publish comes through here: the header is read once, and what was read is returned.
+pub fn rewrite_header<'a>(
+    header: &'a [u8],
     out: &mut Vec<u8>,
-    patch: HeaderPatch<'_>,
-) -> Result<(), HeaderError> {
+    patch: HeaderPatch<'a>,
+) -> Result<Rewritten<'a>, HeaderError> {
     let start = out.len();
     rewrite(header, out, patch).inspect_err(|_| out.truncate(start))
 }
 
-fn rewrite(header: &[u8], out: &mut Vec<u8>, patch: HeaderPatch<'_>) -> Result<(), HeaderError> {
+fn rewrite<'a>(
+    header: &'a [u8],
+    out: &mut Vec<u8>,
+    patch: HeaderPatch<'a>,
+) -> Result<Rewritten<'a>, HeaderError> {
     let view = MessageView::parse(header)?;
+    if view.delivery.is_none() && view.full {
+        // With one struct more nobody could read it.
+        return Err(DecodeError::TooManyStructs.into());
+    }
     let mut delivery = view.delivery_properties()?;
     delivery.exchange = patch.exchange.or(delivery.exchange);
     delivery.redelivered = patch.redelivered.unwrap_or(delivery.redelivered);
@@ -245,19 +268,19 @@ fn rewrite(header: &[u8], out: &mut Vec<u8>, patch: HeaderPatch<'_>) -> Result<(
     delivery.timestamp = patch.timestamp.or(delivery.timestamp);
     delivery.expiration = patch.expiration.or(delivery.expiration);
 
+    // A struct's body follows its size, four octets, and its code, two.
+    let (from, to) = view.delivery.map_or((0, 0), |body| {
+        let at = body.as_ptr() as usize - header.as_ptr() as usize;
+        (at - 6, at + body.len())
+    });
     out.reserve(header.len() + 64);
-    if view.delivery.is_none() {
-        delivery.encode(out)?;
-    }
-    let mut structs = Structs::new(header);
-    while let Some((at, found)) = structs.next()? {
-        if found.code == DELIVERY {
-            delivery.encode(out)?;
-        } else {
-            out.extend_from_slice(&header[at..at + found.encoded_len()]);
-        }
-    }
-    Ok(())
+    out.extend_from_slice(&header[..from]);
+    delivery.encode(out)?;
+    out.extend_from_slice(&header[to..]);
+    // As long as all that stands before the key's own octets: an empty key, and nothing after it.
+    let before_key =
+        DeliveryProperties { routing_key: Some(""), resume_id: None, resume_ttl: None, ..delivery };
+    Ok(Rewritten { delivery, routing_key_at: from + before_key.encoded_len() })
 }
 
 /// Where the delivery properties of a header keep what changes from one delivery to the next, so

@@ -159,6 +159,10 @@ impl Topology {
         message: &Message,
         out: &mut Routes,
     ) -> Result<bool, Error> {
+        if exchange.is_empty() {
+            // The default exchange is always there and has no alternate.
+            return Ok(self.route_by_name(message, out));
+        }
         let exchange = self.resolve_exchange(exchange)?;
         if self.route_through(exchange, message, out) {
             return Ok(true);
@@ -170,15 +174,18 @@ impl Topology {
         })
     }
 
+    fn route_by_name(&self, message: &Message, out: &mut Routes) -> bool {
+        let queue = self.names.get(message.routing_key());
+        out.list.extend(queue.map(|ByName(q)| Route { home: q.home, queue: q.id }));
+        queue.is_some()
+    }
+
     fn route_through(&self, exchange: &Exchange, message: &Message, out: &mut Routes) -> bool {
-        let before = out.len();
         if exchange.is_default() {
-            if let Some(ByName(q)) = self.names.get(message.routing_key()) {
-                out.list.push(Route { home: q.home, queue: q.id });
-            }
-        } else {
-            exchange.route(message, out);
+            return self.route_by_name(message, out);
         }
+        let before = out.len();
+        exchange.route(message, out);
         out.len() > before
     }
 

@@ -205,6 +205,11 @@ impl Connection {
         &mut self.out
     }
 
+    /// Octets in `out`.
+    pub fn out_len(&self) -> usize {
+        self.out.len()
+    }
+
     /// The end of a turn: writes, for each session with news, one `message.accept` and one
     /// `session.completed`.
     pub fn flush(&mut self) {
