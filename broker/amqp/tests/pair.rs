@@ -574,7 +574,7 @@ fn the_hot_encoder_agrees_with_the_table() {
     for sync in [false, true] {
         let (mut pair, channel) = Pair::session("s");
         let by_hand = {
-            pair.client.transfer(channel, &transfer("dest"), sync, |_| {}, &b""[..]).unwrap();
+            pair.client.transfer(channel, &transfer("dest"), sync, |_| {}, None).unwrap();
             std::mem::take(pair.client.out())
         };
         pair.client.send(channel, &transfer("dest").into(), sync).unwrap();

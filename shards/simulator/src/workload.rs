@@ -313,6 +313,11 @@ impl World<'_> {
         for route in routes.iter() {
             let q = engine.topology().queue_by_id(route.queue).expect("routes lead to queues");
             self.model.know(q);
+            // Made and deleted within one step of the orderer's shard: nobody has seen it there.
+            let missed = self.engines[0].topology().queue_by_id(q.id).is_none();
+            if missed && q.home == ShardId::ORDERER && !self.model.is_deleted(q.id) {
+                self.model.deleted(q.id);
+            }
             deleted |= self.model.is_deleted(q.id);
         }
         self.marks.hit("unroutable", unroutable);

@@ -188,8 +188,7 @@ impl Engine {
 
     /// Sends a message to the queue's alternate exchange, or drops it.
     pub(super) fn reroute(&mut self, queue: QueueId, message: &Message, fx: &mut Effects) {
-        let alternate =
-            self.topology.alternate_of(queue).or_else(|| self.gone.alternate_of(queue));
+        let alternate = self.topology.alternate_of(queue).or_else(|| self.gone.alternate_of(queue));
         let mut routes = Routes::default();
         if let Some(exchange) = alternate {
             // An alternate that was deleted has no routes.

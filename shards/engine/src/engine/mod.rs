@@ -594,14 +594,16 @@ impl Engine {
         f(orderer, &mut self.topology, &mut decisions);
         for decision in decisions.drain(..) {
             match decision {
-                Decision::Answer { session, op, result } => match self.ends.remove(&(session, op)) {
-                    // By way of the home, so that the answer comes after its deliveries.
-                    Some(home) if home != self.shard => {
-                        let result = Box::new(result);
-                        fx.frames.push((home, Frame::Reply { session, op, result }));
+                Decision::Answer { session, op, result } => {
+                    match self.ends.remove(&(session, op)) {
+                        // By way of the home, so that the answer comes after its deliveries.
+                        Some(home) if home != self.shard => {
+                            let result = Box::new(result);
+                            fx.frames.push((home, Frame::Reply { session, op, result }));
+                        }
+                        _ => self.answer(session, op, result, fx),
                     }
-                    _ => self.answer(session, op, result, fx),
-                },
+                }
                 Decision::Broadcast { epoch, change } => {
                     for shard in 0..self.shards {
                         let change = Arc::clone(&change);

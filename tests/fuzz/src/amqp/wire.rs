@@ -123,7 +123,7 @@ pub fn message_header(data: &[u8]) {
         expiration: pick(5).then_some(u64::MAX),
     };
     let mut out = b"before".to_vec();
-    let Ok(_) = rewrite_header(header, &mut out, patch) else {
+    let Ok(rewritten) = rewrite_header(header, &mut out, patch) else {
         assert_eq!(out, b"before", "an error appends nothing");
         return;
     };
@@ -136,6 +136,10 @@ pub fn message_header(data: &[u8]) {
     expected.ttl = patch.ttl.or(expected.ttl);
     expected.timestamp = patch.timestamp.or(expected.timestamp);
     expected.expiration = patch.expiration.or(expected.expiration);
+    if let Some(key) = expected.routing_key {
+        assert!(out[rewritten.routing_key_at..].starts_with(key.as_bytes()));
+    }
+    assert_eq!(rewritten.delivery, expected);
     assert_eq!(new.delivery_properties(), Ok(expected));
     assert_eq!(new.message_properties(), old.message_properties());
     assert_eq!(new.fragment_properties(), old.fragment_properties());
