@@ -3,7 +3,7 @@
 use super::error::Refusal;
 use crate::shard::Ctx;
 use fletch_amqp::v0_10::message::{
-    HeaderError, HeaderOffsets, HeaderPatch, Rewritten, rewrite_header,
+    HeaderError, HeaderOffsets, HeaderPatch, MessageView, Rewritten, rewrite_header,
 };
 use fletch_amqp::v0_10::{DeliveryMode, ErrorCode, Payload};
 use fletch_engine::{Format, Message, Meta, SessionId, Time};
@@ -22,6 +22,7 @@ pub(super) fn ingest(
     content.clear();
     let patch = HeaderPatch { exchange: Some(exchange), ..HeaderPatch::default() };
     let rewritten = rewrite_header(header, content, patch).map_err(malformed)?;
+    check_passed_on(&rewritten.original).map_err(malformed)?;
     let has_body = !matches!(body, Payload::Absent);
     let meta = meta(ctx.now, publisher, content.len(), &rewritten, has_body);
     content.extend_from_slice(body.as_slice());
@@ -35,6 +36,14 @@ pub(super) fn ingest(
 
 /// A large message must not leave its size behind in every shard.
 const SCRATCH_KEPT: usize = 256 * 1024;
+
+/// What is passed on undecoded must not break whoever decodes it.
+fn check_passed_on(header: &MessageView<'_>) -> Result<(), HeaderError> {
+    if let Some(headers) = header.message_properties()?.application_headers {
+        headers.validate_outline().map_err(HeaderError::Outline)?;
+    }
+    Ok(())
+}
 
 fn meta(
     now: Time,
@@ -86,4 +95,42 @@ pub(super) fn outgoing_header<'a>(
     scratch.extend_from_slice(message.header());
     offsets.patch(scratch, redelivered, ttl);
     scratch
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fletch_engine::{Config, Effects, Engine, ShardId};
+
+    /// Message properties whose application headers are `octets`, of which they claim to be a map.
+    fn header(octets: &[u8]) -> Vec<u8> {
+        let mut properties = vec![4, 3, 0, 1]; // Code, and the flag of application headers.
+        properties.extend_from_slice(&(octets.len() as u32).to_be_bytes());
+        properties.extend_from_slice(octets);
+        let mut header = (properties.len() as u32).to_be_bytes().to_vec();
+        header.extend_from_slice(&properties);
+        header
+    }
+
+    fn ingested(header: &[u8]) -> bool {
+        let config =
+            Config { shard: ShardId(0), shards: 1, purge_interval: Duration::from_secs(1) };
+        let (mut engine, mut fx) = (Engine::new(&config), Effects::default());
+        let mut scratch = Vec::new();
+        let now = Time(0);
+        let mut ctx = Ctx { now, engine: &mut engine, fx: &mut fx, scratch: &mut scratch };
+        let publisher = SessionId::new(ShardId(0), 1);
+        ingest(&mut ctx, publisher, "x", header, &Payload::Borrowed(b"body")).is_ok()
+    }
+
+    #[test]
+    fn application_headers_that_cannot_be_decoded_are_refused() {
+        // One entry: the key "k", a str8 (0x85) of one octet.
+        let good = [0, 0, 0, 1, 1, b'k', 0x85, 1, b'v'];
+        assert!(ingested(&header(&good)), "sound headers pass");
+        let mut lying = good;
+        lying[7] = 200; // The value claims more octets than there are.
+        assert!(!ingested(&header(&lying)), "a value beyond the end is refused");
+        assert!(!ingested(&header(&good[..6])), "an entry without its value is refused");
+    }
 }

@@ -191,6 +191,9 @@ fn measure(options: &Options, case: Case) -> Result<Figures> {
         std::thread::sleep(Duration::from_millis(1));
     }
     shared.stop_consuming();
+    if shared.received() != published * case.fan_out as u64 {
+        bail!("{published} published to {} queues, {} received", case.fan_out, shared.received());
+    }
     let mut latency = clients::histogram();
     for consumer in consumers {
         latency.add(joined(consumer)?)?;

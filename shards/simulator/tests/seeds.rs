@@ -50,7 +50,7 @@ fn seeds_that_have_found_something_pass() {
         (142, "the stop of a subscription whose cancel was under way was answered too early"),
         (206, "a queue became exclusive while another session subscribed"),
         (214, "a queue was kept for a session that had closed"),
-        (3633, "a cancel was answered before the last delivery"),
+        (7933, "a cancel was answered before the last delivery"),
         (9533, "a queue was made and deleted within one step"),
     ];
     for (seed, _) in found {

@@ -229,13 +229,15 @@ pub struct HeaderPatch<'a> {
 }
 
 /// What [`rewrite_header`] has written.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Rewritten<'a> {
     /// The delivery properties as they are now.
     pub delivery: DeliveryProperties<'a>,
     /// Where the octets of the routing key stand, from the start of what was appended. Means
     /// nothing without a routing key.
     pub routing_key_at: usize,
+    /// The header as it came: all but the delivery properties is unchanged.
+    pub original: MessageView<'a>,
 }
 
 /// Appends `header` to `out` with its delivery properties changed. If it has none they are put in
@@ -280,7 +282,8 @@ fn rewrite<'a>(
     // As long as all that stands before the key's own octets: an empty key, and nothing after it.
     let before_key =
         DeliveryProperties { routing_key: Some(""), resume_id: None, resume_ttl: None, ..delivery };
-    Ok(Rewritten { delivery, routing_key_at: from + before_key.encoded_len() })
+    let routing_key_at = from + before_key.encoded_len();
+    Ok(Rewritten { delivery, routing_key_at, original: view })
 }
 
 /// Where the delivery properties of a header keep what changes from one delivery to the next, so

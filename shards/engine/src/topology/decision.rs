@@ -86,7 +86,7 @@ pub enum Decision {
         /// The answer.
         result: Result<Reply, Error>,
     },
-    /// To a queue's home: delete it if it may be, and say so by [`Orderer::voted`]. After `Ok` the
+    /// To a queue's home: delete it if it may be, and say so by [`super::Orderer::voted`]. After `Ok` the
     /// change follows in any case.
     AskHome {
         /// The shard to ask.
@@ -96,7 +96,7 @@ pub enum Decision {
         /// When it may.
         conditions: Conditions,
     },
-    /// To a queue's home: say by [`Orderer::voted`] whether it has no subscription, so that a
+    /// To a queue's home: say by [`super::Orderer::voted`] whether it has no subscription, so that a
     /// session may have it for itself. After `Ok` its owner follows in any case.
     AskUnused {
         /// The shard to ask.
