@@ -177,7 +177,7 @@ impl Shard {
             Some(Holder::Ending(ending)) => match event {
                 Event::Deliver { to, delivery, .. } => ending.deliver(to.tag, delivery),
                 Event::Reply { op, result, .. } => {
-                    if ending.reply(&mut ctx, op, result.is_ok()) {
+                    if ending.reply(&mut ctx, op, result) {
                         self.sessions.remove(&session);
                     }
                 }

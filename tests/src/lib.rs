@@ -1,9 +1,10 @@
 //! What the end-to-end tests share: the running broker (`broker`), AMQP 0-10 frames written by hand
-//! (`wire`) and the runners of the clients nobody here wrote (`foreign`).
+//! (`wire`), a broker with clients all over its shards (`scene`) and the runners of the clients nobody here wrote (`foreign`).
 //!
 //! Nothing here knows the broker's insides: the tests see a process, a port, a log and what `/proc`
 //! says. README.md tells how to run them and how to run more.
 
 pub mod broker;
 pub mod foreign;
+pub mod scene;
 pub mod wire;

@@ -1,10 +1,11 @@
 //! The end of a session, whether its client detached it, failed, vanished or was evicted.
 //!
 //! Stop every subscription and wait until each home has answered, so that no delivery is under
-//! way; release what the session holds; cancel; tell the orderer. It outlives the connection.
+//! way, and until what the session was acquiring is known; release what it holds; cancel; tell the
+//! orderer. It outlives the connection.
 
 use crate::shard::Ctx;
-use fletch_engine::{DeliveryRef, Mode, OpId, Outcome, Request, SessionId};
+use fletch_engine::{DeliveryRef, Error, Mode, OpId, Outcome, Reply, Request, SessionId};
 use foldhash::HashMap;
 use std::sync::Arc;
 
@@ -46,6 +47,8 @@ pub(crate) struct Ending {
     waiting: usize,
     next_op: OpId,
     subscriptions: HashMap<u32, Left>,
+    /// Commands of the session that acquire browsed messages and are not answered.
+    acquires: Vec<OpId>,
     /// Sent to the client, not settled.
     held: Vec<DeliveryRef>,
     /// Never sent to the client.
@@ -59,6 +62,7 @@ impl Ending {
         session: SessionId,
         subscriptions: HashMap<u32, Left>,
         held: Vec<DeliveryRef>,
+        acquires: Vec<OpId>,
         bindings: Vec<ScopedBinding>,
     ) -> Ending {
         let mut ending = Ending::new(session, Stage::Stopping, subscriptions, held);
@@ -66,7 +70,8 @@ impl Ending {
             // Its answer is not waited for: the ring keeps it before the close.
             ending.ask(ctx, Request::Unbind { queue, exchange, key });
         }
-        ending.waiting = ending.subscriptions.len();
+        ending.acquires = acquires;
+        ending.waiting = ending.subscriptions.len() + ending.acquires.len();
         let tags: Vec<u32> = ending.subscriptions.keys().copied().collect();
         for tag in tags {
             ending.ask(ctx, Request::Stop { tag });
@@ -88,8 +93,16 @@ impl Ending {
         subscriptions: HashMap<u32, Left>,
         held: Vec<DeliveryRef>,
     ) -> Ending {
-        let unsent = Vec::new();
-        Ending { session, stage, waiting: 0, next_op: FIRST_OP, subscriptions, held, unsent }
+        Ending {
+            session,
+            stage,
+            waiting: 0,
+            next_op: FIRST_OP,
+            subscriptions,
+            acquires: Vec::new(),
+            held,
+            unsent: Vec::new(),
+        }
     }
 
     /// A delivery that was under way when the session ended.
@@ -100,10 +113,20 @@ impl Ending {
     }
 
     /// An answer. True when the session has ended.
-    pub(crate) fn reply(&mut self, ctx: &mut Ctx<'_>, op: OpId, granted: bool) -> bool {
+    pub(crate) fn reply(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        op: OpId,
+        result: Result<Reply, Error>,
+    ) -> bool {
         if self.stage == Stage::Attaching {
-            if !granted {
+            if result.is_err() {
                 return true; // Refused: it holds nothing.
+            }
+        } else if let Some(at) = self.acquires.iter().position(|acquire| *acquire == op) {
+            self.acquires.swap_remove(at);
+            if let Ok(Reply::Acquired(deliveries)) = result {
+                self.held.extend(deliveries);
             }
         } else if !self.is_awaited(op) {
             return false; // Of a command of the session, or of an unbind.

@@ -126,7 +126,9 @@ impl Session {
         let left = |s: &Subscription| Left::new(s.mode, s.settles);
         let subscriptions = self.subscriptions.iter().map(|(tag, s)| (*tag, left(s))).collect();
         let held = self.unsettled.take_held();
-        Box::new(Ending::start(ctx, self.id, subscriptions, held, self.bindings))
+        let acquiring = |(op, p): (&OpId, &Pending)| matches!(p.then, Then::Own(_)).then_some(*op);
+        let acquires = self.pending.iter().filter_map(acquiring).collect();
+        Box::new(Ending::start(ctx, self.id, subscriptions, held, acquires, self.bindings))
     }
 
     // ---- commands ------------------------------------------------------------------------
