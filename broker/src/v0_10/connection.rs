@@ -129,18 +129,22 @@ impl Connection {
     /// Handles events until there is a reason to stop.
     pub(crate) fn process(&mut self, ctx: &mut Ctx<'_>, input: &mut &[u8]) -> Step {
         loop {
-            if self.is_stalled() {
-                return Step::Blocked;
-            }
+            // A stall stops the client, not what ends sessions and the connection: an attach by
+            // force waits for the very session that has to end here.
+            let stalled = self.is_stalled();
             if ctx.fx.events.len() + ctx.fx.frames.len() >= crate::shard::EFFECTS_MAX {
                 return Step::More;
             }
             self.touched = true;
             let now = ctx.now.as_duration();
-            let mut rest: &[u8] = input;
+            let mut rest: &[u8] = if stalled { &[] } else { input };
             let event = self.amqp.next(now, &mut rest);
-            *input = &input[input.len() - rest.len()..];
-            let Some(event) = event else { return Step::Idle };
+            if !stalled {
+                *input = &input[input.len() - rest.len()..];
+            }
+            let Some(event) = event else {
+                return if stalled { Step::Blocked } else { Step::Idle };
+            };
             match event {
                 Wire::Transfer { channel, id, transfer, header, body, .. } => {
                     let session = self.sessions.iter().find(|(c, _)| *c == channel);

@@ -27,6 +27,10 @@ pub struct Finished {
     pub reason: Vec<String>,
 }
 
+/// What the client's selector says when a socket is closed under it by the end of the test before.
+const CLOSED_UNDER_IT: [&str; 2] =
+    ["'NoneType' object has no attribute 'fileno'", "Bad file descriptor"];
+
 /// The reader's state.
 #[derive(Debug, Default)]
 pub struct Output {
@@ -58,7 +62,8 @@ impl Output {
             self.client_died = false;
             self.finished.push(Finished { name: name.to_owned(), outcome, reason: Vec::new() });
         } else if self.running.is_some() {
-            self.client_died |= line.contains("qpid.messaging thread died: 'NoneType' object");
+            self.client_died |= line.contains("qpid.messaging thread died:")
+                && CLOSED_UNDER_IT.iter().any(|what| line.contains(what));
         } else if !line.starts_with("Totals:") {
             match self.finished.last_mut() {
                 Some(last) if last.outcome != Outcome::Pass => last.reason.push(line.to_owned()),
