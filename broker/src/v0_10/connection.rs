@@ -345,6 +345,9 @@ impl Connection {
                     self.refuse(channel, CommandId(0), (0, 0), &refusal);
                 }
             }
+            Event::Evicted { session, force: false } => {
+                ctx.engine.keep_name(ctx.now, session, ctx.fx);
+            }
             Event::Evicted { .. } => {
                 self.amqp.force_detach(channel, DetachCode::SESSION_BUSY);
                 self.news = true;

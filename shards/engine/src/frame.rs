@@ -40,8 +40,10 @@ pub enum Frame {
     Attach { session: SessionId, op: OpId, name: Arc<str>, force: bool },
     /// C → 0: a session has released all it held.
     Close { session: SessionId, op: OpId },
-    /// 0 → C: somebody took this session's name.
-    Evict { session: SessionId },
+    /// 0 → C: somebody takes this session's name, or wants it if it is closing.
+    Evict { session: SessionId, force: bool },
+    /// C → 0: the session whose name is wanted is not closing.
+    Keep { session: SessionId },
     /// 0 → all: the next version of the topology.
     Apply { epoch: Epoch, change: Arc<Change> },
     /// all → 0: `epoch` and all before it are applied here.

@@ -19,8 +19,8 @@ pub type OpId = u64;
 #[derive(Clone, Debug)]
 pub enum Request {
     /// Registers the session under a name that is unique in the broker (0-10: `session.attach`;
-    /// the front end puts the user into the name). Busy without `force`; with it, the holder gets
-    /// [`Event::Evicted`] and this is answered when the holder has closed.
+    /// the front end puts the user into the name). Without `force`, one that is held is busy, unless its
+    /// holder is closing. The holder gets [`Event::Evicted`]; this is answered when it has closed.
     Attach { name: Arc<str>, force: bool },
     /// Everything the session held is released (the front end has stopped and cancelled its
     /// subscriptions and released its deliveries): exclusive queues, name.
@@ -237,8 +237,9 @@ pub enum Event {
     /// The subscription is gone because its queue is (deleted under it). `waiting`: it had credit
     /// for a delivery, so its client has to be told now and not when it next asks for something.
     SubscriptionEnded { to: SubscriptionId, waiting: bool, reason: Error },
-    /// Somebody took the session's name: close it.
-    Evicted { session: SessionId },
+    /// Somebody wants the session's name. By force: close it. Without: unless it is closing already,
+    /// say so by [`crate::Engine::keep_name`].
+    Evicted { session: SessionId, force: bool },
 }
 
 impl Event {
@@ -247,7 +248,7 @@ impl Event {
         match self {
             Event::Reply { session, .. }
             | Event::Published { session, .. }
-            | Event::Evicted { session } => *session,
+            | Event::Evicted { session, .. } => *session,
             Event::Deliver { to, .. } | Event::SubscriptionEnded { to, .. } => to.session,
         }
     }

@@ -47,6 +47,13 @@ impl World<'_> {
                     self.end(id);
                 }
             }
+            Event::Evicted { force: false, .. } => {
+                self.trace.add(id.shard().0, "asked for its name", id.raw(), 0);
+                if self.session(id).stage == Stage::Live {
+                    self.marks.hit("kept its name", true);
+                    self.input(id.shard(), |engine, now, fx| engine.keep_name(now, id, fx));
+                }
+            }
             Event::Evicted { .. } => {
                 self.trace.add(id.shard().0, "evicted", id.raw(), 0);
                 self.marks.hit("evicted", true);

@@ -348,6 +348,12 @@ impl Engine {
         self.tell(now, to, QueueCommand::Room { tag: to.tag, messages, bytes }, fx);
     }
 
+    /// The answer to [`Event::Evicted`] without force, of a session that is not closing.
+    pub fn keep_name(&mut self, now: Time, session: SessionId, fx: &mut Effects) {
+        self.send(ShardId::ORDERER, Frame::Keep { session }, fx);
+        self.run_local(now, fx);
+    }
+
     /// A frame of another shard has arrived.
     pub fn frame(&mut self, now: Time, from: ShardId, frame: Frame, fx: &mut Effects) {
         let waiting = &mut self.deferred[from.index()];
@@ -564,7 +570,8 @@ impl Engine {
                 o.applied(from, epoch, out);
             }),
             Frame::Apply { epoch, change } => self.on_apply(now, epoch, &change, fx),
-            Frame::Evict { session } => fx.events.push(Event::Evicted { session }),
+            Frame::Evict { session, force } => fx.events.push(Event::Evicted { session, force }),
+            Frame::Keep { session } => self.with_orderer(fx, |o, _, out| o.keep(session, out)),
             Frame::AskUnused { queue, session } => {
                 let unused = self.queues.get_mut(&queue).filter(|q| q.is_unused());
                 let result = match unused {
@@ -616,11 +623,11 @@ impl Engine {
                 Decision::AskUnused { home, queue, session } => {
                     self.send(home, Frame::AskUnused { queue, session }, fx);
                 }
-                Decision::Evict { session } => {
+                Decision::Evict { session, force } => {
                     if session.shard() == self.shard {
-                        fx.events.push(Event::Evicted { session });
+                        fx.events.push(Event::Evicted { session, force });
                     } else {
-                        fx.frames.push((session.shard(), Frame::Evict { session }));
+                        fx.frames.push((session.shard(), Frame::Evict { session, force }));
                     }
                 }
             }

@@ -106,9 +106,12 @@ pub enum Decision {
         /// Who wants it.
         session: SessionId,
     },
-    /// To a session's shard: somebody takes its name; it has to close.
+    /// To a session's shard: somebody wants its name. It has to close if it is by force; if not, and
+    /// it is not closing already, the shard says so by [`super::Orderer::keep`].
     Evict {
         /// The session.
         session: SessionId,
+        /// Whether the name is taken by force.
+        force: bool,
     },
 }

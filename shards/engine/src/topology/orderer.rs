@@ -176,9 +176,9 @@ impl Orderer {
         self.release_due(out);
     }
 
-    /// A session wants a name that is unique in the broker. A name that is held is
-    /// `ResourceLocked` without `force`; with it, the holder is evicted, and the answer comes when
-    /// it has closed.
+    /// A session wants a name that is unique in the broker. With `force`, a holder is evicted;
+    /// without, it is asked whether it is closing, and if not the name is `ResourceLocked`. The
+    /// name is given when its holder has closed.
     pub fn attach(
         &mut self,
         session: SessionId,
@@ -191,11 +191,17 @@ impl Orderer {
         match self.registry.attach((session, op), name, force) {
             Attached::Granted => out.push(answer((session, op), Ok(Reply::Done))),
             Attached::Busy => out.push(answer((session, op), Err(busy))),
-            Attached::Waiting { evict, displaced } => {
+            Attached::Waiting { tell, displaced } => {
                 out.extend(displaced.map(|asker| answer(asker, Err(busy))));
-                out.extend(evict.map(|session| Decision::Evict { session }));
+                out.extend(tell.map(|(session, force)| Decision::Evict { session, force }));
             }
         }
+    }
+
+    /// A session that was asked whether it is closing is not.
+    pub fn keep(&mut self, session: SessionId, out: &mut Decisions) {
+        let refused = Error::locked("The session is busy");
+        out.extend(self.registry.keep(session).map(|asker| answer(asker, Err(refused))));
     }
 
     /// A session ends: what it still waits for is refused, its exclusive queues are released (and

@@ -1,7 +1,9 @@
 //! The registry of session names: each is held by one session in the broker.
 //!
-//! A session that takes a held name by force waits until the holder has closed. One may wait; a
-//! later one takes its place, so nothing here grows with the number of attempts.
+//! A session that takes a held name by force waits until the holder has closed. So does one without
+//! force until the holder's shard has said whether it is closing already: a client that was told of
+//! the end of a session may use its name at once. One may wait; a later one by force takes its
+//! place, so nothing here grows with the number of attempts.
 
 use super::names::FixedMap;
 use crate::ids::SessionId;
@@ -23,6 +25,8 @@ pub(super) struct Registry {
 struct Holder {
     session: SessionId,
     next: Option<Asker>,
+    /// `next` takes the name by force.
+    forced: bool,
 }
 
 /// What became of an attach.
@@ -34,8 +38,8 @@ pub(super) enum Attached {
     Busy,
     /// The session will have the name when its holder has closed.
     Waiting {
-        /// The holder, if it has not been told yet.
-        evict: Option<SessionId>,
+        /// The holder, if it has not been told yet, and whether it has to close.
+        tell: Option<(SessionId, bool)>,
         /// Who waited before and now waits in vain.
         displaced: Option<Asker>,
     },
@@ -50,20 +54,22 @@ impl Registry {
     pub(super) fn attach(&mut self, asker: Asker, name: Arc<str>, force: bool) -> Attached {
         match self.names.entry(Arc::clone(&name)) {
             Entry::Vacant(entry) => {
-                entry.insert(Holder { session: asker.0, next: None });
+                entry.insert(Holder { session: asker.0, next: None, forced: false });
                 self.sessions.insert(asker.0, name);
                 Attached::Granted
             }
-            Entry::Occupied(_) if !force => Attached::Busy,
+            Entry::Occupied(entry) if !force && entry.get().next.is_some() => Attached::Busy,
             Entry::Occupied(mut entry) => {
                 let holder = entry.get_mut();
                 let displaced = holder.next.replace(asker);
-                let evict = displaced.is_none().then_some(holder.session);
+                let told = displaced.is_some() && holder.forced;
+                holder.forced = force;
+                let tell = (!told).then_some((holder.session, force));
                 if let Some((session, _)) = displaced {
                     self.sessions.remove(&session);
                 }
                 self.sessions.insert(asker.0, name);
-                Attached::Waiting { evict, displaced }
+                Attached::Waiting { tell, displaced }
             }
         }
     }
@@ -76,13 +82,24 @@ impl Registry {
         Some(asker)
     }
 
+    /// A session that was asked is not closing. Who waited for that, without force.
+    pub(super) fn keep(&mut self, session: SessionId) -> Option<Asker> {
+        let holder = self.names.get_mut(self.sessions.get(&session)?)?;
+        if holder.session != session || holder.forced {
+            return None;
+        }
+        let asker = holder.next.take()?;
+        self.sessions.remove(&asker.0);
+        Some(asker)
+    }
+
     /// A session has closed. Who has its name now, if somebody waited.
     pub(super) fn release(&mut self, session: SessionId) -> Option<Asker> {
         let name = self.sessions.remove(&session)?;
         let holder = self.names.get_mut(&name)?;
         match holder.next.take() {
             Some(next) => {
-                holder.session = next.0;
+                (holder.session, holder.forced) = (next.0, false);
                 Some(next)
             }
             None => {

@@ -29,6 +29,10 @@ struct Broker {
     answers: Vec<Answer>,
     asked: Vec<(ShardId, QueueId, Question)>,
     evicted: Vec<SessionId>,
+    /// Asked whether they are closing.
+    wanted: Vec<SessionId>,
+    /// Those that are.
+    closing: Vec<SessionId>,
     out: Vec<Decision>,
     next_op: OpId,
 }
@@ -46,6 +50,8 @@ impl Broker {
             answers: Vec::new(),
             asked: Vec::new(),
             evicted: Vec::new(),
+            wanted: Vec::new(),
+            closing: Vec::new(),
             out: Vec::new(),
             next_op: 0,
         }
@@ -68,7 +74,8 @@ impl Broker {
                 Decision::AskUnused { home, queue, .. } => {
                     self.asked.push((home, queue, Question::Unused));
                 }
-                Decision::Evict { session } => self.evicted.push(session),
+                Decision::Evict { session, force: true } => self.evicted.push(session),
+                Decision::Evict { session, .. } => self.wanted.push(session),
             }
         }
     }
@@ -95,6 +102,12 @@ impl Broker {
     fn attach(&mut self, session: SessionId, name: &str, force: bool) -> OpId {
         let op = self.op();
         self.orderer.attach(session, op, name.into(), force, &mut self.out);
+        self.sort_out();
+        for holder in std::mem::take(&mut self.wanted) {
+            if !self.closing.contains(&holder) {
+                self.orderer.keep(holder, &mut self.out);
+            }
+        }
         self.sort_out();
         op
     }

@@ -275,6 +275,31 @@ fn eviction() {
 }
 
 #[test]
+fn the_name_of_a_closing_session_is_waited_for() {
+    let mut b = Broker::new(2);
+    let (one, two) = (session(0, 1), session(1, 2));
+    b.attach(one, "n", false);
+    b.closing.push(one);
+    let next = b.attach(two, "n", false);
+    assert_eq!(b.take_answer(next), None);
+    assert_eq!(b.evicted, []);
+    // One may wait; one by force takes its place, and the holder's word does not concern it.
+    let late = b.attach(session(0, 3), "n", false);
+    assert!(b.take_answer(late).unwrap().is_err());
+    let by_force = b.attach(session(0, 4), "n", true);
+    assert!(b.take_answer(next).unwrap().is_err());
+    assert_eq!(b.evicted, [one]);
+    b.orderer.keep(one, &mut b.out);
+    b.sort_out();
+    assert_eq!(b.take_answer(by_force), None);
+    b.close(one);
+    assert_eq!(b.take_answer(by_force), Some(Ok(())));
+    // The new holder is asked anew.
+    let busy = b.attach(two, "n", false);
+    assert!(b.take_answer(busy).unwrap().is_err());
+}
+
+#[test]
 fn a_waiting_session_may_give_up() {
     let mut b = Broker::new(1);
     let (one, two) = (session(0, 1), session(0, 2));
