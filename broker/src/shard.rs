@@ -117,14 +117,24 @@ impl Shard {
                     }
                 }
                 Step::Attach { channel, name, force } => {
-                    let session = connection.next_session();
+                    // Numbers wrap; one that an old session still has is passed over.
+                    let mut session = connection.next_session();
+                    while self.sessions.contains_key(&session) {
+                        session = connection.next_session();
+                    }
                     self.sessions.insert(session, Holder::Connection(conn, channel));
                     connection.attaching(&mut ctx, session, channel, &name, force);
                 }
                 Step::Ended(session, ending) => {
+                    let resume = connection.may_resume();
                     self.hold_ending(session, ending);
+                    if resume {
+                        cx.resume_reads(conn);
+                    }
                 }
                 Step::Closed => {
+                    let endings = connection.end_sessions(&mut ctx);
+                    endings.into_iter().for_each(|(s, ending)| self.hold_ending(s, ending));
                     self.dispatch(cx);
                     cx.close(conn);
                     return input.len();
@@ -189,9 +199,14 @@ impl Shard {
                 let entry = self.connections.get_mut(conn.index()).and_then(Option::as_mut);
                 let Some(entry) = entry.filter(|e| e.0 == conn) else { return };
                 let connection = &mut entry.1;
+                if Connection::is_refusal(&event) {
+                    self.sessions.remove(&session);
+                }
                 connection.on_event(&mut ctx, channel, event);
                 if connection.touch() {
                     self.touched.push(conn);
+                    // The event may come after the turn's end: of room given by a write.
+                    cx.dirty(conn);
                 }
                 if connection.may_resume() {
                     cx.resume_reads(conn);
@@ -220,7 +235,8 @@ impl Shard {
             fx: &mut self.fx,
             scratch: &mut self.scratch,
         };
-        let endings = entry.1.abandon(&mut ctx);
+        let mut entry = entry;
+        let endings = entry.1.end_sessions(&mut ctx);
         for (session, ending) in endings {
             self.hold_ending(session, ending);
         }

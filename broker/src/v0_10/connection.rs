@@ -53,6 +53,8 @@ pub(crate) struct Connection {
     on_list: bool,
     /// The state machine has something to report without input.
     news: bool,
+    /// A session has to wait for the engine before it goes on.
+    waiting: bool,
     /// Reading has stopped for a stall.
     paused: bool,
     realm: Arc<str>,
@@ -81,6 +83,7 @@ impl Connection {
             touched: false,
             on_list: false,
             news: false,
+            waiting: false,
             paused: false,
             realm,
             known_hosts: settings.known_hosts.clone(),
@@ -100,7 +103,12 @@ impl Connection {
 
     /// Input has to wait until the engine has answered a barrier, or the client has read.
     pub(crate) fn is_stalled(&self) -> bool {
-        self.amqp.out_len() > OUTPUT_MAX || self.sessions.iter().any(|(_, s)| s.has_barrier())
+        self.waiting || self.amqp.out_len() > OUTPUT_MAX
+    }
+
+    /// Looks again whether a session has to wait; only answers and ends of sessions change that.
+    fn check_waiting(&mut self) {
+        self.waiting = self.waiting && self.sessions.iter().any(|(_, s)| s.must_wait());
     }
 
     /// Reading was stopped because of a stall that is over now.
@@ -173,6 +181,7 @@ impl Connection {
                     match session.command(ctx, id, command) {
                         Ok(Progress::Complete) => self.amqp.complete(channel, id),
                         Ok(Progress::Pending) => {
+                            self.waiting |= session.must_wait();
                             if !ctx.fx.events.is_empty() {
                                 return Step::More;
                             }
@@ -195,6 +204,7 @@ impl Connection {
                     if let Some(at) = self.sessions.iter().position(|(c, _)| *c == channel) {
                         let (_, session) = self.sessions.swap_remove(at);
                         let id = session.id();
+                        self.check_waiting();
                         return Step::Ended(id, session.end(ctx));
                     }
                 }
@@ -261,7 +271,7 @@ impl Connection {
 
     /// The id of the next session.
     pub(crate) fn next_session(&mut self) -> SessionId {
-        self.attaches += 1;
+        self.attaches = self.attaches.wrapping_add(1);
         self.first.of_same_connection(self.attaches)
     }
 
@@ -276,6 +286,7 @@ impl Connection {
     ) {
         let mut session = Session::new(id);
         session.expect_attach(ATTACH);
+        self.waiting = true;
         self.sessions.push((channel, session));
         // Names are octets; one character for each keeps different names different.
         let name: String = name.iter().map(|b| char::from(*b)).collect();
@@ -285,6 +296,11 @@ impl Connection {
     }
 
     // ---- the engine's events -------------------------------------------------------------
+
+    /// Whether the event refuses a session its name: nothing more will come for that session.
+    pub(crate) fn is_refusal(event: &Event) -> bool {
+        matches!(event, Event::Reply { op: ATTACH, result: Err(_), .. })
+    }
 
     pub(crate) fn on_event(&mut self, ctx: &mut Ctx<'_>, channel: u16, event: Event) {
         self.touched = true;
@@ -301,9 +317,10 @@ impl Connection {
                 };
                 let header = |out: &mut Vec<u8>| out.extend_from_slice(header);
                 let body = message.meta().has_body.then_some(message.body());
-                let sent = self.amqp.transfer(channel, &transfer, false, header, body);
-                if let Ok(id) = sent {
-                    session.sent(id, to.tag, delivery, &message);
+                match self.amqp.transfer(channel, &transfer, false, header, body) {
+                    Ok(id) => session.sent(id, to.tag, delivery, &message),
+                    // The session failed or was evicted this turn, and ends when the turn does.
+                    Err(_) => session.unsent(to.tag, delivery),
                 }
             }
             Event::Published { op, .. } => {
@@ -315,15 +332,19 @@ impl Connection {
                     session.attach_answered(ATTACH, result.is_ok());
                 }
                 if result.is_ok() {
+                    self.check_waiting();
                     self.amqp.attach_ok(channel);
                 } else {
                     self.sessions.retain(|(c, _)| *c != channel);
+                    self.check_waiting();
                     self.amqp.refuse_attach(channel, DetachCode::SESSION_BUSY);
                 }
             }
             Event::Reply { op, result, .. } => {
                 let Some(session) = self.session(channel) else { return };
-                match session.on_reply(ctx, op, result) {
+                let answer = session.on_reply(ctx, op, result);
+                self.check_waiting();
+                match answer {
                     None => {}
                     Some(Answer::Reply(id, reply)) => {
                         let sent = results::answer(&mut self.amqp, channel, id, &reply);
@@ -401,9 +422,9 @@ impl Connection {
         self.amqp.close(now.as_duration(), CloseCode::CONNECTION_FORCED, text);
     }
 
-    /// The socket is gone: ends all sessions.
-    pub(crate) fn abandon(self, ctx: &mut Ctx<'_>) -> Vec<(SessionId, Box<Ending>)> {
-        self.sessions.into_iter().map(|(_, s)| (s.id(), s.end(ctx))).collect()
+    /// The connection is over: ends all sessions.
+    pub(crate) fn end_sessions(&mut self, ctx: &mut Ctx<'_>) -> Vec<(SessionId, Box<Ending>)> {
+        self.sessions.drain(..).map(|(_, s)| (s.id(), s.end(ctx))).collect()
     }
 }
 

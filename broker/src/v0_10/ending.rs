@@ -6,7 +6,7 @@
 
 use crate::shard::Ctx;
 use fletch_engine::{DeliveryRef, Error, Mode, OpId, Outcome, Reply, Request, SessionId};
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Operations of an ending are numbered from here, beyond every command id.
@@ -43,7 +43,7 @@ enum Stage {
 pub(crate) struct Ending {
     session: SessionId,
     stage: Stage,
-    /// Answers this stage waits for.
+    /// Answers this stage waits for: all that it asked, and the acquires.
     waiting: usize,
     next_op: OpId,
     subscriptions: HashMap<u32, Left>,
@@ -63,15 +63,14 @@ impl Ending {
         subscriptions: HashMap<u32, Left>,
         held: Vec<DeliveryRef>,
         acquires: Vec<OpId>,
-        bindings: Vec<ScopedBinding>,
+        bindings: HashSet<ScopedBinding>,
     ) -> Ending {
         let mut ending = Ending::new(session, Stage::Stopping, subscriptions, held);
         for (queue, exchange, key) in bindings {
-            // Its answer is not waited for: the ring keeps it before the close.
             ending.ask(ctx, Request::Unbind { queue, exchange, key });
         }
         ending.acquires = acquires;
-        ending.waiting = ending.subscriptions.len() + ending.acquires.len();
+        ending.waiting += ending.acquires.len();
         let tags: Vec<u32> = ending.subscriptions.keys().copied().collect();
         for tag in tags {
             ending.ask(ctx, Request::Stop { tag });
@@ -128,32 +127,17 @@ impl Ending {
             if let Ok(Reply::Acquired(deliveries)) = result {
                 self.held.extend(deliveries);
             }
-        } else if !self.is_awaited(op) {
-            return false; // Of a command of the session, or of an unbind.
+        } else if !(FIRST_OP..self.next_op).contains(&op) {
+            return false; // Of a command of the session.
         }
         self.waiting -= 1;
         self.advance(ctx)
     }
 
-    /// Replies to the current stage are the newest operations.
-    fn is_awaited(&self, op: OpId) -> bool {
-        op >= FIRST_OP
-            && self.waiting > 0
-            && op < self.next_op
-            && op + self.stage_ops() >= self.next_op
-    }
-
-    fn stage_ops(&self) -> u64 {
-        match self.stage {
-            Stage::Attaching | Stage::Closing => 1,
-            Stage::Stopping | Stage::Cancelling => self.subscriptions.len() as u64,
-            Stage::Releasing => 2,
-        }
-    }
-
     fn ask(&mut self, ctx: &mut Ctx<'_>, request: Request) {
         let op = self.next_op;
         self.next_op += 1;
+        self.waiting += 1;
         ctx.engine.request(ctx.now, self.session, op, request, ctx.fx);
     }
 
@@ -166,7 +150,6 @@ impl Ending {
                 }
                 Stage::Stopping => {
                     self.stage = Stage::Releasing;
-                    self.waiting = 2;
                     let held = std::mem::take(&mut self.held);
                     let unsent = std::mem::take(&mut self.unsent);
                     for (deliveries, set_redelivered) in [(held, true), (unsent, false)] {
@@ -176,7 +159,6 @@ impl Ending {
                 }
                 Stage::Releasing => {
                     self.stage = Stage::Cancelling;
-                    self.waiting = self.subscriptions.len();
                     let tags: Vec<u32> = self.subscriptions.keys().copied().collect();
                     for tag in tags {
                         self.ask(ctx, Request::Cancel { tag });
@@ -184,7 +166,6 @@ impl Ending {
                 }
                 Stage::Cancelling => {
                     self.stage = Stage::Closing;
-                    self.waiting = 1;
                     self.ask(ctx, Request::Close);
                 }
                 Stage::Closing => return true,

@@ -2,9 +2,9 @@
 //! engine answers into completions, results and exceptions, and keeps its subscriptions and
 //! unsettled deliveries.
 //!
-//! A command that changes the topology, or needs the whole broker, is a *barrier*: what follows it
-//! on the connection waits for its answer, because it may rely on it. All else relies on the order
-//! of the rings between shards.
+//! A command that may change the topology, that may fail at a queue's home, or that decides whose
+//! messages are, is a *barrier*: what follows it on the connection waits for its answer, because it
+//! may rely on it. All else relies on the order of the rings between shards.
 
 use super::ending::{Ending, Left, ScopedBinding};
 use super::error::Refusal;
@@ -21,13 +21,17 @@ use fletch_engine::{
     Binding, CreditUnit, DeclareExchange, DeclareQueue, DeliveryRef, Error, FlowMode, Message,
     Mode, OpId, Outcome, Reply, Request, SessionId, Subscribe, SubscriptionId,
 };
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Room is given back to the queue's home once this much has been written: a quarter of what a
 /// subscription starts with, so that the home never runs dry and few frames are needed.
 const ROOM_MESSAGES: u32 = fletch_engine::ROOM_MESSAGES / 4;
 const ROOM_BYTES: u64 = fletch_engine::ROOM_BYTES / 4;
+
+/// Commands of a session that may be under way before nothing more is read: a client gains nothing
+/// by more, and each costs memory here and at a queue's home.
+const PENDING_MAX: usize = 1024;
 
 /// What a command came to, as far as is known at once.
 pub(super) enum Progress {
@@ -59,6 +63,8 @@ enum Then {
     Nothing,
     /// The subscription is over.
     Forget(u32),
+    /// The binding lasts as long as the session.
+    Scope(ScopedBinding),
     /// Those of these deliveries that were acquired are the session's now.
     Own(Vec<(CommandId, DeliveryRef)>),
 }
@@ -88,8 +94,12 @@ pub(super) struct Session {
     tags: HashMap<Box<str>, u32>,
     next_tag: u32,
     unsettled: Unsettled,
+    /// Deliveries that came when nothing could be sent any more.
+    unsent: Vec<(u32, DeliveryRef)>,
     pending: HashMap<OpId, Pending>,
-    bindings: Vec<ScopedBinding>,
+    /// How many of those are barriers.
+    barriers: usize,
+    bindings: HashSet<ScopedBinding>,
     /// A subscription owes room.
     owing: bool,
 }
@@ -103,8 +113,10 @@ impl Session {
             tags: HashMap::default(),
             next_tag: 0,
             unsettled: Unsettled::default(),
+            unsent: Vec::new(),
             pending: HashMap::default(),
-            bindings: Vec::new(),
+            barriers: 0,
+            bindings: HashSet::default(),
             owing: false,
         }
     }
@@ -113,9 +125,10 @@ impl Session {
         self.id
     }
 
-    /// Whether what follows on the connection has to wait.
-    pub(super) fn has_barrier(&self) -> bool {
-        self.pending.values().any(|p| p.barrier)
+    /// Whether what follows on the connection has to wait: for a barrier, or because so many
+    /// commands are under way.
+    pub(super) fn must_wait(&self) -> bool {
+        self.barriers > 0 || self.pending.len() > PENDING_MAX
     }
 
     /// Ends the session; what it held goes back where it came from.
@@ -128,7 +141,10 @@ impl Session {
         let held = self.unsettled.take_held();
         let acquiring = |(op, p): (&OpId, &Pending)| matches!(p.then, Then::Own(_)).then_some(*op);
         let acquires = self.pending.iter().filter_map(acquiring).collect();
-        Box::new(Ending::start(ctx, self.id, subscriptions, held, acquires, self.bindings))
+        let (id, bindings) = (self.id, self.bindings);
+        let mut ending = Ending::start(ctx, id, subscriptions, held, acquires, bindings);
+        self.unsent.into_iter().for_each(|(tag, delivery)| ending.deliver(tag, delivery));
+        Box::new(ending)
     }
 
     // ---- commands ------------------------------------------------------------------------
@@ -178,7 +194,7 @@ impl Session {
             Command::ExchangeUnbind(c) => {
                 let queue = queue_name(c.queue)?;
                 let (exchange, key) = (name(c.exchange), name(c.binding_key));
-                self.bindings.retain(|b| *b != (queue.clone(), exchange.clone(), key.clone()));
+                self.bindings.remove(&(queue.clone(), exchange.clone(), key.clone()));
                 self.ask(ctx, barrier, Request::Unbind { queue, exchange, key })
             }
             Command::ExchangeBound(c) => {
@@ -190,7 +206,7 @@ impl Session {
                 };
                 self.ask(ctx, ask, request)
             }
-            Command::MessageSubscribe(c) => self.subscribe(ctx, ask, &c),
+            Command::MessageSubscribe(c) => self.subscribe(ctx, barrier, &c),
             Command::MessageCancel(c) => {
                 let destination = c.destination.unwrap_or_default();
                 let tag = self.tags.remove(destination).ok_or_else(|| no_such(destination))?;
@@ -198,7 +214,7 @@ impl Session {
                     s.cancelled = true;
                 }
                 self.unsettled.cancel(tag);
-                let ask = Ask { then: Then::Forget(tag), ..ask };
+                let ask = Ask { then: Then::Forget(tag), ..barrier };
                 self.ask(ctx, ask, Request::Cancel { tag })
             }
             Command::MessageSetFlowMode(c) => {
@@ -258,7 +274,7 @@ impl Session {
                     }
                 });
                 let deliveries = wanted.iter().map(|(_, d)| *d).collect();
-                let ask = Ask { then: Then::Own(wanted), ..ask };
+                let ask = Ask { then: Then::Own(wanted), ..barrier };
                 self.ask(ctx, ask, Request::Acquire { deliveries })
             }
             Command::MessageResume(_) => {
@@ -275,6 +291,7 @@ impl Session {
     fn ask(&mut self, ctx: &mut Ctx<'_>, ask: Ask, request: Request) -> Result<Progress, Refusal> {
         let Ask { id, class, command, barrier, then } = ask;
         let op = OpId::from(id.0);
+        self.barriers += usize::from(barrier);
         self.pending.insert(op, Pending { class, command, barrier, then });
         ctx.engine.request(ctx.now, self.id, op, request, ctx.fx);
         Ok(Progress::Pending)
@@ -283,7 +300,7 @@ impl Session {
     fn bind(
         &mut self,
         ctx: &mut Ctx<'_>,
-        ask: Ask,
+        mut ask: Ask,
         c: &exchange::Bind<'_>,
     ) -> Result<Progress, Refusal> {
         let queue = queue_name(c.queue)?;
@@ -291,7 +308,7 @@ impl Session {
         let arguments = arguments(c.arguments)?;
         later::warn_of("binding to exchange", &exchange, &arguments);
         if arguments.get_str("x-scope") == Some("session") {
-            self.bindings.push((queue.clone(), exchange.clone(), key.clone()));
+            ask.then = Then::Scope((queue.clone(), exchange.clone(), key.clone()));
         }
         self.ask(ctx, ask, Request::Bind(Binding { queue, exchange, key, arguments }))
     }
@@ -403,6 +420,7 @@ impl Session {
         result: Result<Reply, Error>,
     ) -> Option<Answer> {
         let pending = self.pending.remove(&op)?;
+        self.barriers -= usize::from(pending.barrier);
         let id = CommandId(op as u32);
         let reply = match result {
             Ok(reply) => reply,
@@ -415,6 +433,9 @@ impl Session {
             Then::Nothing => {}
             Then::Forget(tag) => {
                 self.subscriptions.remove(&tag);
+            }
+            Then::Scope(binding) => {
+                self.bindings.insert(binding);
             }
             Then::Own(wanted) => return Some(self.own(ctx, id, &wanted, &reply)),
         }
@@ -504,6 +525,11 @@ impl Session {
         });
     }
 
+    /// The delivery could not be sent: the session is over but for its [`Session::end`].
+    pub(super) fn unsent(&mut self, tag: u32, delivery: DeliveryRef) {
+        self.unsent.push((tag, delivery));
+    }
+
     /// The connection has taken what was sent: gives the room back.
     pub(super) fn give_room(&mut self, ctx: &mut Ctx<'_>) {
         if !std::mem::take(&mut self.owing) {
@@ -522,12 +548,13 @@ impl Session {
     /// The attach is under way: a barrier like others.
     pub(super) fn expect_attach(&mut self, op: OpId) {
         let pending = Pending { class: 0, command: 0, barrier: true, then: Then::Nothing };
+        self.barriers += 1;
         self.pending.insert(op, pending);
     }
 
     /// The attach was answered.
     pub(super) fn attach_answered(&mut self, op: OpId, granted: bool) {
-        self.pending.remove(&op);
+        self.barriers -= usize::from(self.pending.remove(&op).is_some());
         self.attached = granted;
     }
 }

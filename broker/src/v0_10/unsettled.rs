@@ -38,34 +38,42 @@ impl Record {
 
 /// The records of a session.
 #[derive(Debug, Default)]
-pub(super) struct Unsettled(VecDeque<Record>);
+pub(super) struct Unsettled {
+    records: VecDeque<Record>,
+    /// How many of those are gone.
+    gone: usize,
+}
+
+/// Records that may be gone and still take room, before the table is looked through for them.
+const GONE_KEPT: usize = 64;
 
 impl Unsettled {
     /// Adds the newest delivery. Ids must grow.
     pub(super) fn push(&mut self, record: Record) {
         if record.windowing || !record.ended || !record.acquired {
-            self.0.push_back(record);
+            self.records.push_back(record);
         }
     }
 
     /// How many deliveries are not settled or not completed.
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.0.iter().filter(|r| !r.gone).count()
+        self.records.iter().filter(|r| !r.gone).count()
     }
 
     /// Calls `f` on the live records whose ids are in `ids`, in order, then forgets those that
     /// nothing will come for: settled, and completed if they were in a window.
     pub(super) fn for_each_in(&mut self, ids: &SequenceSet, mut f: impl FnMut(&mut Record)) {
         for range in ids.ranges() {
-            let start = self.0.partition_point(|r| r.id.is_before(range.low));
-            for record in self.0.range_mut(start..) {
+            let start = self.find(range.low);
+            for record in self.records.range_mut(start..) {
                 if !range.contains(record.id) {
                     break;
                 }
                 if !record.gone {
                     f(record);
                     record.gone = record.ended && !record.windowing;
+                    self.gone += usize::from(record.gone);
                 }
             }
         }
@@ -75,17 +83,31 @@ impl Unsettled {
     /// Calls `f` on the live records whose ids are in `ids`, in order, and forgets none.
     pub(super) fn visit(&self, ids: &SequenceSet, mut f: impl FnMut(&Record)) {
         for range in ids.ranges() {
-            let start = self.0.partition_point(|r| r.id.is_before(range.low));
-            let in_range = self.0.range(start..).take_while(|r| range.contains(r.id));
+            let start = self.find(range.low);
+            let in_range = self.records.range(start..).take_while(|r| range.contains(r.id));
             in_range.filter(|r| !r.gone).for_each(&mut f);
         }
     }
 
+    /// Where the first record at or after `id` stands. Ids are compared by their distance from the
+    /// oldest record's: one held for long may be more than half the circle behind the newest.
+    fn find(&self, id: CommandId) -> usize {
+        let (Some(oldest), Some(newest)) = (self.records.front(), self.records.back()) else {
+            return 0;
+        };
+        let offset = |id: CommandId| id.0.wrapping_sub(oldest.id.0);
+        if offset(id) > offset(newest.id) {
+            return 0; // Before the oldest, or after the newest, which the caller's range tells.
+        }
+        self.records.partition_point(|r| offset(r.id) < offset(id))
+    }
+
     /// The subscription is cancelled: its completions move nothing any more.
     pub(super) fn cancel(&mut self, tag: u32) {
-        for record in self.0.iter_mut().filter(|r| r.tag == tag) {
+        for record in self.records.iter_mut().filter(|r| r.tag == tag && !r.gone) {
             record.windowing = false;
-            record.gone |= record.ended;
+            record.gone = record.ended;
+            self.gone += usize::from(record.gone);
         }
         self.trim();
     }
@@ -93,16 +115,24 @@ impl Unsettled {
     /// Every message that is still the session's, for the end of the session.
     pub(super) fn take_held(&mut self) -> Vec<DeliveryRef> {
         let held = |r: &Record| r.acquired && !r.ended && !r.gone;
-        std::mem::take(&mut self.0).into_iter().filter(held).map(|r| r.delivery).collect()
+        self.gone = 0;
+        std::mem::take(&mut self.records).into_iter().filter(held).map(|r| r.delivery).collect()
     }
 
     fn trim(&mut self) {
-        while self.0.front().is_some_and(|r| r.gone) {
-            self.0.pop_front();
+        while self.records.front().is_some_and(|r| r.gone) {
+            self.records.pop_front();
+            self.gone -= 1;
+        }
+        // One message that is held must not keep the records of all that came and went behind it.
+        if self.gone > GONE_KEPT && self.gone * 2 > self.records.len() {
+            self.records.retain(|r| !r.gone);
+            self.records.shrink_to(2 * self.records.len());
+            self.gone = 0;
         }
         // An idle session keeps no table from its busiest moment.
-        if self.0.is_empty() && self.0.capacity() > 1024 {
-            self.0 = VecDeque::new();
+        if self.records.is_empty() && self.records.capacity() > 1024 {
+            self.records = VecDeque::new();
         }
     }
 }
@@ -146,6 +176,32 @@ mod tests {
         unsettled.push(record(2, true));
         unsettled.for_each_in(&SequenceSet::range(CommandId(1), CommandId(1)), |r| r.ended = true);
         unsettled.cancel(7);
+        assert_eq!(unsettled.len(), 1);
+    }
+
+    #[test]
+    fn what_came_and_went_behind_a_held_record_takes_no_room() {
+        let mut unsettled = Unsettled::default();
+        unsettled.push(record(0, false));
+        for id in 1..10_000 {
+            unsettled.push(record(id, false));
+            let one = SequenceSet::range(CommandId(id), CommandId(id));
+            unsettled.for_each_in(&one, |r| r.ended = true);
+        }
+        assert_eq!(unsettled.len(), 1);
+        assert!(unsettled.records.len() <= 2 * GONE_KEPT + 2);
+    }
+
+    #[test]
+    fn a_record_half_the_circle_behind_hides_none() {
+        let mut unsettled = Unsettled::default();
+        unsettled.push(record(5, false));
+        unsettled.push(record(0x9000_0000, false));
+        let newest = SequenceSet::range(CommandId(0x9000_0000), CommandId(0x9000_0000));
+        unsettled.for_each_in(&newest, |r| r.ended = true);
+        assert_eq!(unsettled.len(), 1);
+        let unknown = SequenceSet::range(CommandId(2), CommandId(4));
+        unsettled.for_each_in(&unknown, |r| r.ended = true);
         assert_eq!(unsettled.len(), 1);
     }
 }

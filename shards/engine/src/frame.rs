@@ -88,6 +88,9 @@ pub enum QueueCommand {
     Purge { op: OpId },
     /// Answered by `Reply`.
     Query { op: OpId },
+    /// Passed on to the orderer: so it comes there after what the home has had from C.
+    /// Answered by `Reply`.
+    Delete { op: OpId, request: Box<TopologyRequest> },
     /// Answered by `Part`.
     Acquire { op: OpId, positions: Vec<Position> },
     /// Answered by `Part`.

@@ -103,6 +103,9 @@ impl Engine {
                 let report = self.report(queue).map(Box::new);
                 self.answer(session, op, Ok(Reply::Queue(report)), fx);
             }
+            QueueCommand::Delete { op, request } => {
+                self.send(ShardId::ORDERER, Frame::Topology { session, op, request }, fx);
+            }
             QueueCommand::Acquire { op, positions } => {
                 let mut acquired = Vec::new();
                 self.on_deliveries(now, queue, positions.into_iter(), None, &mut acquired, fx);
@@ -138,6 +141,9 @@ impl Engine {
             | QueueCommand::Flush { op, .. }
             | QueueCommand::Stop { op, .. } => self.answer(session, op, Ok(Reply::Done), fx),
             QueueCommand::Query { op } => self.answer(session, op, Ok(Reply::Queue(None)), fx),
+            QueueCommand::Delete { op, request } => {
+                self.send(ShardId::ORDERER, Frame::Topology { session, op, request }, fx);
+            }
             QueueCommand::Acquire { op, .. } | QueueCommand::Settle { op, .. } => {
                 self.answer_part(session, op, Vec::new(), fx);
             }

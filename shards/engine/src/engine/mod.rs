@@ -251,8 +251,17 @@ impl Engine {
                 self.order(session, op, TopologyRequest::DeclareExchange(d), fx);
             }
             Request::DeleteQueue { name, if_unused, if_empty } => {
+                let home = self.topology.queue(&name).map(|q| (q.id, q.home));
                 let request = TopologyRequest::DeleteQueue { name, if_unused, if_empty };
-                self.order(session, op, request, fx);
+                match home {
+                    // What the session has published and subscribed comes first.
+                    Some((queue, home)) if home != self.shard => {
+                        let request = Box::new(request);
+                        let command = QueueCommand::Delete { op, request };
+                        self.ask_home(session, queue, home, command, fx);
+                    }
+                    _ => self.order(session, op, request, fx),
+                }
             }
             Request::DeleteExchange { name, if_unused } => {
                 self.order(session, op, TopologyRequest::DeleteExchange { name, if_unused }, fx);

@@ -90,6 +90,9 @@ impl Credit {
         if mode != self.mode {
             self.mode = mode;
             self.clear();
+            // What was delivered in a window before is not counted again.
+            self.messages.used = 0;
+            self.bytes.used = 0;
         }
     }
 
