@@ -31,6 +31,17 @@ pub struct Finished {
 const CLOSED_UNDER_IT: [&str; 2] =
     ["'NoneType' object has no attribute 'fileno'", "Bad file descriptor"];
 
+impl Finished {
+    /// The client could not even start, because its selector had died before.
+    pub fn selector_stopped(&self) -> bool {
+        let in_selector = self.reason.iter().any(|line| line.contains("qpid/selector.py"));
+        let stopped = |line: &String| {
+            line.contains("SelectorStopped") || line.contains("Bad file descriptor")
+        };
+        in_selector && self.reason.iter().any(stopped)
+    }
+}
+
 /// The reader's state.
 #[derive(Debug, Default)]
 pub struct Output {
