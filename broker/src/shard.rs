@@ -20,7 +20,7 @@ pub(crate) struct Ctx<'a> {
     pub(crate) engine: &'a mut Engine,
     /// Where the engine puts what follows.
     pub(crate) fx: &'a mut Effects,
-    /// For building things; always empty between calls.
+    /// For building things; what is in it between calls means nothing.
     pub(crate) scratch: &'a mut Vec<u8>,
 }
 
@@ -316,7 +316,7 @@ impl Service for Shard {
 
     fn tick(&mut self, cx: &mut Cx<'_, Frame>) {
         let now = cx.now();
-        self.engine.tick(now, &mut self.fx);
+        self.engine.tick(now);
         while let Some(conn) = self.timers.pop(now) {
             let Some(entry) = self.connections.get_mut(conn.index()).and_then(Option::as_mut)
             else {

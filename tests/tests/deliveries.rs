@@ -51,8 +51,8 @@ fn competing_consumers_take_turns() -> Result<()> {
                     texts(&mine).iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
                 ensure!(numbers.is_sorted(), "{numbers:?}");
                 all.extend(numbers);
-                session.close()?;
             }
+            consumers.iter().try_for_each(Session::close)?;
             all.sort_unstable();
             assert_eq!(all, (0..150).collect::<Vec<_>>());
             delete(&setup, "q")?;
@@ -132,9 +132,9 @@ fn browsed_messages_stay_until_they_are_acquired() -> Result<()> {
             assert_eq!(texts(&drain(&setup, "q")?), expected("m", [0, 3, 4, 5]));
             browsers[0].close()?;
             assert_eq!(texts(&drain(&setup, "q")?), ["m2"]);
+            browsers[1].close()?;
             delete(&setup, "q")?;
             setup.close()?;
-            browsers[1].close()?;
         }
         Ok(())
     })

@@ -23,6 +23,9 @@ const OUTPUT_HIGH: usize = 256 * 1024;
 /// client that reads late, but reads, is never held up by what it sends.
 const OUTPUT_MAX: usize = 8 * 1024 * 1024;
 
+/// The longest session name, in octets: every shard's memory of a session holds it.
+const NAME_MAX: usize = 1024;
+
 /// What [`Connection::process`] stopped for.
 pub(crate) enum Step {
     /// There is no event in the input that is left.
@@ -195,6 +198,10 @@ impl Connection {
                         session.completed(ctx, commands);
                     }
                 }
+                Wire::Attach { name, .. } if name.len() > NAME_MAX => {
+                    let text = format!("session names have at most {NAME_MAX} octets");
+                    self.amqp.close(now, CloseCode::FRAMING_ERROR, &text);
+                }
                 Wire::Attach { channel, name, force } => {
                     let name = name.to_vec();
                     return Step::Attach { channel, name, force };
@@ -260,11 +267,19 @@ impl Connection {
         self.amqp.complete(channel, id);
     }
 
+    /// Fails a session for what is no command's fault.
+    fn fail(&mut self, channel: u16, refusal: &Refusal) {
+        self.blame(channel, Blame::default(), refusal);
+    }
+
     fn refuse(&mut self, channel: u16, id: CommandId, command: (u8, u8), refusal: &Refusal) {
+        let (class, code) = command;
+        self.blame(channel, Blame { command_id: Some(id), class, code, field: 0 }, refusal);
+    }
+
+    fn blame(&mut self, channel: u16, blame: Blame, refusal: &Refusal) {
         tracing::warn!(target: "protocol", remote = %self.remote, channel, code = refusal.code.0,
             "session failed: {}", refusal.text);
-        let (class, code) = command;
-        let blame = Blame { command_id: Some(id), class, code, field: 0 };
         self.amqp.exception(channel, refusal.code, blame, &refusal.text);
         self.news = true;
     }
@@ -363,7 +378,7 @@ impl Connection {
                 let session = self.session(channel);
                 let refusal = session.and_then(|s| s.subscription_ended(to.tag, waiting, reason));
                 if let Some(refusal) = refusal {
-                    self.refuse(channel, CommandId(0), (0, 0), &refusal);
+                    self.fail(channel, &refusal);
                 }
             }
             Event::Evicted { session, force: false } => {

@@ -162,7 +162,7 @@ pub enum Outcome {
 pub enum Reply {
     /// Done, nothing to tell.
     Done,
-    /// `queue.query`, or the declared queue.
+    /// `queue.query`; `None` if there is no such queue.
     Queue(Option<Box<QueueReport>>),
     /// `exchange.query`.
     Exchange(Option<Box<ExchangeReport>>),

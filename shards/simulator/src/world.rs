@@ -302,7 +302,7 @@ impl<'t> World<'t> {
         for shard in 0..self.mix.shards {
             if self.rng.chance(50) {
                 self.trace.add(shard, "tick", self.now.0, 0);
-                self.input(ShardId(shard), |engine, now, fx| engine.tick(now, fx));
+                self.input(ShardId(shard), |engine, now, _| engine.tick(now));
             }
         }
     }

@@ -375,8 +375,7 @@ impl Engine {
     }
 
     /// Time has come: sweeps a slice of the queues for expired messages.
-    pub fn tick(&mut self, now: Time, fx: &mut Effects) {
-        let _ = fx;
+    pub fn tick(&mut self, now: Time) {
         self.sweep.run(now, &mut self.queues);
     }
 
