@@ -54,7 +54,8 @@ pub(crate) struct Shard {
 impl Shard {
     /// The part of one shard of `shards`.
     pub(crate) fn new(shard: ShardId, shards: u16, settings: Arc<Settings>) -> Shard {
-        let config = engine::Config { shard, shards, purge_interval: settings.purge_interval };
+        let (purge_interval, slice) = (settings.purge_interval, engine::Config::SLICE);
+        let config = engine::Config { shard, shards, purge_interval, slice };
         Shard {
             shard,
             settings,
@@ -316,7 +317,7 @@ impl Service for Shard {
 
     fn tick(&mut self, cx: &mut Cx<'_, Frame>) {
         let now = cx.now();
-        self.engine.tick(now);
+        self.engine.tick(now, &mut self.fx);
         while let Some(conn) = self.timers.pop(now) {
             let Some(entry) = self.connections.get_mut(conn.index()).and_then(Option::as_mut)
             else {

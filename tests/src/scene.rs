@@ -67,9 +67,10 @@ impl Scene {
         Ok(Connection::connect(self.broker.address(), &options)?)
     }
 
-    /// A session on a connection of its own. Dropping it drops the connection without a word.
+    /// A session on a connection of its own. Dropping it drops the connection without a word; that is
+    /// why this takes the name by force, and so waits for the end of one that was dropped.
     pub fn session(&self, name: &str) -> Result<Session> {
-        Ok(self.connect()?.session(name, false)?)
+        Ok(self.connect()?.session(name, true)?)
     }
 
     /// Every shard, as a home for queues.
@@ -164,7 +165,8 @@ pub fn consume_as(session: &Session, subscription: &Subscription<'_>, messages: 
     session.set_flow_mode(destination, FlowMode::CREDIT)?;
     session.flow(destination, CreditUnit::BYTE, CreditUnit::UNLIMITED)?;
     session.flow(destination, CreditUnit::MESSAGE, messages)?;
-    Ok(session.sync()?)
+    // Credit is not answered; the answer to a query says that the queue's shard has it.
+    query(session, subscription.queue).map(drop)
 }
 
 /// The next message, which has to come.

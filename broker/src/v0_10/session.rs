@@ -213,7 +213,7 @@ impl Session {
                 if let Some(s) = self.subscriptions.get_mut(&tag) {
                     s.cancelled = true;
                 }
-                self.unsettled.cancel(tag);
+                self.unsettled.end_window(tag);
                 let ask = Ask { then: Then::Forget(tag), ..barrier };
                 self.ask(ctx, ask, Request::Cancel { tag })
             }
@@ -225,7 +225,10 @@ impl Session {
                     other => return Err(invalid(format!("Invalid value for mode {}", other.0))),
                 };
                 if let Some(s) = self.subscriptions.get_mut(&tag) {
-                    s.windowing = mode == FlowMode::Window;
+                    let windowing = mode == FlowMode::Window;
+                    if std::mem::replace(&mut s.windowing, windowing) != windowing {
+                        self.unsettled.end_window(tag);
+                    }
                 }
                 ctx.engine.set_mode(ctx.now, self.subscription(tag), mode, ctx.fx);
                 Ok(Progress::Complete)

@@ -113,8 +113,12 @@ mod tests {
     }
 
     fn ingested(header: &[u8]) -> bool {
-        let config =
-            Config { shard: ShardId(0), shards: 1, purge_interval: Duration::from_secs(1) };
+        let config = Config {
+            shard: ShardId(0),
+            shards: 1,
+            purge_interval: Duration::from_secs(1),
+            slice: 1,
+        };
         let (mut engine, mut fx) = (Engine::new(&config), Effects::default());
         let mut scratch = Vec::new();
         let now = Time(0);

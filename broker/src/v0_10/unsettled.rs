@@ -102,8 +102,9 @@ impl Unsettled {
         self.records.partition_point(|r| offset(r.id) < offset(id))
     }
 
-    /// The subscription is cancelled: its completions move nothing any more.
-    pub(super) fn cancel(&mut self, tag: u32) {
+    /// The subscription is cancelled or has another flow mode: completions of what it was sent so
+    /// far move nothing any more.
+    pub(super) fn end_window(&mut self, tag: u32) {
         for record in self.records.iter_mut().filter(|r| r.tag == tag && !r.gone) {
             record.windowing = false;
             record.gone = record.ended;
@@ -175,7 +176,7 @@ mod tests {
         unsettled.push(record(1, true));
         unsettled.push(record(2, true));
         unsettled.for_each_in(&SequenceSet::range(CommandId(1), CommandId(1)), |r| r.ended = true);
-        unsettled.cancel(7);
+        unsettled.end_window(7);
         assert_eq!(unsettled.len(), 1);
     }
 

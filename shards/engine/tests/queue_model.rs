@@ -510,6 +510,9 @@ impl Model {
                 if let Some(sub) = self.subs.get_mut(&tag).filter(|sub| sub.flow != flow) {
                     sub.flow = flow;
                     sub.clear();
+                    sub.messages.used = 0;
+                    sub.bytes.used = 0;
+                    sub.incomplete.clear();
                 }
                 self.queue.set_mode(id(tag), flow);
             }
@@ -596,7 +599,7 @@ impl Model {
             Op::Purge => {
                 let most = self.available.len() as u64;
                 let before = self.queue.available();
-                let purged = self.queue.purge();
+                let purged = self.queue.purge(Position::MAX, usize::MAX).0 as u64;
                 assert!(purged == before && purged <= most);
                 for position in self.available.clone() {
                     self.set(position, State::Gone);

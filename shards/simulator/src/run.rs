@@ -110,7 +110,7 @@ impl World<'_> {
             for shard in 0..self.mix.shards {
                 self.turn_end(ShardId(shard));
             }
-            if self.network.is_empty() {
+            if !self.work_slices() && self.network.is_empty() {
                 return;
             }
         }

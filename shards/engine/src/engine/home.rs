@@ -1,6 +1,7 @@
 //! The engine's queues that are homed here: enqueueing, settling, subscriptions, deletion.
 
 use super::Engine;
+use super::slices::Job;
 use crate::error::{Error, ErrorKind};
 use crate::frame::{Effects, Frame, QueueCommand};
 use crate::ids::{Position, QueueId, SessionId, ShardId, SubscriptionId, Time};
@@ -96,8 +97,8 @@ impl Engine {
                 self.answer(session, op, Ok(Reply::Done), fx);
             }
             QueueCommand::Purge { op } => {
-                let purged = q.purge();
-                self.answer(session, op, Ok(Reply::Purged(purged)), fx);
+                let job = Job::Purge { queue, until: q.newest(), purged: 0, session, op };
+                self.start(job, fx);
             }
             QueueCommand::Query { op } => {
                 let report = self.report(queue).map(Box::new);
@@ -272,7 +273,7 @@ impl Engine {
             let text = format!("Cannot delete queue {name}; queue in use");
             return Err(Error::precondition(text));
         }
-        let Some(mut q) = self.queues.remove(&queue) else { return Ok(()) };
+        let mut q = self.queues.remove(&queue).expect("it was looked at above");
         if let Some(alternate) = self.topology.alternate_of(queue) {
             self.gone.add(queue, alternate);
         }
@@ -289,9 +290,7 @@ impl Engine {
                     .push((to.session.shard(), Frame::SubscriptionEnded { to, waiting, reason }));
             }
         }
-        for message in messages {
-            self.reroute(queue, &message, fx);
-        }
+        self.start(Job::Empty { queue, messages: Box::new(messages) }, fx);
         Ok(())
     }
 

@@ -8,6 +8,7 @@
 
 mod gone;
 mod home;
+mod slices;
 
 use crate::error::Error;
 use crate::frame::{Effects, Frame, QueueCommand, QueueFrame};
@@ -33,6 +34,14 @@ pub struct Config {
     pub shards: u16,
     /// How often expired messages are swept from queues nobody reads (`--queue-purge-interval`).
     pub purge_interval: Duration,
+    /// Messages of a backlog that are handled in one turn when a queue is purged or deleted; see
+    /// [`Config::SLICE`].
+    pub slice: usize,
+}
+
+impl Config {
+    /// A slice of some tens to hundreds of microseconds.
+    pub const SLICE: usize = 1000;
 }
 
 /// What an engine has counted since it started.
@@ -81,6 +90,8 @@ pub struct Engine {
     /// Per peer: slots to acknowledge at the end of the turn.
     receipts: Vec<Vec<u32>>,
     sweep: Sweep,
+    jobs: VecDeque<slices::Job>,
+    slice: usize,
     stats: Stats,
     // Reused between calls.
     routes: Routes,
@@ -109,6 +120,8 @@ impl Engine {
             deferred: (0..peers).map(|_| VecDeque::new()).collect(),
             receipts: vec![Vec::new(); peers],
             sweep: Sweep::new(config.purge_interval),
+            jobs: VecDeque::new(),
+            slice: config.slice.max(1),
             stats: Stats::default(),
             routes: Routes::default(),
             outputs: Vec::new(),
@@ -146,6 +159,7 @@ impl Engine {
             && self.cancels.is_empty()
             && self.ends.is_empty()
             && self.local.is_empty()
+            && self.jobs.is_empty()
             && self.deferred.iter().all(VecDeque::is_empty)
             && self.receipts.iter().all(Vec::is_empty)
             && self.orderer.as_ref().is_none_or(Orderer::is_idle)
@@ -153,7 +167,7 @@ impl Engine {
 
     /// When [`Engine::tick`] wants to be called next.
     pub fn next_deadline(&self) -> Time {
-        self.sweep.next()
+        if self.jobs.is_empty() { self.sweep.next() } else { Time(0) }
     }
 
     // ---- inputs --------------------------------------------------------------------------
@@ -375,7 +389,9 @@ impl Engine {
     }
 
     /// Time has come: sweeps a slice of the queues for expired messages.
-    pub fn tick(&mut self, now: Time) {
+    pub fn tick(&mut self, now: Time, fx: &mut Effects) {
+        self.work(fx);
+        self.run_local(now, fx);
         self.sweep.run(now, &mut self.queues);
     }
 
@@ -592,8 +608,10 @@ impl Engine {
                 self.send(ShardId::ORDERER, Frame::Vote { queue, result }, fx);
             }
             Frame::AskDelete { queue, conditions } => {
-                let result = self.delete_if(queue, conditions, fx).map_err(Box::new);
-                self.send(ShardId::ORDERER, Frame::Vote { queue, result }, fx);
+                if let Err(e) = self.delete_if(queue, conditions, fx) {
+                    let vote = Frame::Vote { queue, result: Err(Box::new(e)) };
+                    self.send(ShardId::ORDERER, vote, fx);
+                }
             }
         }
     }

@@ -336,16 +336,25 @@ impl Queue {
         self.entries.acquire(position).is_some()
     }
 
-    /// Drops all available messages and tells how many; acquired ones stay.
-    pub fn purge(&mut self) -> u64 {
+    /// The position of the newest message there ever was.
+    pub fn newest(&self) -> Position {
+        self.entries.end() - 1
+    }
+
+    /// Drops available messages up to a position, at most `limit` of them; acquired ones stay.
+    /// How many, and whether there are more.
+    pub fn purge(&mut self, until: Position, limit: usize) -> (usize, bool) {
         let mut purged = 0;
         while let Some((position, _)) = self.entries.first() {
+            if position > until || purged == limit {
+                break;
+            }
             self.entries.remove_available(position);
             purged += 1;
         }
-        self.counters.purged += purged;
-        self.counters.dequeued += purged;
-        purged
+        self.counters.purged += purged as u64;
+        self.counters.dequeued += purged as u64;
+        (purged, purged == limit)
     }
 
     /// One slice of the sweep for expired messages: looks at no more than `budget` available

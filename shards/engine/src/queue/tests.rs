@@ -377,7 +377,7 @@ fn the_sweep_goes_in_slices() {
     assert_eq!((b.queue.counters().expired, b.queue.messages()), (149, 151));
     b.queue.accept(1);
     assert!(!b.queue.needs_sweep(), "nothing is left that could expire");
-    assert_eq!(b.queue.purge(), 150);
+    assert_eq!(b.queue.purge(Position::MAX, usize::MAX).0, 150);
     assert!(b.queue.needs_sweep(), "the last chunk can be given back");
     assert!(!b.queue.expire(later, &mut 0));
     assert!(!b.queue.needs_sweep());
@@ -390,7 +390,7 @@ fn purge_leaves_acquired_messages() {
     b.grant(1, 2, INFINITE);
     b.enqueue(100, 1);
     b.release(&[1], false);
-    assert_eq!(b.queue.purge(), 99);
+    assert_eq!(b.queue.purge(Position::MAX, usize::MAX).0, 99);
     assert_eq!((b.queue.messages(), b.queue.available()), (1, 0));
     assert_eq!(b.queue.counters().purged, 99);
     assert_eq!(b.release(&[2], true), []);

@@ -1,0 +1,72 @@
+//! Work on a queue's whole backlog, in slices: no turn is longer for a queue being long. A job
+//! does its first slice at once, so a short one is finished with the command that asked for it;
+//! the rest wait for [`Engine::tick`], which is due as long as there are any.
+
+use super::Engine;
+use crate::frame::{Effects, Frame};
+use crate::ids::{Position, QueueId, SessionId, ShardId};
+use crate::message::Message;
+use crate::request::{OpId, Reply};
+use std::fmt;
+
+/// One job.
+pub(super) enum Job {
+    /// Drop what is available up to a position, then answer.
+    Purge { queue: QueueId, until: Position, purged: u64, session: SessionId, op: OpId },
+    /// Send what a deleted queue held to its alternate exchange, then tell the orderer.
+    Empty { queue: QueueId, messages: Box<dyn Iterator<Item = Message>> },
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Job::Purge { queue, .. } => write!(f, "Purge({queue:?})"),
+            Job::Empty { queue, .. } => write!(f, "Empty({queue:?})"),
+        }
+    }
+}
+
+impl Engine {
+    /// Starts a job; jobs are done in the order they came.
+    pub(super) fn start(&mut self, job: Job, fx: &mut Effects) {
+        self.jobs.push_back(job);
+        if self.jobs.len() == 1 {
+            self.work(fx);
+        }
+    }
+
+    /// Does one slice.
+    pub(super) fn work(&mut self, fx: &mut Effects) {
+        let mut left = self.slice;
+        while left > 0
+            && let Some(job) = self.jobs.pop_front()
+        {
+            match job {
+                Job::Purge { queue, until, purged, session, op } => {
+                    let q = self.queues.get_mut(&queue);
+                    let (count, more) = q.map_or((0, false), |q| q.purge(until, left));
+                    let purged = purged + count as u64;
+                    left -= count;
+                    if more {
+                        self.jobs.push_front(Job::Purge { queue, until, purged, session, op });
+                    } else {
+                        self.answer(session, op, Ok(Reply::Purged(purged)), fx);
+                    }
+                }
+                Job::Empty { queue, mut messages } => loop {
+                    if left == 0 {
+                        self.jobs.push_front(Job::Empty { queue, messages });
+                        break;
+                    }
+                    let Some(message) = messages.next() else {
+                        let vote = Frame::Vote { queue, result: Ok(()) };
+                        self.send(ShardId::ORDERER, vote, fx);
+                        break;
+                    };
+                    self.reroute(queue, &message, fx);
+                    left -= 1;
+                },
+            }
+        }
+    }
+}
