@@ -28,7 +28,8 @@ pub(crate) struct Ctx<'a> {
 #[derive(Debug)]
 enum Holder {
     Connection(ConnectionId, u16),
-    Ending(Box<Ending>),
+    /// With what the client is told when it is over, and on which connection.
+    Ending(Box<Ending>, Option<(ConnectionId, Vec<u8>)>),
 }
 
 /// See the module.
@@ -126,9 +127,10 @@ impl Shard {
                     self.sessions.insert(session, Holder::Connection(conn, channel));
                     connection.attaching(&mut ctx, session, channel, &name, force);
                 }
-                Step::Ended(session, ending) => {
+                Step::Ended { session, ending, farewell } => {
                     let resume = connection.may_resume();
-                    self.hold_ending(session, ending);
+                    let farewell = (!farewell.is_empty()).then_some((conn, farewell));
+                    self.sessions.insert(session, Holder::Ending(ending, farewell));
                     if resume {
                         cx.resume_reads(conn);
                     }
@@ -153,7 +155,7 @@ impl Shard {
     }
 
     fn hold_ending(&mut self, session: SessionId, ending: Box<Ending>) {
-        self.sessions.insert(session, Holder::Ending(ending));
+        self.sessions.insert(session, Holder::Ending(ending, None));
     }
 
     /// Hands the engine's events to their sessions and its frames to the mesh, until nothing is
@@ -185,11 +187,15 @@ impl Shard {
         };
         match self.sessions.get_mut(&session) {
             None => {}
-            Some(Holder::Ending(ending)) => match event {
+            Some(Holder::Ending(ending, farewell)) => match event {
                 Event::Deliver { to, delivery, .. } => ending.deliver(to.tag, delivery),
                 Event::Reply { op, result, .. } => {
                     if ending.reply(&mut ctx, op, result) {
+                        let farewell = farewell.take();
                         self.sessions.remove(&session);
+                        if let Some((conn, octets)) = farewell {
+                            self.say_farewell(cx, conn, &octets);
+                        }
                     }
                 }
                 Event::Published { .. }
@@ -213,6 +219,16 @@ impl Shard {
                     cx.resume_reads(conn);
                 }
             }
+        }
+    }
+
+    fn say_farewell(&mut self, cx: &mut Cx<'_, Frame>, conn: ConnectionId, octets: &[u8]) {
+        let entry = self.connections.get_mut(conn.index()).and_then(Option::as_mut);
+        let Some(entry) = entry.filter(|e| e.0 == conn) else { return };
+        entry.1.say_farewell(octets);
+        cx.dirty(conn);
+        if entry.1.may_resume() {
+            cx.resume_reads(conn);
         }
     }
 

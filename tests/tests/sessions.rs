@@ -379,3 +379,24 @@ fn killed_consumers_lose_and_double_nothing() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn who_hears_that_a_session_is_detached_finds_its_messages_released() -> Result<()> {
+    Scene::each(|scene| {
+        let other = scene.session("other")?;
+        let connection = scene.connect()?;
+        for round in 0..40 {
+            let name = format!("q{round}");
+            declare(&other, &name, round % scene.shards)?;
+            publish(&other, &name, "m", 0..5)?;
+            let session = connection.session(&format!("s{round}"), false)?;
+            consume(&session, &name, "in", 100)?;
+            take(&session, 5)?;
+            session.close()?;
+            // At once, without asking again.
+            assert_eq!(query(&other, &name)?, Some((5, 0)), "round {round}");
+            delete(&other, &name)?;
+        }
+        Ok(())
+    })
+}

@@ -36,8 +36,8 @@ pub(crate) enum Step {
     Blocked,
     /// A session wants a name; the shard gives it an id.
     Attach { channel: u16, name: Vec<u8>, force: bool },
-    /// A session is over; the shard sees to its end.
-    Ended(SessionId, Box<Ending>),
+    /// A session is over; the shard sees to its end, and then to [`Connection::say_farewell`].
+    Ended { session: SessionId, ending: Box<Ending>, farewell: Vec<u8> },
     /// The connection is over; what is in the output still goes out.
     Closed,
 }
@@ -58,6 +58,8 @@ pub(crate) struct Connection {
     news: bool,
     /// A session has to wait for the engine before it goes on.
     waiting: bool,
+    /// Sessions that are detached, whose client is not told before all they held is released.
+    leaving: usize,
     /// Reading has stopped for a stall.
     paused: bool,
     realm: Arc<str>,
@@ -87,6 +89,7 @@ impl Connection {
             on_list: false,
             news: false,
             waiting: false,
+            leaving: 0,
             paused: false,
             realm,
             known_hosts: settings.known_hosts.clone(),
@@ -106,7 +109,7 @@ impl Connection {
 
     /// Input has to wait until the engine has answered a barrier, or the client has read.
     pub(crate) fn is_stalled(&self) -> bool {
-        self.waiting || self.amqp.out_len() > OUTPUT_MAX
+        self.waiting || self.leaving > 0 || self.amqp.out_len() > OUTPUT_MAX
     }
 
     /// Looks again whether a session has to wait; only answers and ends of sessions change that.
@@ -148,6 +151,7 @@ impl Connection {
             }
             self.touched = true;
             let now = ctx.now.as_duration();
+            let written = self.amqp.out_len();
             let mut rest: &[u8] = if stalled { &[] } else { input };
             let event = self.amqp.next(now, &mut rest);
             if !stalled {
@@ -206,13 +210,22 @@ impl Connection {
                     let name = name.to_vec();
                     return Step::Attach { channel, name, force };
                 }
-                Wire::Detached { channel, .. } => {
+                Wire::Detached { channel, ending } => {
+                    let in_order = ending == amqp::Ending::Normal;
                     self.news = true;
                     if let Some(at) = self.sessions.iter().position(|(c, _)| *c == channel) {
                         let (_, session) = self.sessions.swap_remove(at);
                         let id = session.id();
                         self.check_waiting();
-                        return Step::Ended(id, session.end(ctx));
+                        let ending = session.end(ctx);
+                        // What the session held is back where it came from when its client, or
+                        // anybody its client talks to, hears that it is detached.
+                        let farewell = match in_order {
+                            true => self.amqp.out().split_off(written),
+                            false => Vec::new(),
+                        };
+                        self.leaving += usize::from(!farewell.is_empty());
+                        return Step::Ended { session: id, ending, farewell };
                     }
                 }
                 Wire::Authenticate { mechanism, response, .. } => {
@@ -282,6 +295,12 @@ impl Connection {
             "session failed: {}", refusal.text);
         self.amqp.exception(channel, refusal.code, blame, &refusal.text);
         self.news = true;
+    }
+
+    /// The end of a detached session is over: its client may know.
+    pub(crate) fn say_farewell(&mut self, farewell: &[u8]) {
+        self.leaving -= 1;
+        self.amqp.out().extend_from_slice(farewell);
     }
 
     /// The id of the next session.
