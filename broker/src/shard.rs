@@ -137,9 +137,12 @@ impl Shard {
                 }
                 Step::Closed => {
                     let endings = connection.end_sessions(&mut ctx);
-                    endings.into_iter().for_each(|(s, ending)| self.hold_ending(s, ending));
+                    for (session, ending) in endings {
+                        let farewell = Some((conn, Vec::new()));
+                        self.sessions.insert(session, Holder::Ending(ending, farewell));
+                    }
                     self.dispatch(cx);
-                    cx.close(conn);
+                    self.say_goodbye(cx, conn);
                     return input.len();
                 }
             }
@@ -229,6 +232,17 @@ impl Shard {
         cx.dirty(conn);
         if entry.1.may_resume() {
             cx.resume_reads(conn);
+        }
+        self.say_goodbye(cx, conn);
+    }
+
+    /// Closes a connection that is over, once its last session has left.
+    fn say_goodbye(&mut self, cx: &mut Cx<'_, Frame>, conn: ConnectionId) {
+        let entry = self.connections.get_mut(conn.index()).and_then(Option::as_mut);
+        if let Some(entry) = entry.filter(|e| e.0 == conn)
+            && entry.1.say_goodbye()
+        {
+            cx.close(conn);
         }
     }
 

@@ -400,3 +400,22 @@ fn who_hears_that_a_session_is_detached_finds_its_messages_released() -> Result<
         Ok(())
     })
 }
+
+#[test]
+fn who_hears_that_a_connection_is_closed_finds_its_messages_released() -> Result<()> {
+    Scene::each(|scene| {
+        let other = scene.session("other")?;
+        for round in 0..20 {
+            let name = format!("q{round}");
+            declare(&other, &name, round % scene.shards)?;
+            publish(&other, &name, "m", 0..5)?;
+            let connection = scene.connect()?;
+            let session = connection.session("s", false)?;
+            consume(&session, &name, "in", 100)?;
+            take(&session, 5)?;
+            connection.close()?;
+            assert_eq!(query(&other, &name)?, Some((5, 0)), "round {round}");
+        }
+        Ok(())
+    })
+}

@@ -58,8 +58,10 @@ pub(crate) struct Connection {
     news: bool,
     /// A session has to wait for the engine before it goes on.
     waiting: bool,
-    /// Sessions that are detached, whose client is not told before all they held is released.
+    /// Sessions that are over, whose client is not told before all they held is released.
     leaving: usize,
+    /// The connection is over: what is still to be said when the last session has left.
+    goodbye: Option<Vec<u8>>,
     /// Reading has stopped for a stall.
     paused: bool,
     realm: Arc<str>,
@@ -90,6 +92,7 @@ impl Connection {
             news: false,
             waiting: false,
             leaving: 0,
+            goodbye: None,
             paused: false,
             realm,
             known_hosts: settings.known_hosts.clone(),
@@ -258,6 +261,7 @@ impl Connection {
                         tracing::warn!(target: "protocol", remote = %self.remote, code = code.0, by_peer,
                             "connection closed: {text}");
                     }
+                    self.goodbye = Some(self.amqp.out().split_off(written));
                     return Step::Closed;
                 }
                 // A server asks for none of these.
@@ -301,6 +305,13 @@ impl Connection {
     pub(crate) fn say_farewell(&mut self, farewell: &[u8]) {
         self.leaving -= 1;
         self.amqp.out().extend_from_slice(farewell);
+    }
+
+    /// Whether the connection is over and all its sessions have left; says the last word then.
+    pub(crate) fn say_goodbye(&mut self) -> bool {
+        let goodbye = self.goodbye.take_if(|_| self.leaving == 0);
+        self.amqp.out().extend_from_slice(goodbye.as_deref().unwrap_or_default());
+        goodbye.is_some()
     }
 
     /// The id of the next session.
@@ -458,6 +469,7 @@ impl Connection {
 
     /// The connection is over: ends all sessions.
     pub(crate) fn end_sessions(&mut self, ctx: &mut Ctx<'_>) -> Vec<(SessionId, Box<Ending>)> {
+        self.leaving += self.sessions.len();
         self.sessions.drain(..).map(|(_, s)| (s.id(), s.end(ctx))).collect()
     }
 }
