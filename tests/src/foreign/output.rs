@@ -32,8 +32,12 @@ const CLOSED_UNDER_IT: [&str; 2] =
     ["'NoneType' object has no attribute 'fileno'", "Bad file descriptor"];
 
 impl Finished {
-    /// The client could not even start, because its selector had died before.
-    pub fn selector_stopped(&self) -> bool {
+    /// The client failed in itself: it could not even start, because its selector had died before;
+    /// or it was answered before the test made it deaf to the answer.
+    pub fn client_failed(&self) -> bool {
+        if self.reason.iter().any(|line| line.contains("AssertionError: did not time out")) {
+            return true;
+        }
         let in_selector = self.reason.iter().any(|line| line.contains("qpid/selector.py"));
         let stopped = |line: &String| {
             line.contains("SelectorStopped") || line.contains("Bad file descriptor")

@@ -201,7 +201,7 @@ struct Report {
 }
 
 /// More tries for a test in which the client failed in itself: it closes sockets under its own
-/// selector, and then fails all tests after that one.
+/// selector, and then fails all tests after that one; or the test raced it.
 const RETRIES: usize = 3;
 
 /// What happened to one test.
@@ -282,7 +282,7 @@ fn run_unit(
             }
             (Seen::Ended(_, reason), _) => reason,
             (Seen::ClientDied, _) => {
-                vec![format!("the client's thread died in each of {} tries", RETRIES + 1)]
+                vec![format!("the client failed in itself in each of {} tries", RETRIES + 1)]
             }
             (Seen::TookTooLong, _) => vec![format!("no outcome within {:?}", plan.patience)],
             (Seen::Lost(why), _) => vec![why],
@@ -365,7 +365,7 @@ fn one_round(
     let Output { finished, running, client_died, stray } = output;
     round.seen.extend(finished.into_iter().map(|t| {
         let seen = match t.outcome {
-            Outcome::Fail if t.selector_stopped() => Seen::ClientDied,
+            Outcome::Fail if t.client_failed() => Seen::ClientDied,
             outcome => Seen::Ended(outcome, t.reason),
         };
         (t.name, seen)
