@@ -139,8 +139,17 @@ impl Session {
         let left = |s: &Subscription| Left::new(s.mode, s.settles);
         let subscriptions = self.subscriptions.iter().map(|(tag, s)| (*tag, left(s))).collect();
         let held = self.unsettled.take_held();
-        let acquiring = |(op, p): (&OpId, &Pending)| matches!(p.then, Then::Own(_)).then_some(*op);
-        let acquires = self.pending.iter().filter_map(acquiring).collect();
+        // What is under way counts as done: acquired messages and bindings come with the answers.
+        let mut acquires = Vec::new();
+        for (op, pending) in self.pending {
+            match pending.then {
+                Then::Own(_) => acquires.push(op),
+                Then::Scope(binding) => {
+                    self.bindings.insert(binding);
+                }
+                Then::Nothing | Then::Forget(_) => {}
+            }
+        }
         let (id, bindings) = (self.id, self.bindings);
         let mut ending = Ending::start(ctx, id, subscriptions, held, acquires, bindings);
         self.unsent.into_iter().for_each(|(tag, delivery)| ending.deliver(tag, delivery));
@@ -338,6 +347,7 @@ impl Session {
             let text = "Selectors are not available in this version";
             return Err(Refusal::new(ErrorCode::NOT_IMPLEMENTED, text));
         }
+        later::warn_of("subscription to", &queue, &arguments);
         let tag = self.next_tag;
         self.next_tag += 1;
         self.tags.insert(destination.into(), tag);
@@ -634,4 +644,45 @@ fn declare_exchange(c: &exchange::Declare<'_>) -> Result<Request, Refusal> {
         alternate: alternate(c.alternate_exchange),
         arguments,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fletch_engine::topology::TopologyRequest;
+    use fletch_engine::{Config, Effects, Engine, Frame, ShardId, Time};
+    use std::time::Duration;
+
+    #[test]
+    fn a_binding_under_way_is_undone_with_its_session() {
+        // Shard 1 of 2, so that the orderer's answers stay out.
+        let (shard, purge_interval) = (ShardId(1), Duration::ZERO);
+        let config = Config { shard, shards: 2, purge_interval, slice: 1 };
+        let (mut engine, mut fx) = (Engine::new(&config), Effects::default());
+        let mut scratch = Vec::new();
+        let mut ctx = Ctx { now: Time(1), engine: &mut engine, fx: &mut fx, scratch: &mut scratch };
+        let mut session = Session::new(SessionId::new(shard, 1));
+        session.attached = true;
+        let scope = Map::new().with("x-scope", "session").encoded().expect("encodes");
+        let bind = exchange::Bind {
+            queue: Some("q"),
+            exchange: Some("amq.fanout"),
+            binding_key: Some("k"),
+            arguments: Some(scope.view()),
+        };
+        assert!(session.command(&mut ctx, CommandId(0), bind.into()).is_ok());
+        let _ending = session.end(&mut ctx);
+        let asked: Vec<&TopologyRequest> = fx
+            .frames
+            .iter()
+            .filter_map(|(_, frame)| match frame {
+                Frame::Topology { request, .. } => Some(&**request),
+                _ => None,
+            })
+            .collect();
+        let [TopologyRequest::Bind(_), TopologyRequest::Unbind { queue, .. }] = asked[..] else {
+            panic!("{asked:?}");
+        };
+        assert_eq!(&**queue, "q");
+    }
 }
