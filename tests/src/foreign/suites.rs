@@ -351,8 +351,11 @@ fn one_round(
     drop(child);
 
     let mut round = Round { seen: Vec::new(), troubles: Vec::new() };
+    // The client connected and then said nothing: its selector is stuck in what a test left behind.
+    let mut client_silent = false;
     if let Some(mut broker) = broker.take() {
         std::fs::write(plan.logs.join(format!("{name}.log")), broker.log())?;
+        client_silent = broker.log().contains("negotiation took too long");
         let alive = broker.is_running();
         let panicked = broker.log().contains("panicked at");
         let stopped = broker.stop();
@@ -371,7 +374,7 @@ fn one_round(
         (t.name, seen)
     }));
     if let Some(test) = running {
-        let what = if client_died {
+        let what = if client_died || hung && client_silent {
             Seen::ClientDied
         } else if hung {
             Seen::TookTooLong
