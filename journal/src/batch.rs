@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Little endian; checksums are CRC-32C. `header_crc` covers bytes 0 to 60 and is checked first:
-//! only then is `body_len` believed. `salt` is of the file's current life, so that a batch of a
-//! former one is not taken for ours. `prev_crc` is the header's checksum of the batch before, so
+//! only then is `body_len` believed. `salt` is the journal's own, so that a batch of another journal
+//! is not taken for ours; one of a recycled file's former life carries another `lsn` than its place. `prev_crc` is the header's checksum of the batch before, so
 //! two logs that differ do so at the first batch. `synced_lsn` is the highest position known
 //! durable when the batch was built: recovery tells a torn tail from damage by it.
 
@@ -18,16 +18,19 @@ use crate::lsn::{ALIGN, Lsn};
 const MAGIC: u32 = u32::from_le_bytes(*b"FLJ1");
 /// The version of the format; one more for every change of it.
 const FORMAT: u16 = 1;
-const HEADER: usize = 64;
-/// Bodies are at most this long; a larger message is split.
-pub const BODY_MAX: usize = 1 << 20;
+/// Bytes of a batch's header.
+pub const HEADER: usize = 64;
+/// Batches are at most this long, header and padding included.
+pub const BATCH_MAX: usize = 1 << 20;
+/// Bodies are at most this long; a larger record is split.
+pub const BODY_MAX: usize = BATCH_MAX - HEADER;
 
-const _: () = assert!(HEADER < ALIGN && BODY_MAX.is_multiple_of(ALIGN));
+const _: () = assert!(HEADER < ALIGN && BATCH_MAX.is_multiple_of(ALIGN));
 
 /// What the writer knows of a batch besides its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Of the file's current life.
+    /// Of the journal.
     pub salt: u64,
     /// Where the batch stands.
     pub lsn: Lsn,
@@ -37,7 +40,7 @@ pub struct Header {
     pub epoch: u32,
     /// Whose log this is.
     pub shard: u16,
-    /// How many records the body holds.
+    /// How many fragments the body holds.
     pub records: u16,
     /// [`Batch::crc`] of the batch before; zero for the first.
     pub prev_crc: u32,
@@ -82,6 +85,25 @@ pub fn encode(header: &Header, body: &[u8], out: &mut Vec<u8>) -> u32 {
     assert!(body.len() <= BODY_MAX, "the writer splits larger bodies");
     assert!(header.lsn.is_aligned() && header.synced_lsn <= header.lsn, "positions make sense");
     let start = out.len();
+    out.resize(start + HEADER, 0);
+    out.extend_from_slice(body);
+    out.resize(start + (HEADER + body.len()).next_multiple_of(ALIGN), 0);
+    seal(header, &mut out[start..], body.len())
+}
+
+/// Puts the header before a body that stands in its place already: `batch` is room for the header,
+/// `body_len` bytes of body, padding. Returns the checksum that the next batch chains to.
+///
+/// # Panics
+/// As [`encode`]; also if `batch` is no multiple of [`ALIGN`] or too short.
+pub fn seal(header: &Header, batch: &mut [u8], body_len: usize) -> u32 {
+    assert!(body_len <= BODY_MAX, "the writer splits larger bodies");
+    assert!(header.lsn.is_aligned() && header.synced_lsn <= header.lsn, "positions make sense");
+    assert!(batch.len().is_multiple_of(ALIGN), "batches are aligned");
+    let (head, rest) = batch.split_at_mut(HEADER);
+    let body_crc = crc32c::crc32c(&rest[..body_len]);
+    rest[body_len..].fill(0);
+    let mut out = Vec::with_capacity(HEADER);
     out.extend_from_slice(&MAGIC.to_le_bytes());
     out.extend_from_slice(&FORMAT.to_le_bytes());
     out.extend_from_slice(&0u16.to_le_bytes());
@@ -91,15 +113,13 @@ pub fn encode(header: &Header, body: &[u8], out: &mut Vec<u8>) -> u32 {
     out.extend_from_slice(&header.epoch.to_le_bytes());
     out.extend_from_slice(&header.shard.to_le_bytes());
     out.extend_from_slice(&header.records.to_le_bytes());
-    out.extend_from_slice(&(body.len() as u32).to_le_bytes());
+    out.extend_from_slice(&(body_len as u32).to_le_bytes());
     out.extend_from_slice(&header.prev_crc.to_le_bytes());
-    out.extend_from_slice(&crc32c::crc32c(body).to_le_bytes());
+    out.extend_from_slice(&body_crc.to_le_bytes());
     out.extend_from_slice(&0u64.to_le_bytes());
-    let crc = crc32c::crc32c(&out[start..]);
+    let crc = crc32c::crc32c(&out);
     out.extend_from_slice(&crc.to_le_bytes());
-    debug_assert_eq!(out.len() - start, HEADER, "the header is as long as the drawing says");
-    out.extend_from_slice(body);
-    out.resize(start + (HEADER + body.len()).next_multiple_of(ALIGN), 0);
+    head.copy_from_slice(&out);
     crc
 }
 
