@@ -202,6 +202,7 @@ impl Shard {
                     }
                 }
                 Event::Published { .. }
+                | Event::Refused { .. }
                 | Event::SubscriptionEnded { .. }
                 | Event::Evicted { .. } => {}
             },
@@ -389,7 +390,7 @@ impl Service for Shard {
             touched.append(&mut self.touched);
         }
         self.touched = touched;
-        self.engine.turn_end(&mut self.fx);
+        self.engine.turn_end(cx.now(), &mut self.fx);
         self.dispatch(cx);
     }
 

@@ -19,7 +19,7 @@ pub use cleaner::{Cleaned, Damaged};
 pub use io::{Done, Request, Write};
 pub use log::{Log, LogConfig, LogStats, Payload, Position, REFS_MAX, Refs};
 pub use lsn::{ALIGN, Lsn};
-pub use record::{Op, Ref, Xid};
+pub use record::{Op, RecordError, Ref, Xid};
 pub use segments::Segment;
 pub use seq::Seq;
 pub use superblock::{SLOT, State, Superblock};

@@ -379,6 +379,11 @@ impl<P: Payload> Log<P> {
         number
     }
 
+    /// Whether there is a definition with this id.
+    pub fn is_defined(&self, id: u64) -> bool {
+        self.roots.contains_key(&Key::Id(id))
+    }
+
     /// Decides a transaction that this shard coordinates: it holds. Kept until [`Log::resolved`].
     pub fn decide(&mut self, xid: Xid) -> Seq {
         self.stage_root(Key::Xid(xid), &Op::Decide { xid, commit: true })
@@ -522,7 +527,7 @@ impl<P: Payload> Log<P> {
     }
 
     /// Drops what was taken back from the front; if nothing is left, nothing has to be waited for.
-    fn skip_gone(&mut self) {
+    pub fn skip_gone(&mut self) {
         while let Some(Staged::Gone) = self.staged.front() {
             self.staged.pop_front();
             self.first = self.first.next();

@@ -297,7 +297,7 @@ impl<'t> World<'t> {
 
     pub(crate) fn turn_end(&mut self, shard: ShardId) {
         self.trace.add(shard.0, "turn end", 0, 0);
-        self.input(shard, |engine, _, fx| engine.turn_end(fx));
+        self.input(shard, |engine, now, fx| engine.turn_end(now, fx));
     }
 
     /// Goes on with work that is done in slices. False if there is none.
