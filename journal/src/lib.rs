@@ -10,6 +10,7 @@ mod io;
 mod log;
 mod lsn;
 pub mod record;
+pub mod recovery;
 mod segments;
 mod seq;
 mod superblock;
@@ -22,4 +23,7 @@ pub use lsn::{ALIGN, Lsn};
 pub use record::{Op, RecordError, Ref, Xid};
 pub use segments::Segment;
 pub use seq::Seq;
-pub use superblock::{SLOT, State, Superblock};
+pub use superblock::{Found, SLOT, State, Superblock};
+
+/// The version of the format on disk; one more for every change of it. See `FORMAT.md`.
+pub const FORMAT: u16 = 1;
