@@ -157,6 +157,10 @@ impl<P: Payload> Log<P> {
                         over = true;
                         break;
                     }
+                    // A crash left one without its end; who wrote next began anew.
+                    if begins && self.cleaner.assembler.is_open() {
+                        self.cleaner.assembler.reset();
+                    }
                     let whole = part == crate::record::Part::Whole;
                     if let Some(record) = self.cleaner.assembler.join(part, content)? {
                         records.push(match whole {

@@ -119,7 +119,7 @@ fn put_arguments(out: &mut Vec<u8>, arguments: &Map) {
 pub(crate) fn definition(change: &Change) -> Option<(u64, Vec<u8>)> {
     let mut out = Vec::new();
     let flags = |auto_delete: bool, alternate: &Option<Arc<str>>| {
-        u8::from(auto_delete) * AUTO_DELETE | u8::from(alternate.is_some()) * ALTERNATE
+        (u8::from(auto_delete) * AUTO_DELETE) | (u8::from(alternate.is_some()) * ALTERNATE)
     };
     match change {
         Change::QueueCreated(q) if q.durable => {
