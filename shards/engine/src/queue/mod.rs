@@ -161,7 +161,7 @@ impl Queue {
 
     /// All messages in order: position, message, whether it was delivered before, and where its record
     /// stands.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (Position, &Message, bool, Seq)> {
+    pub fn entries(&self) -> impl Iterator<Item = (Position, &Message, bool, Seq)> {
         self.entries.iter()
     }
 
