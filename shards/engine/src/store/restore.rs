@@ -9,7 +9,9 @@ use super::{Store, payload_len};
 use crate::ids::{Position, QueueId, ShardId};
 use crate::message::Message;
 use crate::queue::Queue;
-use crate::topology::{Binding, Change, FixedMap, QueueDescriptor, home_of};
+use crate::topology::{
+    Binding, Change, ExchangeDescriptor, FixedMap, QueueDescriptor, Topology, home_of,
+};
 use fletch_journal::record::{Refs as EncodedRefs, ops, publish_len};
 use fletch_journal::{
     Log, LogConfig, Lsn, Op, Position as LogPosition, RecordError, Ref, Refs, Seq, Xid,
@@ -253,9 +255,21 @@ pub fn combine(mut shards: Vec<ShardRestore>) -> Result<Combined, RestoreError> 
     let definitions = shards.first_mut().map(|s| std::mem::take(&mut s.definitions));
     let mut changes = Vec::new();
     let mut queues: FixedMap<QueueId, Arc<QueueDescriptor>> = FixedMap::default();
-    // In the order they were made in, so that what one needs comes before it.
+    let mut exchanges = built_in();
+    // In the order they were made in, so that what one needs comes before it. But for an alternate
+    // exchange that was not durable: it is gone.
     for (id, (_, bytes)) in definitions.iter().flatten() {
+        let there = |name: &Arc<str>| exchanges.contains(name);
         let change = match codec::change(*id, bytes)? {
+            Change::QueueCreated(q) => {
+                let alternate = q.alternate.clone().filter(there);
+                Change::QueueCreated(Arc::new(QueueDescriptor { alternate, ..(*q).clone() }))
+            }
+            Change::ExchangeCreated(x) => {
+                let alternate = x.alternate.clone().filter(there);
+                exchanges.insert(Arc::clone(&x.name));
+                Change::ExchangeCreated(Arc::new(ExchangeDescriptor { alternate, ..(*x).clone() }))
+            }
             Change::Bound(b) => match queues.get(&b.queue) {
                 Some(q) => Change::Bound(Arc::new(Binding { home: q.home, ..(*b).clone() })),
                 None => continue,
@@ -275,6 +289,12 @@ pub fn combine(mut shards: Vec<ShardRestore>) -> Result<Combined, RestoreError> 
         first.definitions = definitions;
     }
     Ok(Combined { shards, changes, to_note, decisions })
+}
+
+/// Names of the exchanges that are always there.
+fn built_in() -> BTreeSet<Arc<str>> {
+    let topology = Topology::new();
+    topology.exchanges().map(|x| Arc::clone(&x.descriptor().name)).collect()
 }
 
 impl Combined {
