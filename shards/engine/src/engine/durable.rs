@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind};
 use crate::frame::{Effects, Frame};
 use crate::ids::{QueueId, SessionId, ShardId, Time};
 use crate::message::Message;
+use crate::queue::Queue;
 use crate::request::{DeliveryRef, Event, OpId, Reply};
 use crate::store::{Decided, Restored, Store, VOUCH_AFTER, Waiter, payload_len};
 use crate::topology::{Change, Routes};
@@ -27,7 +28,8 @@ impl Engine {
             if let Change::QueueCreated(q) = change
                 && q.home == self.shard
             {
-                let mut queue = queues.remove(&q.id).unwrap_or_else(|| self.new_queue(q));
+                let mut queue = queues.remove(&q.id).unwrap_or_else(|| Queue::new(q.id));
+                queue.set_durable();
                 queue.set_owner(None, super::no_local(&q.arguments));
                 self.queues.insert(q.id, queue);
             }

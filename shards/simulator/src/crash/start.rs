@@ -395,14 +395,14 @@ impl World<'_> {
             if self.rng.chance(self.mix.bad_start_percent / 20) {
                 return Err(Crashed);
             }
-            while let Some(request) = log.next_request() {
-                disk.request(request);
-            }
             while let Some(len) = log.next_write() {
                 let mut buffer = vec![0xaa; len];
                 let write = log.fill(&mut buffer);
                 buffer.truncate(write.len);
                 disk.write(write, buffer);
+            }
+            while let Some(request) = log.next_request() {
+                disk.request(request);
             }
             match disk.complete(&mut self.rng) {
                 Some(done) => log.done(done),

@@ -226,16 +226,17 @@ impl<'t> World<'t> {
     pub(super) fn poll(&mut self, shard: ShardId) {
         let now = self.now;
         let (engine, disk) = (&mut self.engines[shard.index()], &mut self.disks[shard.index()]);
-        while let Some(request) = engine.next_request() {
-            self.trace.add(shard.0, request_name(&request), 0, 0);
-            disk.request(request);
-        }
         while let Some(len) = engine.next_write(now) {
             let mut buffer = vec![0xaa; len];
             let write = engine.fill(&mut buffer);
             buffer.truncate(write.len);
             self.trace.add(shard.0, "writes", write.segment.0 + write.offset, write.len as u64);
             disk.write(write, buffer);
+        }
+        // Behind the writes, which may want another segment.
+        while let Some(request) = engine.next_request() {
+            self.trace.add(shard.0, request_name(&request), 0, 0);
+            disk.request(request);
         }
         let log = engine.log().expect("every shard has a journal");
         self.marks.hit("disk full", log.is_full());
