@@ -150,6 +150,9 @@ impl Queue {
     /// Deliveries up to this position may have happened before the restart.
     pub(crate) fn restore_delivered(&mut self, upto: Position) {
         self.delivered = self.delivered.max(upto);
+        // Those positions were given out, even if nothing of them is left: the next message is
+        // another one, which nobody has seen.
+        self.entries.skip_to(upto.saturating_add(1));
     }
 
     /// Recovery has found all there is.
