@@ -500,6 +500,7 @@ impl<P: Payload> Log<P> {
     /// write that a crash tore.
     pub fn is_unvouched(&self) -> bool {
         self.vouched < self.written
+            && self.superblock.state == State::Running
             && self.staged.is_empty()
             && self.spill.is_empty()
             && self.writes.is_empty()
@@ -758,6 +759,8 @@ impl<P: Payload> Log<P> {
     /// Notes a clean stop: where the log ends. Only when it is idle; nothing may be staged after it.
     pub fn close(&mut self) {
         debug_assert!(self.is_idle());
+        // The superblock vouches for all of it.
+        self.vouch = false;
         self.superblock.state = State::Clean { end: self.head, crc: self.prev_crc };
         self.superblock_stale = true;
     }

@@ -40,13 +40,15 @@ pub(super) struct World<'t> {
     pub(super) model: Model,
     pub(super) history: History,
     /// Where queues live.
-    homes: BTreeMap<QueueId, ShardId>,
+    pub(super) homes: BTreeMap<QueueId, ShardId>,
     /// The queues for dead letters.
     pub(super) dead: Vec<QueueId>,
     /// Deliveries of this turn that the home's journal does not know of yet.
     due: Vec<(ShardId, QueueId, MessageId)>,
     /// A disk has lied, and recovery has not looked yet.
     pub(super) planted: Option<Planted>,
+    /// Recovery has looked, and something was lost.
+    pub(super) damaged: bool,
     pub(super) trace: &'t mut Trace,
     pub(super) marks: Marks,
     fx: Effects,
@@ -73,6 +75,7 @@ impl<'t> World<'t> {
             dead: Vec::new(),
             due: Vec::new(),
             planted: None,
+            damaged: false,
             trace,
             marks: Marks::default(),
             fx: Effects::default(),
