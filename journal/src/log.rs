@@ -502,8 +502,7 @@ impl<P: Payload> Log<P> {
         self.vouched < self.written
             && self.superblock.state == State::Running
             && self.staged.is_empty()
-            && self.spill.is_empty()
-            && self.writes.is_empty()
+            && self.is_written_out()
     }
 
     /// Writes an empty batch that vouches for all before it.
@@ -776,6 +775,11 @@ impl<P: Payload> Log<P> {
 
     pub(crate) fn config(&self) -> &LogConfig {
         &self.config
+    }
+
+    /// Whether all that is in the log is durable, and no record is begun and not ended.
+    pub(crate) fn is_written_out(&self) -> bool {
+        self.spill.is_empty() && self.writes.is_empty()
     }
 
     pub(crate) fn durable_lsn(&self) -> Lsn {

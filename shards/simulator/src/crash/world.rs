@@ -24,7 +24,7 @@ pub(super) const ALTERNATES: [&str; 3] = ["alternate-0", "alternate-1", "alterna
 pub(super) const DEAD: [&str; 2] = ["dead-0", "dead-1"];
 
 /// Steps that coming to rest may take: far more than any honest amount of work needs.
-const REST_MAX: usize = 200_000;
+const REST_MAX: usize = 100_000;
 
 /// See the module.
 pub(super) struct World<'t> {
@@ -304,7 +304,8 @@ impl<'t> World<'t> {
                 self.turn_end(shard);
                 self.poll(shard);
             }
-            if !self.complete() && !self.work_slices() && self.network.is_empty() {
+            let working = self.work_slices();
+            if !self.complete() && !working && self.network.is_empty() {
                 self.check_logs();
                 return;
             }
@@ -323,8 +324,15 @@ impl<'t> World<'t> {
     }
 
     /// What is in all queues.
-    pub(super) fn found(&self) -> AllFound {
+    pub(super) fn found(&mut self) -> AllFound {
         let mut all = AllFound::new();
+        for engine in &self.engines {
+            for q in engine.queues() {
+                let descriptor = engine.topology().queue_by_id(q.id());
+                let descriptor = descriptor.expect("its home knows a queue");
+                self.model.know(q.id(), || facts(descriptor, &self.dead));
+            }
+        }
         for q in self.engines.iter().flat_map(Engine::queues) {
             let entries = q.entries().map(|(position, message, redelivered, _)| Found {
                 position,
