@@ -433,10 +433,11 @@ impl Engine {
                     Op::Prepare(prepared) => {
                         xid = Some(prepared).filter(|xid| store.undecided.contains(xid));
                     }
-                    Op::Publish { refs, payload, .. } => {
+                    // The record may say that it was delivered where the queue does not: when that was
+                    // before the record was written.
+                    Op::Publish { mut delivered, refs, payload } => {
                         let mut live = Refs::new();
                         let mut kept: Option<(Message, Seq)> = None;
-                        let mut delivered = false;
                         for r in refs.iter() {
                             let Some(q) = self.queues.get(&QueueId(r.queue)) else { continue };
                             let Some((message, place, seen)) = q.place(r.position) else {
