@@ -103,7 +103,6 @@ impl<P: Payload> Log<P> {
                 assembler: Assembler::new(),
                 passed: None,
             };
-            self.relocate_roots(base);
         }
         if let State::Due(at) = self.cleaner.state {
             if at >= self.durable_lsn() {
@@ -142,6 +141,10 @@ impl<P: Payload> Log<P> {
             return Ok(None);
         };
         let (segment, end) = (self.cleaner.segment, self.cleaner.end);
+        if at == segment {
+            // With the first slice, so that both can go into one batch.
+            self.relocate_roots(segment);
+        }
         let damaged = |at: Lsn| {
             let s = self.segments.iter().find(|s| s.base <= at && at < s.end());
             let segment = s.map_or(segment, |s| s.base);
