@@ -217,7 +217,7 @@ impl<P: Payload> Log<P> {
         delivered: bool,
     ) -> Seq {
         let (places, len) = (refs.len(), payload.len());
-        let new = self.publish(refs, payload, xid, delivered);
+        let new = self.publish_again(refs, payload, xid, delivered);
         for _ in 0..places {
             self.moved(old, len, new);
         }

@@ -80,6 +80,8 @@ enum Staged<P> {
         payload: P,
         delivered: bool,
         xid: Option<Xid>,
+        /// An older record of it is in the log.
+        again: bool,
     },
     Dequeue {
         queue: u64,
@@ -111,6 +113,15 @@ impl<P: Payload> Staged<P> {
                 Staged::Bytes { bytes, .. } => bytes.len(),
             }
     }
+}
+
+/// What a place was taken out of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    /// The only record of it.
+    Whole,
+    /// A second one: the first is in the log.
+    Older,
 }
 
 #[derive(Debug)]
@@ -307,13 +318,25 @@ impl<P: Payload> Log<P> {
     /// transaction is decided so. `delivered`: a delivery may have happened.
     pub fn publish(&mut self, refs: Refs, payload: P, xid: Option<Xid>, delivered: bool) -> Seq {
         debug_assert!(!refs.is_empty() && refs.len() <= REFS_MAX);
-        self.stage(Staged::Publish { refs, payload, delivered, xid })
+        self.stage(Staged::Publish { refs, payload, delivered, xid, again: false })
+    }
+
+    /// The same for a message that is in the log already.
+    pub(crate) fn publish_again(
+        &mut self,
+        refs: Refs,
+        payload: P,
+        xid: Option<Xid>,
+        delivered: bool,
+    ) -> Seq {
+        self.stage(Staged::Publish { refs, payload, delivered, xid, again: true })
     }
 
     /// A message left a queue. `seq` is where its record stands, `len` its payload's length. Returns
     /// what has to be durable for that to be so for good.
     pub fn dequeue(&mut self, at: Ref, seq: Seq, len: usize) -> Seq {
-        if self.take_back(at, seq) {
+        let taken_back = self.take_back(at, seq);
+        if taken_back == Some(Taken::Whole) {
             return self.durable;
         }
         let Ref { queue, position } = at;
@@ -326,17 +349,23 @@ impl<P: Payload> Log<P> {
             }
             _ => self.stage(Staged::Dequeue { queue, first: position, last: position }),
         };
-        self.segments.died(seq, publish_len(1, len) as u64, number);
+        if taken_back.is_none() {
+            self.segments.died(seq, publish_len(1, len) as u64, number);
+        }
         number
     }
 
     /// Takes a place out of a publish that is not written yet.
-    fn take_back(&mut self, at: Ref, seq: Seq) -> bool {
-        let Some(op) = self.staged_mut(seq) else { return false };
+    fn take_back(&mut self, at: Ref, seq: Seq) -> Option<Taken> {
+        let op = self.staged_mut(seq)?;
         let before = op.len();
-        if let Staged::Publish { refs, .. } = op
+        let mut taken = Taken::Whole;
+        if let Staged::Publish { refs, again, .. } = op
             && let Some(n) = refs.iter().position(|r| *r == at)
         {
+            if *again {
+                taken = Taken::Older;
+            }
             refs.swap_remove(n);
             if refs.is_empty() {
                 *op = Staged::Gone;
@@ -345,8 +374,8 @@ impl<P: Payload> Log<P> {
         let after = op.len();
         let gone = after == 0;
         self.staged_bytes -= (before - after) as u64;
-        self.stats.avoided += u64::from(gone);
-        true
+        self.stats.avoided += u64::from(gone && taken == Taken::Whole);
+        Some(taken)
     }
 
     /// Deliveries from a queue up to a position may have happened. `seq` is where the message at that
@@ -642,7 +671,7 @@ impl<P: Payload> Log<P> {
         scratch.clear();
         match op {
             Staged::Gone => return,
-            Staged::Publish { refs, payload, delivered, xid } => {
+            Staged::Publish { refs, payload, delivered, xid, again: _ } => {
                 if let Some(xid) = xid {
                     Op::Prepare(xid).put(scratch);
                 }
