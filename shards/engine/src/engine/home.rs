@@ -10,7 +10,7 @@ use crate::pending::Origin;
 use crate::queue::{Output, Queue};
 use crate::request::{DeliveryRef, Event, OpId, Outcome, QueueReport, Reply};
 use crate::store::Waiter;
-use crate::topology::{Conditions, Routes};
+use crate::topology::{Conditions, Route, Routes};
 use fletch_journal::Seq;
 use std::sync::Arc;
 
@@ -208,19 +208,36 @@ impl Engine {
         routes
     }
 
-    /// Sends a message to the queue's alternate exchange, or drops it.
-    pub(super) fn reroute(&mut self, queue: QueueId, message: &Message, fx: &mut Effects) {
+    /// The same, counted.
+    pub(super) fn rerouted(&mut self, queue: QueueId, message: &Message) -> Routes {
         let routes = self.alternate_routes(queue, message);
         if routes.is_empty() {
             self.stats.discarded += 1;
-            return;
+        } else {
+            self.stats.rerouted += 1;
         }
-        self.stats.rerouted += 1;
+        routes
+    }
+
+    /// Sends a message to the queue's alternate exchange, or drops it.
+    pub(super) fn reroute(&mut self, queue: QueueId, message: &Message, fx: &mut Effects) {
+        let routes = self.rerouted(queue, message);
+        self.pass_on(routes.iter().as_slice(), message, None, fx);
+    }
+
+    /// Sends a message to queues, each for itself.
+    pub(super) fn pass_on(
+        &mut self,
+        routes: &[Route],
+        message: &Message,
+        slot: Option<u32>,
+        fx: &mut Effects,
+    ) {
         // Through `local`, never by recursion: an alternate may lead back here.
-        for route in routes.iter() {
+        for route in routes {
             let frame = Frame::Publish {
                 epoch: self.topology.epoch(),
-                slot: None,
+                slot,
                 number: None,
                 message: message.clone(),
                 queues: std::iter::once(route.queue).collect(),
@@ -243,25 +260,18 @@ impl Engine {
             return;
         }
         let size = message.size();
-        let routes = self.alternate_routes(from.queue, message);
+        let routes = self.rerouted(from.queue, message);
         if routes.is_empty() {
-            self.stats.discarded += 1;
             self.journal_dequeue(from, place, size);
             return;
         }
-        self.stats.rerouted += 1;
         if let Some((moving, _)) = self.emptying.get_mut(&from.queue) {
             *moving += 1;
         }
         let receipts = u16::try_from(routes.len()).unwrap_or(u16::MAX);
         let origin = Origin::Queue { from, place, size };
-        let slot = Some(self.publishes.insert(origin, receipts, None));
-        for route in routes.iter() {
-            let (epoch, message) = (self.topology.epoch(), message.clone());
-            let queues = std::iter::once(route.queue).collect();
-            let frame = Frame::Publish { epoch, slot, number: None, message, queues };
-            self.send(route.home, frame, fx);
-        }
+        let slot = self.publishes.insert(origin, receipts, None);
+        self.pass_on(routes.iter().as_slice(), message, Some(slot), fx);
     }
 
     /// A message that left a queue is safe where it went. If the queue is being emptied, and that was

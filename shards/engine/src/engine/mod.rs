@@ -236,13 +236,19 @@ impl Engine {
         let here = self.shard;
         if routes.iter().all(|r| r.home == here) {
             let queues = routes.iter().map(|r| r.queue);
-            let seq = self.enqueue_all(now, queues, message, None, fx);
+            let enqueued = self.enqueue_all(now, queues, message, (None, true), fx);
+            if !enqueued.instead.is_empty() {
+                let slot = self.publishes.insert(origin, 1, None);
+                self.receipt_when_enqueued(enqueued, message, (here, slot), fx);
+                return Published::Pending;
+            }
+            let seq = enqueued.safe;
             let Some(store) = self.store.as_mut().filter(|s| seq > s.log.durable()) else {
                 return Published::Done;
             };
             match origin {
                 Origin::Session(session, op) => store.wait(seq, Waiter::Published { session, op }),
-                Origin::Queue { .. } => {
+                Origin::Queue { .. } | Origin::Publish { .. } => {
                     let slot = self.publishes.insert(origin, 1, None);
                     store.wait(seq, Waiter::Receipt { to: here, slot });
                 }
@@ -258,8 +264,8 @@ impl Engine {
         for (home, group) in routes.by_home() {
             let queues = group.iter().map(|r| r.queue);
             if home == here {
-                let seq = self.enqueue_all(now, queues, message, xid, fx);
-                self.receipt_when_safe(seq, here, slot, fx);
+                let enqueued = self.enqueue_all(now, queues, message, (xid, true), fx);
+                self.receipt_when_enqueued(enqueued, message, (here, slot), fx);
             } else {
                 let queues = queues.collect();
                 let epoch = self.topology.epoch();
@@ -307,6 +313,10 @@ impl Engine {
                 }
                 self.moved_on(from.queue, fx);
             }
+            Origin::Publish { to, slot } => match publish.refused {
+                None => self.receipt_for(to, slot, fx),
+                Some(reason) => self.send(to, Frame::Refused { slot, reason }, fx),
+            },
         }
     }
 
@@ -635,9 +645,10 @@ impl Engine {
                     return;
                 }
                 let xid = number.map(|n| Xid { shard: from.0, number: n.get() });
-                let seq = self.enqueue_all(now, queues.into_iter(), &message, xid, fx);
+                let how = (xid, slot.is_some());
+                let enqueued = self.enqueue_all(now, queues.into_iter(), &message, how, fx);
                 if let Some(slot) = slot {
-                    self.receipt_when_safe(seq, from, slot, fx);
+                    self.receipt_when_enqueued(enqueued, &message, (from, slot), fx);
                 }
             }
             Frame::Receipts(slots) => slots.into_iter().for_each(|slot| self.on_receipt(slot, fx)),
