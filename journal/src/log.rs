@@ -548,6 +548,10 @@ impl<P: Payload> Log<P> {
         if wanted == 0 && !self.vouch || self.writes.len() >= self.config.depth {
             return None;
         }
+        // What comes after the clean stop, an expired message perhaps, is for the next run to do.
+        if self.superblock.state != State::Running {
+            return None;
+        }
         self.prepare_ahead();
         if self.rest() == 0 && !self.next_segment() {
             return None;
