@@ -144,15 +144,19 @@ impl Queue {
         for position in first..=last.min(self.newest()) {
             self.entries.remove_available(position);
         }
-        self.entries.skip_to(last.saturating_add(1));
+        self.restore_end(last);
     }
 
     /// Deliveries up to this position may have happened before the restart.
     pub(crate) fn restore_delivered(&mut self, upto: Position) {
         self.delivered = self.delivered.max(upto);
-        // Those positions were given out, even if nothing of them is left: the next message is
-        // another one, which nobody has seen.
-        self.entries.skip_to(upto.saturating_add(1));
+        self.restore_end(upto);
+    }
+
+    /// The position was given out, even if nothing that was there is left: the next message is another
+    /// one, which nobody has seen.
+    pub(crate) fn restore_end(&mut self, position: Position) {
+        self.entries.skip_to(position.saturating_add(1));
     }
 
     /// Recovery has found all there is.

@@ -152,6 +152,9 @@ impl ShardRestore {
                         old.refs.retain(|r| !pending.refs.contains(r));
                     }
                     all.push(pending);
+                    for Ref { queue, position } in refs.iter() {
+                        self.queue(QueueId(queue)).restore_end(position);
+                    }
                     return;
                 }
             }
