@@ -181,16 +181,17 @@ impl Engine {
         (seq > store.log.durable()).then_some(seq)
     }
 
-    /// Answers when what was dequeued for it is durable.
+    /// Answers when that is durable.
     pub(super) fn answer_when_durable(
         &mut self,
         session: SessionId,
         op: OpId,
         reply: Reply,
+        safe: Seq,
         fx: &mut Effects,
     ) {
-        match (self.take_dequeued(), &mut self.store) {
-            (Some(_), Some(store)) => {
+        match &mut self.store {
+            Some(store) if safe > store.log.durable() => {
                 store.wait_for_all(Waiter::Answer { session, op, reply: Box::new(reply) });
             }
             _ => self.answer(session, op, Ok(reply), fx),

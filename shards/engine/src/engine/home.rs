@@ -1,7 +1,7 @@
 //! The engine's queues that are homed here: enqueueing, settling, subscriptions, deletion.
 
 use super::Engine;
-use super::slices::Job;
+use super::slices::{Job, Purge};
 use crate::error::{Error, ErrorKind};
 use crate::frame::{Effects, Frame, QueueCommand};
 use crate::ids::{Position, QueueId, SessionId, ShardId, SubscriptionId, Time};
@@ -92,8 +92,9 @@ impl Engine {
                 self.answer(session, op, Ok(Reply::Done), fx);
             }
             QueueCommand::Purge { op } => {
-                let job = Job::Purge { queue, until: q.newest(), purged: 0, session, op };
-                self.start(job, fx);
+                let until = q.newest();
+                let purge = Purge { queue, until, session, op, purged: 0, safe: Seq::NONE };
+                self.start(Job::Purge(purge), fx);
             }
             QueueCommand::Query { op } => {
                 let report = self.report(queue).map(Box::new);
