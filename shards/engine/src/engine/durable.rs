@@ -243,7 +243,17 @@ impl Engine {
         }
         self.clean();
         self.settle_durable(fx);
+        self.unpark(now, fx);
         self.run_local(now, fx);
+    }
+
+    /// There may be room for what waits for it.
+    fn unpark(&mut self, now: Time, fx: &mut Effects) {
+        if self.store.as_ref().is_some_and(|store| !store.log.is_full()) {
+            for (from, frame) in std::mem::take(&mut self.parked) {
+                self.on_frame(now, from, frame, fx);
+            }
+        }
     }
 
     /// The journal, for management and tests.

@@ -240,6 +240,7 @@ impl Engine {
                 epoch: self.topology.epoch(),
                 slot,
                 number: None,
+                moves: true,
                 message: message.clone(),
                 queues: std::iter::once(route.queue).collect(),
             };

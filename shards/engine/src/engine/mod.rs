@@ -93,6 +93,8 @@ pub struct Engine {
     local: VecDeque<Frame>,
     /// Per peer: frames that name a newer topology than this replica's, and all that follow them.
     deferred: Vec<VecDeque<Frame>>,
+    /// Messages that move here from other queues and wait for room on the disk.
+    parked: VecDeque<(ShardId, Frame)>,
     /// Per peer: slots to acknowledge at the end of the turn.
     receipts: Vec<Vec<u32>>,
     sweep: Sweep,
@@ -128,6 +130,7 @@ impl Engine {
             parts: Parts::default(),
             local: VecDeque::new(),
             deferred: (0..peers).map(|_| VecDeque::new()).collect(),
+            parked: VecDeque::new(),
             receipts: vec![Vec::new(); peers],
             sweep: Sweep::new(config.purge_interval),
             jobs: VecDeque::new(),
@@ -180,6 +183,7 @@ impl Engine {
             && self.local.is_empty()
             && self.jobs.is_empty()
             && self.deferred.iter().all(VecDeque::is_empty)
+            && self.parked.is_empty()
             && self.receipts.iter().all(Vec::is_empty)
             && self.emptying.is_empty()
             && self.store.as_ref().is_none_or(Store::is_idle)
@@ -271,7 +275,9 @@ impl Engine {
                 let epoch = self.topology.epoch();
                 let (message, slot) = (message.clone(), Some(slot));
                 let number = xid.and_then(|xid| NonZeroU64::new(xid.number));
-                fx.frames.push((home, Frame::Publish { epoch, slot, number, message, queues }));
+                let moves = false;
+                let publish = Frame::Publish { epoch, slot, number, moves, message, queues };
+                fx.frames.push((home, publish));
             }
         }
         Published::Pending
@@ -307,16 +313,10 @@ impl Engine {
                 }
             },
             Origin::Queue { from, place, size } => {
-                // What nobody has room for stays where it was.
-                if publish.refused.is_none() {
-                    self.journal_dequeue(from, place, size);
-                }
+                self.journal_dequeue(from, place, size);
                 self.moved_on(from.queue, fx);
             }
-            Origin::Publish { to, slot } => match publish.refused {
-                None => self.receipt_for(to, slot, fx),
-                Some(reason) => self.send(to, Frame::Refused { slot, reason }, fx),
-            },
+            Origin::Publish { to, slot } => self.receipt_for(to, slot, fx),
         }
     }
 
@@ -636,12 +636,18 @@ impl Engine {
 
     fn on_frame(&mut self, now: Time, from: ShardId, frame: Frame, fx: &mut Effects) {
         match frame {
-            Frame::Publish { slot, number, message, queues, .. } => {
+            Frame::Publish { epoch, slot, number, moves, message, queues } => {
                 if let Some(slot) = slot
                     && let Err(reason) = self.check_space(&message, queues.iter().copied())
                 {
-                    let reason = Box::new(reason);
-                    self.send(from, Frame::Refused { slot, reason }, fx);
+                    if moves {
+                        let slot = Some(slot);
+                        let frame = Frame::Publish { epoch, slot, number, moves, message, queues };
+                        self.parked.push_back((from, frame));
+                    } else {
+                        let reason = Box::new(reason);
+                        self.send(from, Frame::Refused { slot, reason }, fx);
+                    }
                     return;
                 }
                 let xid = number.map(|n| Xid { shard: from.0, number: n.get() });
