@@ -6,11 +6,10 @@ use crate::error::{Error, ErrorKind};
 use crate::frame::{Effects, Frame, QueueCommand};
 use crate::ids::{Position, QueueId, SessionId, ShardId, SubscriptionId, Time};
 use crate::message::Message;
-use crate::pending::Origin;
 use crate::queue::{Output, Queue};
 use crate::request::{DeliveryRef, Event, OpId, Outcome, QueueReport, Reply};
 use crate::store::Waiter;
-use crate::topology::{Conditions, Route, Routes};
+use crate::topology::Conditions;
 use fletch_journal::Seq;
 use std::sync::Arc;
 
@@ -144,6 +143,9 @@ impl Engine {
             QueueCommand::Delete { op, request } => {
                 self.send(ShardId::ORDERER, Frame::Topology { session, op, request }, fx);
             }
+            QueueCommand::Settle { op, outcome: Outcome::Accepted, .. } => {
+                self.accepted_of_deleted(queue, session, op, fx);
+            }
             QueueCommand::Acquire { op, .. } | QueueCommand::Settle { op, .. } => {
                 self.answer_part(session, op, Vec::new(), fx);
             }
@@ -194,103 +196,6 @@ impl Engine {
                 }
             }
         }
-    }
-
-    /// Where messages go that leave a queue for its alternate exchange.
-    fn alternate_routes(&self, queue: QueueId, message: &Message) -> Routes {
-        let alternate = self.topology.alternate_of(queue).or_else(|| self.gone.alternate_of(queue));
-        let mut routes = Routes::default();
-        if let Some(exchange) = alternate {
-            // An alternate that was deleted has no routes.
-            let _ = self.topology.route(&exchange, message, &mut routes);
-        }
-        // A queue bound to its own alternate is among its routes though it is gone.
-        routes.retain(|r| !self.gone.contains(r.queue));
-        routes
-    }
-
-    /// The same, counted.
-    pub(super) fn rerouted(&mut self, queue: QueueId, message: &Message) -> Routes {
-        let routes = self.alternate_routes(queue, message);
-        if routes.is_empty() {
-            self.stats.discarded += 1;
-        } else {
-            self.stats.rerouted += 1;
-        }
-        routes
-    }
-
-    /// Sends a message to the queue's alternate exchange, or drops it.
-    pub(super) fn reroute(&mut self, queue: QueueId, message: &Message, fx: &mut Effects) {
-        let routes = self.rerouted(queue, message);
-        self.pass_on(routes.iter().as_slice(), message, None, fx);
-    }
-
-    /// Sends a message to queues, each for itself.
-    pub(super) fn pass_on(
-        &mut self,
-        routes: &[Route],
-        message: &Message,
-        slot: Option<u32>,
-        fx: &mut Effects,
-    ) {
-        // Through `local`, never by recursion: an alternate may lead back here.
-        for route in routes {
-            let frame = Frame::Publish {
-                epoch: self.topology.epoch(),
-                slot,
-                number: None,
-                moves: true,
-                message: message.clone(),
-                queues: std::iter::once(route.queue).collect(),
-            };
-            self.send(route.home, frame, fx);
-        }
-    }
-
-    /// A message has left its queue for the alternate exchange. If it is journalled, its record goes
-    /// when it is safe where it went: a crash may leave it in both, never in none.
-    pub(super) fn move_on(
-        &mut self,
-        from: DeliveryRef,
-        message: &Message,
-        place: Seq,
-        fx: &mut Effects,
-    ) {
-        if place == Seq::NONE {
-            self.reroute(from.queue, message, fx);
-            return;
-        }
-        let size = message.size();
-        let routes = self.rerouted(from.queue, message);
-        if routes.is_empty() {
-            self.journal_dequeue(from, place, size);
-            return;
-        }
-        if let Some((moving, _)) = self.emptying.get_mut(&from.queue) {
-            *moving += 1;
-        }
-        let receipts = u16::try_from(routes.len()).unwrap_or(u16::MAX);
-        let origin = Origin::Queue { from, place, size };
-        let slot = self.publishes.insert(origin, receipts, None);
-        self.pass_on(routes.iter().as_slice(), message, Some(slot), fx);
-    }
-
-    /// A message that left a queue is safe where it went. If the queue is being emptied, and that was
-    /// the last, the orderer may know.
-    pub(super) fn moved_on(&mut self, queue: QueueId, fx: &mut Effects) {
-        if let Some((moving, all)) = self.emptying.get_mut(&queue) {
-            *moving -= 1;
-            if *moving == 0 && *all {
-                self.emptied(queue, fx);
-            }
-        }
-    }
-
-    /// Nothing of a deleted queue is left.
-    pub(super) fn emptied(&mut self, queue: QueueId, fx: &mut Effects) {
-        self.emptying.remove(&queue);
-        self.send(ShardId::ORDERER, Frame::Vote { queue, result: Ok(()) }, fx);
     }
 
     pub(super) fn report(&self, queue: QueueId) -> Option<QueueReport> {
@@ -362,7 +267,7 @@ impl Engine {
                     .push((to.session.shard(), Frame::SubscriptionEnded { to, waiting, reason }));
             }
         }
-        self.emptying.insert(queue, (0, false));
+        self.moving.entry(queue).or_default().begin();
         self.start(Job::Empty { queue, messages: Box::new(messages) }, fx);
         Ok(())
     }

@@ -9,6 +9,7 @@
 mod durable;
 mod gone;
 mod home;
+mod moving;
 mod slices;
 
 use crate::error::Error;
@@ -26,6 +27,7 @@ use crate::topology::{
 use fletch_amqp::types::Map;
 use fletch_journal::{Seq, Xid};
 use gone::Gone;
+use moving::Moving;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
@@ -103,8 +105,8 @@ pub struct Engine {
     stats: Stats,
     /// With a data directory.
     store: Option<Store>,
-    /// Queues deleted here whose messages are on their way elsewhere: how many, and whether that is all.
-    emptying: FixedMap<QueueId, (usize, bool)>,
+    /// Queues here, or deleted here, with messages on their way to their alternate exchanges.
+    moving: FixedMap<QueueId, Moving>,
     // Reused between calls.
     routes: Routes,
     outputs: Vec<Output>,
@@ -137,7 +139,7 @@ impl Engine {
             slice: config.slice.max(1),
             stats: Stats::default(),
             store: None,
-            emptying: FixedMap::default(),
+            moving: FixedMap::default(),
             routes: Routes::default(),
             outputs: Vec::new(),
             decisions: Vec::new(),
@@ -185,7 +187,7 @@ impl Engine {
             && self.deferred.iter().all(VecDeque::is_empty)
             && self.parked.is_empty()
             && self.receipts.iter().all(Vec::is_empty)
-            && self.emptying.is_empty()
+            && self.moving.is_empty()
             && self.store.as_ref().is_none_or(Store::is_idle)
             && self.orderer.as_ref().is_none_or(Orderer::is_idle)
     }
@@ -582,14 +584,21 @@ impl Engine {
     ) {
         let mut remote = 0;
         let mut acquired = Vec::new();
+        let accepts = outcome == Some(Outcome::Accepted);
+        let mut deleted: SmallVec<[QueueId; 1]> = SmallVec::new();
         // Runs of one queue, which is nearly always one run. Two runs of the same queue are two
         // parts, in order: correct, if not minimal.
         for run in deliveries.chunk_by(|a, b| a.queue == b.queue) {
             let queue = run[0].queue;
             let Some(home) = self.topology.home_of(queue) else {
-                continue; // Deleted: there is nothing left to settle or acquire.
+                // Deleted: there is nothing left to settle or acquire. The orderer's shard knows it
+                // before it is durable.
+                deleted.extend(Some(queue).filter(|_| accepts && self.orderer.is_some()));
+                continue;
             };
-            if home == self.shard {
+            if home == self.shard && accepts && !self.queues.contains_key(&queue) {
+                deleted.push(queue);
+            } else if home == self.shard {
                 let positions = run.iter().map(|d| d.position);
                 self.on_deliveries(now, queue, positions, outcome, &mut acquired, fx);
             } else {
@@ -603,15 +612,18 @@ impl Engine {
             }
         }
         let unsafe_yet = self.take_dequeued();
-        if remote == 0 && unsafe_yet.is_none() {
+        if remote == 0 && unsafe_yet.is_none() && deleted.is_empty() {
             let reply = if outcome.is_none() { Reply::Acquired(acquired) } else { Reply::Done };
             self.answer(session, op, Ok(reply), fx);
             return;
         }
-        let parts = remote + u32::from(unsafe_yet.is_some());
+        let parts = remote + u32::from(unsafe_yet.is_some()) + deleted.len() as u32;
         self.parts.insert(session, op, parts, outcome.is_none(), acquired);
         if let (Some(_), Some(store)) = (unsafe_yet, &mut self.store) {
             store.wait_for_all(Waiter::Part { session, op });
+        }
+        for queue in deleted {
+            self.accepted_of_deleted(queue, session, op, fx);
         }
     }
 

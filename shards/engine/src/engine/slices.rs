@@ -78,10 +78,7 @@ impl Engine {
                         break;
                     }
                     let Some((position, message, place)) = messages.next() else {
-                        match self.emptying.get_mut(&queue) {
-                            Some((moving, all)) if *moving > 0 => *all = true,
-                            _ => self.emptied(queue, fx),
-                        }
+                        self.sent_on(queue, fx);
                         break;
                     };
                     self.move_on(DeliveryRef { queue, position }, &message, place, fx);
