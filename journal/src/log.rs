@@ -174,6 +174,8 @@ pub struct Log<P> {
     /// The rest of a record that did not fit into its batch.
     spill: Vec<u8>,
     spilled: usize,
+    /// That record's number.
+    spilling: Seq,
     pub(crate) segments: Segments,
     ahead: VecDeque<Ahead>,
     full: bool,
@@ -240,6 +242,7 @@ impl<P: Payload> Log<P> {
             staged_bytes: 0,
             spill: Vec::new(),
             spilled: 0,
+            spilling: Seq::NONE,
             segments,
             ahead,
             full: false,
@@ -639,9 +642,10 @@ impl<P: Payload> Log<P> {
         let current = self.segments.current().expect("there is room in it");
         let (segment, offset) = (current.base, self.head.0 - current.base.0);
         self.head = self.head.after(batch);
-        // The last record is complete only if nothing of it is left.
-        let back = u64::from(!self.spill.is_empty());
-        let seq = Seq(self.first.0 - 1 - back);
+        // The last record is complete only if nothing of it is left. What was taken back since it
+        // began has been passed over already.
+        let next = if self.spill.is_empty() { self.first } else { self.spilling };
+        let seq = Seq(next.0 - 1);
         self.writes.push_back(InFlight { number, end: self.head, seq, done: false });
         self.stats.batches += 1;
         self.stats.bytes += batch as u64;
@@ -705,6 +709,7 @@ impl<P: Payload> Log<P> {
             body.whole(&[scratch], |_| {}, 0);
         } else {
             std::mem::swap(&mut self.spill, scratch);
+            self.spilling = seq;
             self.continue_spill(body);
         }
     }

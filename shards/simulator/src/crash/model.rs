@@ -74,6 +74,8 @@ struct Queue {
     facts: QueueFacts,
     copies: BTreeMap<MessageId, Copies>,
     purges: u32,
+    /// Purged since the last check.
+    purged: bool,
     deliveries: u64,
 }
 
@@ -111,6 +113,7 @@ impl Model {
             facts: facts(),
             copies: BTreeMap::new(),
             purges: 0,
+            purged: false,
             deliveries: 0,
         });
     }
@@ -247,6 +250,7 @@ impl Model {
     pub(super) fn purges(&mut self, queue: QueueId) -> Vec<MessageId> {
         let Some(q) = self.queues.get_mut(&queue) else { return Vec::new() };
         q.purges += 1;
+        q.purged = true;
         let mut sure = Vec::new();
         for (number, c) in &mut q.copies {
             let expires = self.messages[*number as usize].content.expires != Time::NEVER;
@@ -370,8 +374,9 @@ impl Model {
         assert!(moving, "message {number} is lost from {name} ({queue:?}): {c:?}");
         for alternate in &q.facts.alternates {
             marks.hit("moved to an alternate exchange", true);
-            let left = self.queues.get(alternate).and_then(|q| q.copies.get(&number));
-            let there = n(*alternate, number) > 0 || left.is_some_and(|c| c.left.1 > 0);
+            let to = self.queues.get(alternate);
+            let left = to.and_then(|q| q.copies.get(&number)).is_some_and(|c| c.left.1 > 0);
+            let there = n(*alternate, number) > 0 || left || to.is_some_and(|q| q.purged);
             assert!(
                 there,
                 "message {number} has left {name} ({queue:?}) and is not in {alternate:?}: {c:?}"
@@ -513,6 +518,7 @@ impl Model {
             if after == After::Crash {
                 q.purges = 0;
             }
+            q.purged = q.purges > 0;
             q.copies.retain(|number, _| here.contains_key(number));
             for Found { position, message, redelivered } in all {
                 let number = message_id(message);
