@@ -194,8 +194,9 @@ impl Model {
         self.deliveries += 1;
         let sent = self.messages.get_mut(number as usize);
         sent.expect("what is delivered was published").delivered = true;
+        let alone = self.arrivals(at.queue, number) == 0;
         let Some(c) = self.copies(at.queue, number) else { return };
-        if c.direct {
+        if c.direct && alone {
             let position = *c.position.get_or_insert(at.position);
             assert_eq!(position, at.position, "message {number} has moved in {:?}", at.queue);
             assert!(
@@ -452,7 +453,7 @@ impl Model {
             for Found { position, message, redelivered } in all {
                 let number = message_id(message);
                 let Some(c) = q.copies.get(&number).filter(|c| c.direct) else { continue };
-                if c.came.1 != 1 {
+                if c.came.1 != 1 || self.arrivals(*queue, number) > 0 {
                     continue;
                 }
                 let due = c.known == Known::Yes;
@@ -507,6 +508,13 @@ impl Model {
         after: After,
     ) {
         self.open.clear();
+        let mut moved = BTreeSet::new();
+        for (queue, all) in found {
+            let numbers = all.iter().map(|found| message_id(&found.message));
+            moved.extend(
+                numbers.filter(|n| self.arrivals(*queue, *n) > 0).map(|number| (*queue, number)),
+            );
+        }
         if after == After::Crash {
             self.deleting.clear();
             self.used.clear();
@@ -537,7 +545,7 @@ impl Model {
                 c.came = (n, n);
                 c.left = (0, 0);
                 c.moved = 0;
-                c.direct &= n == 1 && c.position.is_none_or(|p| p == *position);
+                c.direct &= n == 1 && !moved.contains(&(*queue, number));
                 c.position = c.direct.then_some(*position);
                 if *redelivered && after == After::Crash {
                     c.known = Known::Yes;

@@ -74,8 +74,8 @@ impl World<'_> {
         for (shard, engine) in self.engines.iter().enumerate() {
             let log = engine.log().expect("every shard has a journal");
             let durable = log.durable();
-            let queues: Vec<_> = engine.queues().map(fletch_engine::queue::Queue::id).collect();
-            queues.into_iter().for_each(|queue| self.model.dies(queue, durable));
+            let here = self.homes.iter().filter(|(_, home)| home.index() == shard);
+            here.for_each(|(queue, _)| self.model.dies(*queue, durable));
             let cleaning = self.disks[shard].has_work() && log.stats().relocated > 0;
             self.marks.hit("crash while the cleaner may be at work", cleaning);
         }

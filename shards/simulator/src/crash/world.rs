@@ -310,17 +310,6 @@ impl<'t> World<'t> {
                 return;
             }
         }
-        for e in &self.engines {
-            let l = e.log().unwrap();
-            println!(
-                "{:?}\n used {} live {} staged {}\n {:?}",
-                l.segments().collect::<Vec<_>>(),
-                l.used(),
-                l.live_bytes(),
-                l.staged_bytes(),
-                l.stats()
-            );
-        }
         panic!("the broker does not come to rest");
     }
 
@@ -330,7 +319,9 @@ impl<'t> World<'t> {
             assert!(log.is_idle(), "the log of shard {n} does not come to rest");
             let most = 2 * log.live_bytes() + 3 * self.mix.segment;
             let (used, live) = (log.used(), log.live_bytes());
-            if used > most { println!("{:?} {:?}", log.segments().collect::<Vec<_>>(), log.stats()); }
+            if used > most {
+                println!("{:?} {:?}", log.segments().collect::<Vec<_>>(), log.stats());
+            }
             assert!(used <= most, "the log of shard {n} takes {used} bytes for {live} live ones");
         }
     }
