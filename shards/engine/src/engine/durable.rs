@@ -13,7 +13,7 @@ use crate::message::Message;
 use crate::pending::Origin;
 use crate::queue::Queue;
 use crate::request::{DeliveryRef, Event, OpId, Reply};
-use crate::store::{Decided, Restored, Store, VOUCH_AFTER, Waiter, payload_len};
+use crate::store::{Decided, Restored, Store, Waiter, payload_len};
 use crate::topology::{Change, Route, Routes};
 use fletch_journal::record::ops;
 use fletch_journal::{Cleaned, Damaged, Done, Op, REFS_MAX, Ref, Refs, Request, Seq, Write, Xid};
@@ -238,9 +238,7 @@ impl Engine {
     pub fn disk_done(&mut self, now: Time, done: Done, fx: &mut Effects) {
         let Some(store) = &mut self.store else { return };
         store.log.done(done);
-        if store.log.is_unvouched() && store.vouch_at == Time::NEVER {
-            store.vouch_at = now.after(VOUCH_AFTER);
-        }
+        store.watch(now);
         self.clean();
         self.settle_durable(fx);
         self.unpark(now, fx);
@@ -281,13 +279,14 @@ impl Engine {
     // ---- turns ---------------------------------------------------------------------------
 
     /// The end of a turn: stages what was gathered, sends what has become due.
-    pub(super) fn journal_turn_end(&mut self, fx: &mut Effects) {
+    pub(super) fn journal_turn_end(&mut self, now: Time, fx: &mut Effects) {
         let Some(store) = &mut self.store else { return };
         for (queue, position, place) in store.delivered.drain(..) {
             store.log.delivered(Ref { queue: queue.0, position }, place);
         }
         // What was taken back needs no write to be safe.
         store.log.skip_gone();
+        store.watch(now);
         self.clean();
         self.settle_durable(fx);
         let Some(store) = &mut self.store else { return };

@@ -488,7 +488,7 @@ impl Engine {
 
     /// The end of a turn of the pump: sends what was gathered for other shards.
     pub fn turn_end(&mut self, now: Time, fx: &mut Effects) {
-        self.journal_turn_end(fx);
+        self.journal_turn_end(now, fx);
         self.run_local(now, fx);
         for (peer, slots) in self.receipts.iter_mut().enumerate() {
             if !slots.is_empty() {

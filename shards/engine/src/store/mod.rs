@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// An idle log writes its voucher after this long.
-pub(crate) const VOUCH_AFTER: Duration = Duration::from_millis(20);
+const VOUCH_AFTER: Duration = Duration::from_millis(20);
 
 /// Who is told when something is durable.
 #[derive(Debug)]
@@ -106,12 +106,21 @@ impl Store {
         }
     }
 
-    /// Whether nothing waits to be durable.
+    /// Whether nothing waits to be durable, and no transaction is under way.
     pub(crate) fn is_idle(&self) -> bool {
         self.waiting.is_empty()
+            && self.undecided.is_empty()
+            && self.decisions.is_empty()
             && self.held.is_empty()
             && self.noted.iter().all(Vec::is_empty)
             && self.delivered.is_empty()
+    }
+
+    /// A log that has nothing to write is to write its voucher in a while.
+    pub(crate) fn watch(&mut self, now: Time) {
+        if self.vouch_at == Time::NEVER && self.log.is_unvouched() {
+            self.vouch_at = now.after(VOUCH_AFTER);
+        }
     }
 
     pub(crate) fn wait(&mut self, seq: Seq, waiter: Waiter) {

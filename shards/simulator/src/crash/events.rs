@@ -109,6 +109,8 @@ impl World<'_> {
             Asked::Settle(outcome, what) => {
                 assert!(!failed, "a settlement fails");
                 if outcome == Outcome::Accepted {
+                    let full = self.engines.iter().any(|e| e.log().is_some_and(|l| l.is_full()));
+                    self.marks.hit("accept answered while a disk is full", full);
                     for (queue, number) in what {
                         self.model.has_taken(queue, number);
                     }

@@ -68,6 +68,9 @@ const STEPS: [Step; 7] = [
     Step::Shuffle,
 ];
 
+/// Sizes of segments; the smallest has room for two batches.
+const SEGMENTS: [u64; 4] = [8192, 8192, 16384, 65536];
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub(super) struct Mix {
@@ -133,7 +136,7 @@ impl Mix {
         let [durable_percent, persistent_percent, exclusive_percent] =
             [often(&[50, 80, 100]), often(&[50, 90, 100]), often(&[0, 0, 10])];
         let [auto_delete_percent, alternate_percent, fanout_percent] =
-            [often(&[0, 0, 30]), often(&[0, 50, 90]), often(&[10, 50, 90])];
+            [often(&[0, 0, 30]), often(&[0, 50, 90]), often(&[20, 50, 90])];
         let [lag_percent, bad_start_percent, rehome_percent] =
             [often(&[0, 20, 60]), often(&[0, 20, 60]), often(&[0, 0, 10, 50])];
         let steps_of = [
@@ -141,18 +144,18 @@ impl Mix {
             often(&[10, 20]),
             often(&[5, 15]),
             often(&[5, 15]),
-            often(&[5, 15, 40]),
+            often(&[2, 5, 15, 40]),
             often(&[1, 5]),
             often(&[0, 1]),
         ];
         let slice = often(&[1, 3, 1000]) as usize;
         Mix {
-            shards: rng.range(1, 4) as u16,
-            steps: steps.unwrap_or_else(|| *rng.pick(&[150, 300, 600, 1200])),
+            shards: *rng.pick(&[1, 2, 2, 3, 4]),
+            steps: steps.unwrap_or_else(|| *rng.pick(&[300, 600, 1200, 2500])),
             clients: rng.range(1, 4),
             acts,
             steps_of,
-            segment: *rng.pick(&[8192, 8192, 16384, 65536]),
+            segment: *rng.pick(&SEGMENTS),
             depth: rng.range(1, 3),
             slice,
             purge_interval: Duration::from_nanos(*rng.pick(&[0, 1000, 1_000_000])),
@@ -180,6 +183,14 @@ impl Mix {
             rehome_percent,
             tight: rng.chance(20),
             lies: rng.chance(12),
+        }
+    }
+
+    /// What may be another at each start.
+    pub(super) fn set_up_again(&mut self, rng: &mut Rng) {
+        if rng.chance(15) {
+            self.segment = *rng.pick(&SEGMENTS);
+            self.depth = rng.range(1, 3);
         }
     }
 

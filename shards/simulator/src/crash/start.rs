@@ -149,6 +149,7 @@ impl World<'_> {
 
     /// Starts, as often as it takes. False if the seed is over: a disk has lied and lost something.
     pub(super) fn start(&mut self) -> bool {
+        self.mix.set_up_again(&mut self.rng);
         loop {
             let shards = match self.rng.chance(self.mix.rehome_percent) {
                 true => self.rng.range(1, 4) as u16,
