@@ -146,6 +146,13 @@ impl Entries {
         }
     }
 
+    /// Marks one as delivered before.
+    pub(super) fn set_redelivered(&mut self, position: Position) {
+        if let Some(chunk) = self.chunks.get_mut(&chunk_of(position)) {
+            chunk.redelivered |= chunk.present & 1 << slot_of(position);
+        }
+    }
+
     /// Every message, whether it was delivered before, and where its record stands, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Position, &Message, bool, Seq)> {
         self.chunks.iter().flat_map(|(n, chunk)| {

@@ -134,6 +134,9 @@ impl Queue {
     pub(crate) fn restore(&mut self, at: Position, message: Message, place: Seq, seen: bool) {
         if self.entries.place(at).is_some() {
             self.entries.set_place(at, place);
+            if seen {
+                self.entries.set_redelivered(at);
+            }
         } else {
             self.entries.put(at, message, place, seen);
         }
