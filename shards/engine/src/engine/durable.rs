@@ -142,7 +142,9 @@ impl Engine {
 
     fn stage(&mut self, refs: Refs, message: &Message, xid: Option<Xid>) -> Seq {
         let Some(store) = &mut self.store else { return Seq::NONE };
-        store.undecided.extend(xid);
+        if let Some(xid) = xid {
+            store.undecided.entry(xid).or_default().extend(refs.iter().copied());
+        }
         store.log.publish(refs, message.clone(), xid, false)
     }
 
@@ -385,10 +387,23 @@ impl Engine {
     pub(super) fn on_decided(&mut self, from: ShardId, number: u64, commit: bool) {
         let Some(store) = &mut self.store else { return };
         let xid = Xid { shard: from.0, number };
-        store.undecided.remove(&xid);
-        let seq = store.log.note(xid, commit);
+        let prepared = store.undecided.remove(&xid);
         if commit {
+            let seq = store.log.note(xid, true);
             store.wait(seq, Waiter::Noted { to: from, number });
+        } else if let Some(refs) = prepared {
+            store.log.note(xid, false);
+            refs.into_iter().for_each(|at| self.undo(at));
+        }
+    }
+
+    /// A message was published to several shards, and one of them has no room: it leaves the queue, or
+    /// whoever has it keeps it until he has settled it, and the journal knows it no more.
+    fn undo(&mut self, at: Ref) {
+        let Some(q) = self.queues.get_mut(&QueueId(at.queue)) else { return };
+        if let Some((place, size)) = q.undo(at.position) {
+            let at = DeliveryRef { queue: q.id(), position: at.position };
+            self.journal_dequeue(at, place, size);
         }
     }
 
@@ -466,7 +481,7 @@ impl Engine {
             for op in ops(record).map_while(Result::ok) {
                 match op {
                     Op::Prepare(prepared) => {
-                        xid = Some(prepared).filter(|xid| store.undecided.contains(xid));
+                        xid = Some(prepared).filter(|x| store.undecided.contains_key(x));
                     }
                     // The record may say that it was delivered where the queue does not: when that was
                     // before the record was written.

@@ -193,6 +193,19 @@ impl Queue {
         news
     }
 
+    /// A message is here no more as far as the journal is concerned; nor at all if nobody has acquired
+    /// it. Where its record stands, and its size.
+    pub(crate) fn undo(&mut self, position: Position) -> Option<(Seq, usize)> {
+        if let Some(removed) = self.entries.remove_available(position) {
+            self.counters.dequeued += 1;
+            return Some((removed.place, removed.message.size()));
+        }
+        let (message, place) = self.entries.place(position)?;
+        let size = message.size();
+        self.entries.set_place(position, Seq::NONE);
+        (place != Seq::NONE).then_some((place, size))
+    }
+
     /// Sets what `queue.declare` asked for: the exclusive owner, and the argument `no-local`.
     pub fn set_owner(&mut self, owner: Option<SessionId>, no_local: bool) {
         self.owner = owner;

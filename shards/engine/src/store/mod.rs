@@ -18,8 +18,7 @@ use crate::ids::{QueueId, SessionId, ShardId, Time};
 use crate::message::Message;
 use crate::request::{OpId, Reply};
 use crate::topology::{Change, FixedMap};
-use fletch_journal::{Damaged, Log, Seq, Xid};
-use foldhash::HashSet;
+use fletch_journal::{Damaged, Log, Refs, Seq, Xid};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::fmt;
@@ -63,8 +62,8 @@ pub(crate) struct Store {
     pub(crate) waiting: VecDeque<(Seq, Waiter)>,
     /// The number of the next transaction this shard coordinates.
     pub(crate) next_number: u64,
-    /// Transactions prepared here and not decided as far as this shard knows.
-    pub(crate) undecided: HashSet<Xid>,
+    /// Transactions prepared here and not decided as far as this shard knows: the messages of each.
+    pub(crate) undecided: FixedMap<Xid, Refs>,
     /// Decisions of this shard, and how many homes have not noted them yet.
     pub(crate) decisions: FixedMap<u64, u16>,
     /// Per peer: its decisions noted here, to be told at the end of the turn.
@@ -92,7 +91,7 @@ impl Store {
             path,
             waiting: VecDeque::new(),
             next_number: next,
-            undecided: HashSet::default(),
+            undecided: FixedMap::default(),
             decisions: FixedMap::default(),
             noted: vec![Vec::new(); usize::from(shards)],
             held: VecDeque::new(),
