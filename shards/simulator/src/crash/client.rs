@@ -1,6 +1,7 @@
 //! Clients: sessions as a front end keeps them, what they do, and how they end.
 
 use super::mix::Act;
+use super::model::Purge;
 use super::topology::Name;
 use super::world::{ALTERNATES, DEAD, World};
 use crate::message::{Content, MessageId};
@@ -40,7 +41,7 @@ pub(super) enum Asked {
         makes: bool,
         step: usize,
     },
-    Purge(Option<(QueueId, Vec<MessageId>)>),
+    Purge(Option<(QueueId, Purge)>),
     Subscribe(u32),
     Cancel(u32),
     Stop,

@@ -81,10 +81,10 @@ impl World<'_> {
                 }
             }
             Asked::Purge(None) => {}
-            Asked::Purge(Some((queue, sure))) => {
+            Asked::Purge(Some((queue, purge))) => {
                 let there = self.numbers_in(queue);
                 let there = if failed { None } else { there };
-                self.model.purged(queue, &sure, there.as_ref());
+                self.model.has_purged(queue, &purge, there.as_ref());
             }
             Asked::Subscribe(tag) => {
                 let session = self.session(id);

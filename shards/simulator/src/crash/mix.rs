@@ -71,6 +71,12 @@ const STEPS: [Step; 7] = [
 /// Sizes of segments; the smallest has room for two batches.
 const SEGMENTS: [u64; 4] = [8192, 8192, 16384, 65536];
 
+/// The sizes to choose from. On a full disk the cleaner would find no end with the smallest, which it
+/// half fills each time.
+fn sizes(tight: bool) -> &'static [u64] {
+    if tight { &SEGMENTS[2..] } else { &SEGMENTS }
+}
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub(super) struct Mix {
@@ -149,13 +155,14 @@ impl Mix {
             often(&[0, 1]),
         ];
         let slice = often(&[1, 3, 1000]) as usize;
+        let tight = rng.chance(20);
         Mix {
             shards: *rng.pick(&[1, 2, 2, 3, 4]),
             steps: steps.unwrap_or_else(|| *rng.pick(&[300, 600, 1200, 2500])),
             clients: rng.range(1, 4),
             acts,
             steps_of,
-            segment: *rng.pick(&SEGMENTS),
+            segment: *rng.pick(sizes(tight)),
             depth: rng.range(1, 3),
             slice,
             purge_interval: Duration::from_nanos(*rng.pick(&[0, 1000, 1_000_000])),
@@ -181,7 +188,7 @@ impl Mix {
             stop_every: *rng.pick(&[0, 0, 200, 600]),
             bad_start_percent,
             rehome_percent,
-            tight: rng.chance(20),
+            tight,
             lies: rng.chance(12),
         }
     }
@@ -189,7 +196,7 @@ impl Mix {
     /// What may be another at each start.
     pub(super) fn set_up_again(&mut self, rng: &mut Rng) {
         if rng.chance(15) {
-            self.segment = *rng.pick(&SEGMENTS);
+            self.segment = *rng.pick(sizes(self.tight));
             self.depth = rng.range(1, 3);
         }
     }

@@ -59,6 +59,15 @@ struct Copies {
     deliveries_before: u64,
 }
 
+/// A purge under way.
+#[derive(Debug, Default)]
+pub(super) struct Purge {
+    /// Which of its queue's.
+    number: u32,
+    /// What it will take if nobody else does.
+    sure: Vec<MessageId>,
+}
+
 /// What is known of a queue.
 #[derive(Clone, Debug)]
 pub(super) struct QueueFacts {
@@ -74,8 +83,8 @@ struct Queue {
     facts: QueueFacts,
     copies: BTreeMap<MessageId, Copies>,
     purges: u32,
-    /// Purged since the last check.
-    purged: bool,
+    /// Purges asked for since the last check.
+    purged: u32,
     deliveries: u64,
 }
 
@@ -113,7 +122,7 @@ impl Model {
             facts: facts(),
             copies: BTreeMap::new(),
             purges: 0,
-            purged: false,
+            purged: 0,
             deliveries: 0,
         });
     }
@@ -247,11 +256,11 @@ impl Model {
         }
     }
 
-    /// A purge is asked for. What it will take if nobody else does.
-    pub(super) fn purges(&mut self, queue: QueueId) -> Vec<MessageId> {
-        let Some(q) = self.queues.get_mut(&queue) else { return Vec::new() };
+    /// A purge is asked for.
+    pub(super) fn purges(&mut self, queue: QueueId) -> Purge {
+        let Some(q) = self.queues.get_mut(&queue) else { return Purge::default() };
         q.purges += 1;
-        q.purged = true;
+        q.purged += 1;
         let mut sure = Vec::new();
         for (number, c) in &mut q.copies {
             let expires = self.messages[*number as usize].content.expires != Time::NEVER;
@@ -260,20 +269,23 @@ impl Model {
             }
             c.left.1 = OFTEN;
         }
-        sure
+        Purge { number: q.purged, sure }
     }
 
     /// It was answered; `there` is what the queue has now, `None` if it is gone.
-    pub(super) fn purged(
+    pub(super) fn has_purged(
         &mut self,
         queue: QueueId,
-        sure: &[MessageId],
+        purge: &Purge,
         there: Option<&BTreeSet<MessageId>>,
     ) {
         let Some(q) = self.queues.get_mut(&queue) else { return };
         q.purges = q.purges.saturating_sub(1);
-        let Some(there) = there else { return };
-        for number in sure.iter().filter(|number| !there.contains(number)) {
+        // What another purge took need not be gone for good.
+        let Some(there) = there.filter(|_| q.purges == 0 && q.purged == purge.number) else {
+            return;
+        };
+        for number in purge.sure.iter().filter(|number| !there.contains(number)) {
             if let Some(c) = q.copies.get_mut(number).filter(|c| !c.delivered) {
                 c.left.0 = 1;
             }
@@ -377,7 +389,7 @@ impl Model {
             marks.hit("moved to an alternate exchange", true);
             let to = self.queues.get(alternate);
             let left = to.and_then(|q| q.copies.get(&number)).is_some_and(|c| c.left.1 > 0);
-            let there = n(*alternate, number) > 0 || left || to.is_some_and(|q| q.purged);
+            let there = n(*alternate, number) > 0 || left || to.is_some_and(|q| q.purged > 0);
             assert!(
                 there,
                 "message {number} has left {name} ({queue:?}) and is not in {alternate:?}: {c:?}"
@@ -526,7 +538,7 @@ impl Model {
             if after == After::Crash {
                 q.purges = 0;
             }
-            q.purged = q.purges > 0;
+            q.purged = q.purges;
             q.copies.retain(|number, _| here.contains_key(number));
             for Found { position, message, redelivered } in all {
                 let number = message_id(message);
