@@ -36,6 +36,8 @@ mod signal;
 mod startup;
 #[cfg(not(loom))]
 mod stats;
+#[cfg(not(loom))]
+pub mod store;
 mod wake;
 #[cfg(not(loom))]
 mod watchdog;
