@@ -43,8 +43,8 @@ impl Default for Durability {
 /// How the disk is told to flush its cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SyncBy {
-    /// Files are opened with O_DSYNC. The quicker one through io_uring, which does a sync on
-    /// another thread, but the end of such a write in the driver of the disk.
+    /// Files are opened with O_DSYNC. The quicker one: io_uring hands an fdatasync to a worker
+    /// thread, but starts such a write at once.
     #[default]
     Dsync,
     /// A write, then fdatasync.

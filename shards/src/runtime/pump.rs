@@ -35,7 +35,8 @@ const SLICE: Duration = Duration::from_micros(10);
 /// Looks for arrivals between two readings of the clock while polling.
 const POLLS: usize = 32;
 /// Connections whose output is written before IO of the same turn is started: to start it, the
-/// ring has to be looked at, which takes about as long.
+/// ring has to be looked at, which takes about as long. With 64 clients that each wait for a
+/// durable write, starting the IO first makes a sixth more of them.
 const OUTPUTS_FIRST: usize = 2;
 /// Output buffers larger than this are freed when they are empty.
 const OUTPUT_KEPT: usize = 64 * 1024;
