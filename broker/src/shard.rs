@@ -1,12 +1,15 @@
 //! What runs on each shard: the engine, the front ends of the connections placed here, and the
 //! sessions that are ending. The runtime's pump is its only caller.
 
+use crate::critical;
 use crate::timers::Timers;
 use crate::v0_10::{Connection, Ending, Settings, Step};
 use fletch_engine::{self as engine, Effects, Engine, Event, Frame, SessionId, ShardId, Time};
-use fletch_shards::{ConnectionId, Cx, Disconnect, Peer, Service};
+use fletch_journal::{Done, Lsn, Request, Write};
+use fletch_shards::{ConnectionId, Cx, Disconnect, DiskError, Peer, Service};
 use foldhash::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Effects gathered before they are handed on: bounds what one batch of input can pile up through
 /// wide fan-out, and keeps messages in the core's nearest cache from publish to delivery.
@@ -394,6 +397,24 @@ impl Service for Shard {
         self.dispatch(cx);
     }
 
+    fn next_write(&mut self) -> Option<usize> {
+        None
+    }
+
+    fn fill(&mut self, _buffer: &mut [u8]) -> Write {
+        Write { number: 0, segment: Lsn(0), offset: 0, len: 0 }
+    }
+
+    fn next_request(&mut self) -> Option<Request> {
+        None
+    }
+
+    fn disk_done(&mut self, _cx: &mut Cx<'_, Frame>, _done: Done) {}
+
+    fn disk_failed(&mut self, error: DiskError) {
+        end_without_disk(&error);
+    }
+
     fn stopping(&mut self, cx: &mut Cx<'_, Frame>, _deadline: Time) {
         self.stopping = true;
         let open: Vec<ConnectionId> =
@@ -410,6 +431,19 @@ impl Service for Shard {
     fn stopped(&self) -> bool {
         self.open == 0 && self.sessions.is_empty()
     }
+}
+
+/// The exit status of a broker whose journal's disk failed: EX_IOERR.
+const DISK_FAILED: i32 = 74;
+/// What the log's threads get to write their last line.
+const LAST_LINE: Duration = Duration::from_millis(200);
+
+/// Ends the process: what it would go on promising, it could not keep. A start reads what is
+/// on the disk.
+fn end_without_disk(error: &DiskError) -> ! {
+    critical!("The disk of the journal failed, the broker ends: {error}");
+    std::thread::sleep(LAST_LINE);
+    std::process::exit(DISK_FAILED)
 }
 
 /// What helper threads ask of a shard. Management will fill it.

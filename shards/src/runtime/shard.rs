@@ -7,6 +7,7 @@
 
 use super::connection;
 use super::core::Core;
+use super::disk::{self, Disk, Journal};
 use super::pump::{Next, Shard, Task};
 use super::{Command, Shared};
 use crate::mesh::Port;
@@ -42,6 +43,7 @@ pub(super) struct Seat<S: Service> {
     pub(super) signal: Arc<Signal>,
     pub(super) stats: Arc<ShardStats>,
     pub(super) touch: Arc<Touch>,
+    pub(super) journal: Option<Journal>,
 }
 
 /// Submission entries of each ring.
@@ -126,10 +128,12 @@ async fn main<S: Service>(
     timer: Timer,
     ready: Sender<ShardId>,
 ) {
-    let Seat { id, port, inbox, stats, touch, .. } = seat;
+    let Seat { id, port, inbox, stats, touch, journal, .. } = seat;
     let Port { outlets, inlets } = port;
     let core = Core::new(id, outlets, seat.signal.clone(), stats, shared.config.linger);
-    let shard = Shard::new(service, core, inlets, inbox, shared);
+    let disk = journal.map(Disk::new);
+    let files = disk.as_ref().map(Disk::files);
+    let shard = Shard::new(service, core, inlets, inbox, shared, disk);
     let shard = Rc::new(RefCell::new(shard));
     let ended = Rc::new(Cell::new(false));
 
@@ -161,6 +165,9 @@ async fn main<S: Service>(
             match task {
                 Task::Reader(id) => glommio::spawn_local(connection::read(shard.clone(), id)),
                 Task::Writer(id) => glommio::spawn_local(connection::write(shard.clone(), id)),
+                Task::Disk(files, io) => {
+                    glommio::spawn_local(disk::perform(shard.clone(), files, io))
+                }
             }
             .detach();
         }
@@ -190,9 +197,13 @@ async fn main<S: Service>(
     signals.await;
     timers.await;
     touches.await;
-    // The connections' tasks have been woken and see that their connection is gone.
+    // The connections' tasks have been woken and see that their connection is gone; those of IO
+    // have told of its end.
     while Rc::strong_count(&shard) > 1 {
         glommio::executor().yield_task_queue_now().await;
+    }
+    if let Some(files) = files {
+        files.close_all().await;
     }
 }
 
