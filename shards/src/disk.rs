@@ -21,7 +21,7 @@ pub(crate) const ALIGN: usize = fletch_journal::ALIGN;
 pub struct JournalConfig {
     /// The directory of each shard's journal.
     pub dirs: Vec<PathBuf>,
-    /// When a write counts as durable.
+    /// When a write counts as durable. `The benchmark `sync` measures the choices on a disk.
     pub durability: Durability,
 }
 
@@ -43,12 +43,14 @@ impl Default for Durability {
 /// How the disk is told to flush its cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SyncBy {
-    /// Files are opened with O_DSYNC. The quicker one: io_uring hands an fdatasync to a worker
-    /// thread, but starts such a write at once.
+    /// A write, then fdatasync, which io_uring hands to a worker thread that may run on any
+    /// processor.
     #[default]
-    Dsync,
-    /// A write, then fdatasync.
     Fdatasync,
+    /// Files are opened with O_DSYNC. The quicker one on a disk that writes through its cache (FUA) or
+    /// has none. On others a kernel thread of the shard's own processor flushes the cache after the
+    /// write, and while the shard spins it waits for the next tick of the scheduler: 4 ms.
+    Dsync,
 }
 
 /// The disk of a journal failed. No room is no failure; see [`Done::Full`](fletch_journal::Done).

@@ -9,6 +9,7 @@
 use anyhow::Context;
 use clap::Parser;
 use comfy_table::{CellAlignment, Table, presets};
+use fletch_shards::IdleStrategy;
 use glommio::io::{DmaFile, OpenOptions};
 use glommio::{LocalExecutorBuilder, Placement};
 use hdrhistogram::Histogram;
@@ -39,6 +40,13 @@ struct Options {
     /// Size of the file in MiB.
     #[arg(long, default_value_t = 64)]
     file: u64,
+    /// What the event loop does when it has nothing to do. One that never sleeps shows whether
+    /// anything of a write's end has to wait for the processor.
+    #[arg(long, default_value = "park")]
+    idle: IdleStrategy,
+    /// The processor of the event loop.
+    #[arg(long)]
+    cpu: Option<usize>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -207,11 +215,19 @@ fn executor(
     by: By,
     size: usize,
     in_flight: usize,
-    lasts: Duration,
+    options: &Options,
 ) -> anyhow::Result<Measured> {
-    let executor = LocalExecutorBuilder::new(Placement::Unbound)
-        .make()
-        .map_err(|error| anyhow::anyhow!("{error}"))?;
+    let lasts = Duration::from_millis(options.millis);
+    let spin = match options.idle {
+        IdleStrategy::Park => Duration::ZERO,
+        IdleStrategy::Spin(duration) => duration,
+        IdleStrategy::Busy => Duration::MAX,
+    };
+    let executor =
+        LocalExecutorBuilder::new(options.cpu.map_or(Placement::Unbound, Placement::Fixed))
+            .spin_before_park(spin)
+            .make()
+            .map_err(|error| anyhow::anyhow!("{error}"))?;
     executor.run(async {
         let file = OpenOptions::new()
             .read(true)
@@ -252,7 +268,7 @@ fn main() -> anyhow::Result<()> {
             let measured = thread(&target, by, size, lasts)?;
             lines.push(measured.line("thread", by, size, 1));
             for &in_flight in &options.in_flight {
-                let measured = executor(&target, by, size, in_flight, lasts)?;
+                let measured = executor(&target, by, size, in_flight, &options)?;
                 lines.push(measured.line("glommio", by, size, in_flight));
             }
         }
