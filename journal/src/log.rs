@@ -54,6 +54,11 @@ impl LogConfig {
     /// The first segment of a journal is no longer than this, so that the first write need not wait
     /// for many zeros.
     const FIRST: u64 = 4 << 20;
+
+    /// The size of a journal's first segment.
+    pub fn first(&self) -> u64 {
+        self.segment.min(Self::FIRST)
+    }
 }
 
 /// What a root is known by.
@@ -155,6 +160,8 @@ pub struct Log<P> {
     slot: u8,
     superblock_busy: bool,
     superblock_stale: bool,
+    /// A superblock on the disk may say that the log was closed.
+    closed: bool,
     staged: VecDeque<Staged<P>>,
     /// The number of the first of those.
     first: Seq,
@@ -223,6 +230,7 @@ impl<P: Payload> Log<P> {
             slot: 1 - position.slot,
             superblock_busy: false,
             superblock_stale: false,
+            closed: false,
             staged: VecDeque::new(),
             first: position.last.next(),
             staged_bytes: 0,
@@ -518,6 +526,14 @@ impl<P: Payload> Log<P> {
         if wanted == 0 && !self.vouch || self.writes.len() >= self.config.depth {
             return None;
         }
+        if self.closed {
+            // What follows the end that the superblock notes would be taken for damage.
+            if self.superblock.state != State::Running {
+                self.superblock.state = State::Running;
+                self.superblock_stale = true;
+            }
+            return None;
+        }
         self.prepare_ahead();
         if self.rest() == 0 && !self.next_segment() {
             return None;
@@ -560,8 +576,7 @@ impl<P: Payload> Log<P> {
             let end = self.segments.current().map_or(self.head, Segment::end);
             let base = self.ahead.back().map_or(end, |a| Lsn(a.base.0 + a.len));
             let first = base == Lsn(0);
-            let len =
-                if first { self.config.segment.min(LogConfig::FIRST) } else { self.config.segment };
+            let len = if first { self.config.first() } else { self.config.segment };
             self.ahead.push_back(Ahead { base, len, ready: false });
             self.requests.push_back(Request::Prepare { segment: base, len });
         }
@@ -702,6 +717,7 @@ impl<P: Payload> Log<P> {
             Done::Retired { .. } => self.retiring -= 1,
             Done::Superblock => {
                 self.superblock_busy = false;
+                self.closed &= self.superblock_stale || self.superblock.state != State::Running;
                 for _ in 0..std::mem::take(&mut self.leaving) {
                     if let Some(Segment { base, len, .. }) = self.segments.pop() {
                         self.retiring += 1;
@@ -754,18 +770,23 @@ impl<P: Payload> Log<P> {
         self.slot = 1 - self.slot;
     }
 
-    /// Notes a clean stop: where the log ends. Only when it is idle; nothing may be staged after it.
+    /// Notes a clean stop: where the log ends. Only when it is idle. What is staged afterwards opens it
+    /// again.
     pub fn close(&mut self) {
         debug_assert!(self.is_idle());
+        self.closed = true;
         self.superblock.state = State::Clean { end: self.head, crc: self.prev_crc };
         self.superblock_stale = true;
     }
 
-    /// Whether [`Log::close`] is on disk, or has not been called.
+    /// Whether [`Log::close`] was called, and nothing was staged since.
+    pub fn is_closing(&self) -> bool {
+        self.superblock.state != State::Running && self.staged.is_empty()
+    }
+
+    /// Whether that is on disk.
     pub fn is_closed(&self) -> bool {
-        matches!(self.superblock.state, State::Clean { .. })
-            && !self.superblock_busy
-            && !self.superblock_stale
+        self.is_closing() && !self.superblock_busy && !self.superblock_stale
     }
 
     // ---- for the cleaner -----------------------------------------------------------------

@@ -137,6 +137,9 @@ pub enum RecordError {
     /// A publish to no queue, or a range that ends before it begins.
     #[error("an operation without a subject")]
     Empty,
+    /// What an operation carries cannot be read.
+    #[error("what an operation carries cannot be read")]
+    Content,
     /// Fragments that do not follow each other.
     #[error("fragments out of order")]
     Order,

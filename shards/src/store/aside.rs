@@ -16,7 +16,6 @@ use super::{StoreError, generations, io_error, segments, sync_dir};
 /// If the disk refuses. Called again, it puts the rest aside.
 pub fn set_aside(store: &Path) -> Result<Option<PathBuf>, StoreError> {
     let layout = Layout(store);
-    let there = names(store)?;
     let mut moved: Vec<PathBuf> =
         generations(store)?.into_iter().map(|number| layout.generation(number)).collect();
     // Last, so that no crash leaves journals that nothing says to be in force.
@@ -24,8 +23,36 @@ pub fn set_aside(store: &Path) -> Result<Option<PathBuf>, StoreError> {
     if moved.is_empty() {
         return Ok(None);
     }
+    move_aside(store, moved).map(Some)
+}
+
+/// Puts generations before the one in force aside: a crash has come between putting a new one in force
+/// and what was to become of the old one. Returns where they are now.
+///
+/// # Errors
+/// If the disk refuses.
+pub fn set_superseded_aside(store: &Path) -> Result<Option<PathBuf>, StoreError> {
+    let layout = Layout(store);
+    let Ok(name) = std::fs::read_to_string(layout.current()) else { return Ok(None) };
+    let Some(in_force) = generation_named(store, &name)? else { return Ok(None) };
+    let old = generations(store)?.into_iter().filter(|number| *number < in_force);
+    let old: Vec<PathBuf> = old.map(|number| layout.generation(number)).collect();
+    if old.is_empty() { Ok(None) } else { move_aside(store, old).map(Some) }
+}
+
+/// Removes a generation that is not in force any more.
+///
+/// # Errors
+/// If the disk refuses.
+pub fn remove(store: &Path, generation: &Path) -> Result<(), StoreError> {
+    remove_dir_all(generation).map_err(io_error("remove", generation))?;
+    sync_dir(store)
+}
+
+fn move_aside(store: &Path, moved: Vec<PathBuf>) -> Result<PathBuf, StoreError> {
+    let there = names(store)?;
     let last = there.iter().filter_map(|name| number(name, "aside-")).max().unwrap_or(0);
-    let aside = layout.aside(last + 1);
+    let aside = Layout(store).aside(last + 1);
     make_dir(&aside)?;
     for path in moved {
         if let Some(name) = path.file_name() {
@@ -34,7 +61,7 @@ pub fn set_aside(store: &Path) -> Result<Option<PathBuf>, StoreError> {
     }
     sync_dir(&aside)?;
     sync_dir(store)?;
-    Ok(Some(aside))
+    Ok(aside)
 }
 
 /// Removes generations that were being made when a crash came: those after the one in force, or,

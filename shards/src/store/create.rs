@@ -109,8 +109,13 @@ pub(super) fn make_dir(path: &Path) -> Result<(), StoreError> {
     }
 }
 
+/// Makes a store's directory, if it is not there.
+pub(super) fn make_store(store: &Path) -> Result<(), StoreError> {
+    make_dir(store)
+}
+
 /// Makes a file that begins with these bytes and is zero up to its length, durably.
-fn make_file(path: &Path, len: u64, head: &[u8]) -> Result<(), StoreError> {
+pub(super) fn make_file(path: &Path, len: u64, head: &[u8]) -> Result<(), StoreError> {
     let write = || -> io::Result<()> {
         let mut file: File =
             OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path)?;

@@ -16,6 +16,9 @@ mod aside;
 mod create;
 mod layout;
 mod open;
+mod recover;
+mod rehome;
+mod start;
 #[cfg(test)]
 mod tests;
 
@@ -24,10 +27,12 @@ use std::path::{Path, PathBuf};
 
 use fletch_journal::Lsn;
 
-pub use aside::{remove_unfinished, set_aside};
+pub use aside::{remove, remove_unfinished, set_aside, set_superseded_aside};
 pub use create::{Made, create, make, switch_to};
 pub use layout::{Layout, generations, shard_dirs};
 pub use open::{Generation, SegmentFile, ShardFiles, open, read_superblock, segments};
+pub use recover::{Progress, ShardDamage};
+pub use start::{RecoverError, Start, Started, start};
 
 /// Why a store cannot be used.
 #[derive(Debug, thiserror::Error)]

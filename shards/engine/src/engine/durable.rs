@@ -10,16 +10,18 @@ use crate::error::{Error, ErrorKind};
 use crate::frame::{Effects, Frame};
 use crate::ids::{QueueId, SessionId, ShardId, Time};
 use crate::message::Message;
+use crate::queue::Queue;
 use crate::request::{DeliveryRef, Event, OpId, Reply};
 use crate::store::{Decided, Restored, Store, VOUCH_AFTER, Waiter, payload_len};
 use crate::topology::{Change, Routes};
 use fletch_journal::record::ops;
 use fletch_journal::{Cleaned, Damaged, Done, Op, REFS_MAX, Ref, Refs, Request, Seq, Write, Xid};
 use std::sync::Arc;
+use std::time::Duration;
 
 impl Engine {
     /// Takes up what recovery found. Before any input.
-    pub(super) fn restore(&mut self, restored: Restored) {
+    pub(super) fn restore(&mut self, restored: Restored, flush_timeout: Duration) {
         let Restored { mut store, mut queues, changes, next_id, to_note } = restored;
         for change in changes.iter() {
             let epoch = self.topology.epoch().next();
@@ -27,7 +29,8 @@ impl Engine {
             if let Change::QueueCreated(q) = change
                 && q.home == self.shard
             {
-                let mut queue = queues.remove(&q.id).unwrap_or_else(|| self.new_queue(q));
+                let mut queue = queues.remove(&q.id).unwrap_or_else(|| Queue::new(q.id));
+                queue.set_durable();
                 queue.set_owner(None, super::no_local(&q.arguments));
                 self.queues.insert(q.id, queue);
             }
@@ -39,6 +42,7 @@ impl Engine {
         if let Some(orderer) = &mut self.orderer {
             orderer.restore(self.topology.epoch(), next_id);
         }
+        store.gather = flush_timeout;
         self.store = Some(store);
     }
 
@@ -174,8 +178,9 @@ impl Engine {
 
     /// Bytes of buffer for a batch of the journal that may be written now; see
     /// [`fletch_journal::Log::next_write`].
-    pub fn next_write(&mut self, now: Time) -> Option<usize> {
+    pub fn next_write(&mut self) -> Option<usize> {
         let store = self.store.as_mut()?;
+        let now = store.now;
         if !store.gather.is_zero() && store.log.staged_bytes() < GATHER_MAX {
             if store.log.staged_bytes() == 0 {
                 store.gather_until = None;
@@ -228,23 +233,29 @@ impl Engine {
         self.store.as_ref().and_then(|store| store.damage)
     }
 
-    /// Notes a clean stop in the journal, once everything is durable. False as long as it is not.
-    pub fn close_journal(&mut self) -> bool {
-        let Some(store) = &mut self.store else { return true };
-        if store.log.is_closed() {
-            return true;
-        }
-        if store.is_idle() && store.log.is_idle() {
+    /// Notes a clean stop in the journal if everything is durable. Call it again until
+    /// [`Engine::is_journal_closed`].
+    pub fn close_journal(&mut self) {
+        if let Some(store) = &mut self.store
+            && !store.log.is_closing()
+            && store.is_idle()
+            && store.log.is_idle()
+        {
             store.log.close();
         }
-        false
+    }
+
+    /// Whether a clean stop is noted durably, or there is no journal.
+    pub fn is_journal_closed(&self) -> bool {
+        self.store.as_ref().is_none_or(|store| store.is_idle() && store.log.is_closed())
     }
 
     // ---- turns ---------------------------------------------------------------------------
 
     /// The end of a turn: stages what was gathered, sends what has become due.
-    pub(super) fn journal_turn_end(&mut self, fx: &mut Effects) {
+    pub(super) fn journal_turn_end(&mut self, now: Time, fx: &mut Effects) {
         let Some(store) = &mut self.store else { return };
+        store.now = now;
         for (queue, position, place) in store.delivered.drain(..) {
             store.log.delivered(Ref { queue: queue.0, position }, place);
         }

@@ -43,6 +43,8 @@ pub struct Config {
     /// Messages of a backlog that are handled in one turn when a queue is purged or deleted; see
     /// [`Config::SLICE`].
     pub slice: usize,
+    /// How long the journal's writes may wait for company (`--journal-flush-timeout`).
+    pub flush_timeout: Duration,
 }
 
 impl Config {
@@ -144,7 +146,7 @@ impl Engine {
     /// An engine that goes on with what recovery found, and journals what is durable.
     pub fn restored(config: &Config, restored: Restored) -> Engine {
         let mut engine = Engine::new(config);
-        engine.restore(restored);
+        engine.restore(restored, config.flush_timeout);
         engine
     }
 
@@ -473,7 +475,7 @@ impl Engine {
 
     /// The end of a turn of the pump: sends what was gathered for other shards.
     pub fn turn_end(&mut self, now: Time, fx: &mut Effects) {
-        self.journal_turn_end(fx);
+        self.journal_turn_end(now, fx);
         self.run_local(now, fx);
         for (peer, slots) in self.receipts.iter_mut().enumerate() {
             if !slots.is_empty() {

@@ -77,6 +77,8 @@ pub(crate) struct Store {
     pub(crate) dequeued: Seq,
     /// Deliveries of this turn that the journal should know of.
     pub(crate) delivered: Vec<(QueueId, u64, Seq)>,
+    /// The time of the last turn.
+    pub(crate) now: Time,
     pub(crate) vouch_at: Time,
     /// How long the first operation of a batch may wait for company.
     pub(crate) gather: Duration,
@@ -99,6 +101,7 @@ impl Store {
             bindings: Bindings::default(),
             dequeued: Seq::NONE,
             delivered: Vec::new(),
+            now: Time(0),
             vouch_at: Time(0),
             gather: Duration::ZERO,
             gather_until: None,

@@ -17,15 +17,14 @@ use fletch_journal::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Why a record cannot be restored.
+/// A definition that cannot be understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RestoreError {
-    /// It is no record.
-    #[error(transparent)]
-    Record(#[from] RecordError),
-    /// What it carries is no message or definition.
-    #[error("what a record carries is {0}")]
-    Codec(#[from] CodecError),
+#[error("the definition {id:#x} is {error}")]
+pub struct RestoreError {
+    /// Its id.
+    pub id: u64,
+    /// What is wrong with it.
+    pub error: CodecError,
 }
 
 /// A publish that waits for a decision.
@@ -85,8 +84,8 @@ impl ShardRestore {
     /// The next record of the log, which begins at `at`.
     ///
     /// # Errors
-    /// [`RestoreError`] if it was not written by this version or one before it.
-    pub fn record(&mut self, at: Lsn, record: &[u8]) -> Result<(), RestoreError> {
+    /// [`RecordError`] if it was not written by this version or one before it.
+    pub fn record(&mut self, at: Lsn, record: &[u8]) -> Result<(), RecordError> {
         let seq = Seq(self.last.0 + 1);
         // Those without a record of their own begin with the next one.
         while let Some((base, ..)) = self.segments.get(self.reached)
@@ -102,7 +101,10 @@ impl ShardRestore {
             match op? {
                 Op::Prepare(xid) => prepared = Some(xid),
                 Op::Publish { delivered, refs, payload } => {
-                    let message = codec::message(payload)?;
+                    let message = codec::message(payload).map_err(|error| match error {
+                        CodecError::Kind(kind) => RecordError::Kind(kind),
+                        _ => RecordError::Content,
+                    })?;
                     self.publish(seq, prepared, refs, message, delivered);
                 }
                 Op::Dequeue { queue, first, last } => self.dequeue(QueueId(queue), first, last),
@@ -255,7 +257,8 @@ pub fn combine(mut shards: Vec<ShardRestore>) -> Result<Combined, RestoreError> 
     let mut queues: FixedMap<QueueId, Arc<QueueDescriptor>> = FixedMap::default();
     // In the order they were made in, so that what one needs comes before it.
     for (id, (_, bytes)) in definitions.iter().flatten() {
-        let change = match codec::change(*id, bytes)? {
+        let change = codec::change(*id, bytes).map_err(|error| RestoreError { id: *id, error })?;
+        let change = match change {
             Change::Bound(b) => match queues.get(&b.queue) {
                 Some(q) => Change::Bound(Arc::new(Binding { home: q.home, ..(*b).clone() })),
                 None => continue,
