@@ -126,6 +126,11 @@ impl Broker {
         Ok(())
     }
 
+    /// SIGKILL while others still use it; [`Broker::kill`] then says whether that is what ended it.
+    pub fn kill_now(&self) -> Result<()> {
+        self.process.signal(Signal::KILL)
+    }
+
     /// SIGKILL, and insists that nothing else ended it before. Returns what it had logged.
     pub fn kill(mut self) -> Result<String> {
         self.process.kill()?;

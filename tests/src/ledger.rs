@@ -151,6 +151,8 @@ pub struct Ledger {
     consumed: HashMap<usize, u32>,
     /// What was wrong between audits.
     findings: Vec<Finding>,
+    confirmed: usize,
+    accepted: usize,
 }
 
 impl Ledger {
@@ -170,6 +172,7 @@ impl Ledger {
     /// The broker has confirmed a message.
     pub fn confirmed(&mut self, tag: Tag) {
         self.entries.get_mut(&tag).expect("it was sent").confirmed = true;
+        self.confirmed += 1;
     }
 
     /// A consumer is about to subscribe to a queue.
@@ -200,6 +203,7 @@ impl Ledger {
     /// The broker has confirmed an accept.
     pub fn accepted(&mut self, queue: usize, tag: Tag) {
         self.settle(queue, tag, Accept::Gone);
+        self.accepted += 1;
     }
 
     fn settle(&mut self, queue: usize, tag: Tag, accept: Accept) {
@@ -208,17 +212,9 @@ impl Ledger {
         }
     }
 
-    /// How many messages the queues may hold at most, each queue's own counted.
-    pub fn open(&self) -> usize {
-        let places = self.entries.values().flat_map(|entry| &entry.places);
-        places.filter(|place| place.accept != Accept::Gone).count()
-    }
-
-    /// How many messages were confirmed, and how many accepted for certain or found gone.
+    /// How many messages and how many accepts the broker has confirmed.
     pub fn totals(&self) -> (usize, usize) {
-        let places = self.entries.values().flat_map(|entry| &entry.places);
-        let gone = places.filter(|place| place.accept == Accept::Gone).count();
-        (self.entries.values().filter(|entry| entry.confirmed).count(), gone)
+        (self.confirmed, self.accepted)
     }
 
     /// Compares with what each queue holds after a restart, in its order. Whatever is there is held against the next

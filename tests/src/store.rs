@@ -45,6 +45,11 @@ impl Store {
         self.path().join("journal")
     }
 
+    /// Leaves the directory behind, for who wants to know what is in it.
+    pub fn keep(self) -> PathBuf {
+        self.dir.keep()
+    }
+
     /// The next broker on it.
     pub fn scene(&self, shards: u16) -> Result<Scene> {
         self.scene_with(shards, &[])
