@@ -59,6 +59,21 @@ impl Broker {
         Self::start_with(&on(data, options)?)
     }
 
+    /// Like [`Broker::start_on`]; a broker that ends by itself instead is no error here: how it ended, and what it said.
+    pub fn try_start_on(
+        data: &Path,
+        options: &[&str],
+    ) -> Result<Result<Broker, (ExitStatus, String)>> {
+        let mut process = Process::spawn(&on(data, options)?)?;
+        match process.port() {
+            Ok(port) => Ok(Ok(Broker { process, port })),
+            Err(_) => {
+                let status = process.wait(PATIENCE)?;
+                Ok(Err((status, process.log())))
+            }
+        }
+    }
+
     /// Starts `fletchd` with these options only (`--config` apart); one of them must be `--port 0`.
     pub fn start_with(options: &[&str]) -> Result<Broker> {
         let mut process = Process::spawn(options)?;

@@ -68,6 +68,29 @@ impl Store {
         run_to_end_on(self.path(), &[&["--shards", &count], options].concat())
     }
 
+    /// The next broker on it, or how it refused to be.
+    pub fn try_scene(
+        &self,
+        shards: u16,
+        options: &[&str],
+    ) -> Result<Result<Scene, (ExitStatus, String)>> {
+        let count = shards.to_string();
+        let options = [&["--shards", &count], options].concat();
+        let started = Broker::try_start_on(self.path(), &options)?;
+        Ok(started.map(|broker| Scene { broker, shards }))
+    }
+
+    /// A copy of it as it is, with no broker on either.
+    pub fn copy(&self) -> Result<Store> {
+        let copy = Store::new()?;
+        for file in files_below(self.path())? {
+            let to = copy.path().join(file.strip_prefix(self.path())?);
+            std::fs::create_dir_all(to.parent().context("a file is in a directory")?)?;
+            std::fs::copy(&file, &to).with_context(|| file.display().to_string())?;
+        }
+        Ok(copy)
+    }
+
     /// A broker that is killed so long after it was started.
     pub fn killed_in_start(&self, shards: u16, options: &[&str], after: Duration) -> Result<()> {
         let count = shards.to_string();
@@ -94,6 +117,20 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Every file below a directory, in the order of their names.
+pub fn files_below(dir: &Path) -> Result<Vec<PathBuf>> {
+    let (mut files, mut dirs) = (Vec::new(), vec![dir.to_path_buf()]);
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(&dir).with_context(|| dir.display().to_string())? {
+            let entry = entry?;
+            let into = if entry.file_type()?.is_dir() { &mut dirs } else { &mut files };
+            into.push(entry.path());
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 /// Runs a part of a test; its error is told with the broker's log.

@@ -29,13 +29,9 @@ fn declare_each(scene: &Scene, session: &Session) -> Result<Vec<String>> {
 
 /// Octets of all files below a directory.
 fn size_of(dir: &Path) -> Result<u64> {
-    let mut size = 0;
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        let meta = entry.metadata()?;
-        size += if meta.is_dir() { size_of(&entry.path())? } else { meta.len() };
-    }
-    Ok(size)
+    // A file may go while one looks.
+    let sizes = files_below(dir)?.into_iter().filter_map(|file| file.metadata().ok());
+    Ok(sizes.map(|meta| meta.len()).sum())
 }
 
 #[test]
@@ -413,15 +409,9 @@ fn truncate_sets_data_aside_and_deletes_nothing() -> Result<()> {
     let store = Store::new()?;
     let marker = b"set aside and not deleted";
     let holds_marker = |dir: &Path| -> Result<bool> {
-        let mut dirs = vec![dir.to_path_buf()];
-        while let Some(dir) = dirs.pop() {
-            for entry in std::fs::read_dir(&dir)? {
-                let path = entry?.path();
-                if path.is_dir() {
-                    dirs.push(path);
-                } else if std::fs::read(&path)?.windows(marker.len()).any(|part| part == marker) {
-                    return Ok(true);
-                }
+        for file in files_below(dir)? {
+            if std::fs::read(&file)?.windows(marker.len()).any(|part| part == marker) {
+                return Ok(true);
             }
         }
         Ok(false)
