@@ -99,6 +99,13 @@ impl fmt::Display for Finding {
     }
 }
 
+/// Fails with all findings, the first of them in words.
+pub fn judge(findings: &[Finding]) -> Result<()> {
+    let shown: Vec<String> = findings.iter().take(20).map(|f| format!("  {f}")).collect();
+    ensure!(findings.is_empty(), "{} things are wrong:\n{}", findings.len(), shown.join("\n"));
+    Ok(())
+}
+
 /// A message as a queue has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Found {

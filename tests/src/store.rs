@@ -12,6 +12,7 @@ use fletch_client::{Delivery, Outgoing, Session, Subscription};
 use tempfile::TempDir;
 
 use crate::broker::{Broker, killed_in_start, run_to_end_on};
+use crate::ledger::{Found, Tag};
 use crate::scene::{Scene, consume_as, declare_as};
 
 /// How a broker's life ends.
@@ -200,6 +201,16 @@ pub fn browse(session: &Session, queue: &str) -> Result<Vec<Delivery>> {
     session.flush_credit("browse")?;
     session.cancel("browse")?;
     Ok(std::iter::from_fn(|| session.take_delivery()).collect())
+}
+
+/// The same, as an audit wants it; every body is as it was made.
+pub fn found_in(session: &Session, queue: &str) -> Result<Vec<Found>> {
+    let found = browse(session, queue).with_context(|| format!("looking at {queue}"))?;
+    let found = found.iter().map(|delivery| {
+        let tag = Tag::of(delivery.body()).with_context(|| format!("in {queue}"))?;
+        Ok(Found { tag, redelivered: delivery.redelivered()? })
+    });
+    found.collect()
 }
 
 /// What a queue says of itself.

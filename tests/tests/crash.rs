@@ -1,6 +1,7 @@
 //! SIGKILL at random moments, under load: publishers that wait for each confirm, for several, and for none at once; a
 //! fan-out to queues on several shards; consumers that accept and consumers that only hold. After every kill the next
-//! broker is held to the clients' books (`fletch_tests::ledger`), and the load goes on from there.
+//! broker is held to the clients' books (`fletch_tests::ledger`), and the load goes on from there. `clients crash` does
+//! the same with the reference's Python client.
 //!
 //! `FLETCH_KILLS` sets how many kills all tests here do together (100), `FLETCH_SEED` repeats a run that failed as far as
 //! the clock allows, `FLETCH_KEEP=1` leaves the data directory of a failure behind.
@@ -10,10 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use fletch_client::{Connection, Error, Session};
 use fletch_tests::broker::Broker;
-use fletch_tests::ledger::{Found, Ledger, Tag};
+use fletch_tests::ledger::{Found, Ledger, Tag, judge};
 use fletch_tests::random::Random;
 use fletch_tests::scene::*;
 use fletch_tests::store::*;
@@ -237,21 +238,9 @@ impl Lives {
             scene.session(&name)?;
         }
         let session = scene.session("auditor")?;
-        let mut queues = Vec::new();
-        for number in 0..QUEUES {
-            let name = queue(number);
-            let found = browse(&session, &name).with_context(|| format!("looking at {name}"))?;
-            let found = found.iter().map(|delivery| {
-                let tag = Tag::of(delivery.body()).with_context(|| format!("in {name}"))?;
-                Ok(Found { tag, redelivered: delivery.redelivered()? })
-            });
-            queues.push(found.collect::<Result<Vec<_>>>()?);
-        }
-        let findings = self.ledger.lock().unwrap_or_else(PoisonError::into_inner).audit(&queues);
-        if !findings.is_empty() {
-            let shown: Vec<String> = findings.iter().take(20).map(|f| format!("  {f}")).collect();
-            bail!("{} things are wrong:\n{}", findings.len(), shown.join("\n"));
-        }
+        let queues = (0..QUEUES).map(|number| found_in(&session, &queue(number)));
+        let queues = queues.collect::<Result<Vec<_>>>()?;
+        judge(&self.ledger.lock().unwrap_or_else(PoisonError::into_inner).audit(&queues))?;
         Ok(queues.iter().map(Vec::len).sum())
     }
 
