@@ -77,9 +77,9 @@ impl<'a> Walker<'a> {
         })
     }
 
-    /// Where the next batch stands.
-    pub fn position(&self) -> Lsn {
-        self.walked.end
+    /// What was found so far; its end is where the next step reads.
+    pub fn walked(&self) -> &Walked {
+        &self.walked
     }
 
     /// Reads one batch, or passes over what is damaged. False at the log's end.

@@ -124,7 +124,7 @@ fn read_one(files: &ShardFiles, salvage: bool, counter: &Counter) -> Result<Read
         if !walker.step(&mut visit).map_err(damaged)? {
             break;
         }
-        counter.bytes.store(walker.position().0 - from, Relaxed);
+        counter.bytes.store(walker.walked().end.0 - from, Relaxed);
         counter.records.store(restore.records(), Relaxed);
     }
     Ok(Read { restore, walked: walker.finish() })
