@@ -185,18 +185,11 @@ impl<P: Payload> Log<P> {
         self.segment_of(seq).is_some_and(|s| s.base == segment)
     }
 
-    /// Stages a live message again: `refs` are the places that refer to it, each with the number of the
-    /// record that goes, `len` its payload's length.
-    pub fn relocate(
-        &mut self,
-        refs: Refs,
-        old: Seq,
-        payload: P,
-        xid: Option<Xid>,
-        delivered: bool,
-    ) -> Seq {
+    /// Stages a live message again: `refs` are the places that refer to it, `old` is the record that
+    /// goes.
+    pub fn relocate(&mut self, refs: Refs, old: Seq, payload: P, xid: Option<Xid>) -> Seq {
         let (places, len) = (refs.len(), payload.len());
-        let new = self.publish(refs, payload, xid, delivered);
+        let new = self.publish(refs, payload, xid);
         for _ in 0..places {
             self.moved(old, len, new);
         }

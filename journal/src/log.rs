@@ -33,8 +33,9 @@ pub trait Payload {
     fn put(&self, out: &mut [u8]);
 }
 
-/// The places of one message; nearly always one.
-pub type Refs = SmallVec<[Ref; 1]>;
+/// The places of one message, nearly always one; each with whether a delivery from there may have
+/// happened.
+pub type Refs = SmallVec<[(Ref, bool); 1]>;
 
 /// Places of one publish at most: a wider fan-out within a shard is several records.
 pub const REFS_MAX: usize = 10_000;
@@ -82,7 +83,6 @@ enum Staged<P> {
     Publish {
         refs: Refs,
         payload: P,
-        delivered: bool,
         xid: Option<Xid>,
     },
     Dequeue {
@@ -311,10 +311,10 @@ impl<P: Payload> Log<P> {
     }
 
     /// A message is in these queues: 1 to [`REFS_MAX`] places. With `xid` it holds only if that
-    /// transaction is decided so. `delivered`: a delivery may have happened.
-    pub fn publish(&mut self, refs: Refs, payload: P, xid: Option<Xid>, delivered: bool) -> Seq {
+    /// transaction is decided so.
+    pub fn publish(&mut self, refs: Refs, payload: P, xid: Option<Xid>) -> Seq {
         debug_assert!(!refs.is_empty() && refs.len() <= REFS_MAX);
-        self.stage(Staged::Publish { refs, payload, delivered, xid })
+        self.stage(Staged::Publish { refs, payload, xid })
     }
 
     /// A message left a queue. `seq` is where its record stands, `len` its payload's length. Returns
@@ -342,7 +342,7 @@ impl<P: Payload> Log<P> {
         let Some(op) = self.staged_mut(seq) else { return false };
         let before = op.len();
         if let Staged::Publish { refs, .. } = op
-            && let Some(n) = refs.iter().position(|r| *r == at)
+            && let Some(n) = refs.iter().position(|(r, _)| *r == at)
         {
             refs.swap_remove(n);
             if refs.is_empty() {
@@ -360,7 +360,11 @@ impl<P: Payload> Log<P> {
     /// position stands: if it is not written yet it is written with that said.
     pub fn delivered(&mut self, at: Ref, seq: Seq) {
         match self.staged_mut(seq) {
-            Some(Staged::Publish { delivered, .. }) => *delivered = true,
+            Some(Staged::Publish { refs, .. }) => {
+                if let Some((_, delivered)) = refs.iter_mut().find(|(r, _)| *r == at) {
+                    *delivered = true;
+                }
+            }
             Some(_) => {}
             None => {
                 let Ref { queue, position } = at;
@@ -656,11 +660,11 @@ impl<P: Payload> Log<P> {
         scratch.clear();
         match op {
             Staged::Gone => return,
-            Staged::Publish { refs, payload, delivered, xid } => {
+            Staged::Publish { refs, payload, xid } => {
                 if let Some(xid) = xid {
                     Op::Prepare(xid).put(scratch);
                 }
-                put_publish(scratch, delivered, &refs, payload.len());
+                put_publish(scratch, &refs, payload.len());
                 let bytes = publish_len(1, payload.len()) as u64;
                 self.segments.born(seq, refs.len(), bytes);
                 if body.room() >= len {

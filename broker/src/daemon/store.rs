@@ -48,7 +48,7 @@ fn tell(progress: Progress) {
     if records == 0 && elapsed < Duration::from_secs(1) {
         return;
     }
-    let percent = if total == 0 { 100 } else { bytes * 100 / total };
+    let percent = (bytes * 100).checked_div(total).unwrap_or(100);
     let seconds = elapsed.as_secs_f64().max(0.001);
     let (read, rate) = (bytes as f64 / MIB, bytes as f64 / MIB / seconds);
     let per_second = records as f64 / seconds;

@@ -317,7 +317,7 @@ impl Model {
                     self.check_delivery(to.tag, delivery.position, &message, redelivered);
                 }
                 Output::Dequeued { .. } => panic!("nothing here is journalled"),
-                Output::Flushed { to, op } => {
+                Output::Flushed { to, op, .. } => {
                     let sub = &self.subs[&to.tag];
                     let flush = sub.flushes.front().expect("a flush ended that nobody asked for");
                     assert_eq!(flush.op, op);

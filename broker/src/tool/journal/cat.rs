@@ -57,13 +57,13 @@ fn print(
 fn text(op: &Op<'_>) -> String {
     let xid = |xid: &Xid| format!("transaction={}.{}", xid.shard, xid.number);
     match op {
-        Op::Publish { delivered, refs, payload } => {
+        Op::Publish { refs, payload } => {
             let mut line = "publish".to_owned();
-            for r in refs.iter() {
+            for (r, delivered) in refs.iter() {
+                let seen = if delivered { " delivered" } else { "" };
                 // Writing to a string cannot fail.
-                let _ = write!(line, " queue={} position={}", r.queue, r.position);
+                let _ = write!(line, " queue={} position={}{seen}", r.queue, r.position);
             }
-            line += if *delivered { " delivered" } else { "" };
             line + &format!(" payload={}", payload.len())
         }
         Op::Dequeue { queue, first, last } => {
@@ -81,12 +81,13 @@ fn text(op: &Op<'_>) -> String {
 fn object(op: &Op<'_>) -> Value {
     let xid = |xid: &Xid| json!({ "shard": xid.shard, "number": xid.number });
     match op {
-        Op::Publish { delivered, refs, payload } => {
-            let places = refs.iter().map(|r| json!({ "queue": r.queue, "position": r.position }));
+        Op::Publish { refs, payload } => {
+            let places = refs.iter().map(|(r, delivered)| {
+                json!({ "queue": r.queue, "position": r.position, "delivered": delivered })
+            });
             json!({
                 "kind": "publish",
                 "places": places.collect::<Vec<Value>>(),
-                "delivered": delivered,
                 "payload": payload.len(),
             })
         }

@@ -18,8 +18,8 @@ fn data_dir() -> (TempDir, Generation) {
     let generation = create(&dir.path().join("journal"), &[5, 6], 8 * ALIGN as u64).unwrap();
     let xid = Xid { shard: 1, number: 9 };
     let mut records = vec![Vec::new()];
-    let refs = [Ref { queue: 1, position: 2 }, Ref { queue: 3, position: 4 }];
-    put_publish(&mut records[0], true, &refs, 3);
+    let refs = [(Ref { queue: 1, position: 2 }, false), (Ref { queue: 3, position: 4 }, true)];
+    put_publish(&mut records[0], &refs, 3);
     records[0].extend_from_slice(b"abc");
     for op in [
         Op::Dequeue { queue: 1, first: 2, last: 7 },
@@ -124,8 +124,11 @@ fn operations_are_printed_one_a_line() {
     let objects = lines(&text);
     assert_eq!(objects.len(), 8);
     let publish = serde_json::json!({
-        "kind": "publish", "delivered": true, "payload": 3, "lsn": 0, "shard": shard,
-        "places": [{ "queue": 1, "position": 2 }, { "queue": 3, "position": 4 }],
+        "kind": "publish", "payload": 3, "lsn": 0, "shard": shard,
+        "places": [
+            { "queue": 1, "position": 2, "delivered": false },
+            { "queue": 3, "position": 4, "delivered": true },
+        ],
     });
     assert_eq!(objects[0], publish);
     let kinds: Vec<&str> = objects.iter().filter_map(|object| object["kind"].as_str()).collect();

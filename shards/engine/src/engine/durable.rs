@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind};
 use crate::frame::{Effects, Frame};
 use crate::ids::{QueueId, SessionId, ShardId, Time};
 use crate::message::Message;
-use crate::queue::Queue;
+use crate::queue::{Output, Queue};
 use crate::request::{DeliveryRef, Event, OpId, Reply};
 use crate::store::{Decided, Restored, Store, VOUCH_AFTER, Waiter, payload_len};
 use crate::topology::{Change, Routes};
@@ -102,7 +102,7 @@ impl Engine {
             let at = if journals && q.is_durable() { place } else { Seq::NONE };
             let position = q.enqueue_at(now, message.clone(), at, &mut self.outputs);
             if let Some(position) = position.filter(|_| at != Seq::NONE) {
-                refs.push(Ref { queue: queue.0, position });
+                refs.push((Ref { queue: queue.0, position }, false));
                 if refs.len() == REFS_MAX {
                     safe = self.stage(std::mem::take(&mut refs), message, xid);
                     place = next(&self.store);
@@ -120,7 +120,7 @@ impl Engine {
     fn stage(&mut self, refs: Refs, message: &Message, xid: Option<Xid>) -> Seq {
         let Some(store) = &mut self.store else { return Seq::NONE };
         store.undecided.extend(xid);
-        store.log.publish(refs, message.clone(), xid, false)
+        store.log.publish(refs, message.clone(), xid)
     }
 
     /// A journalled message left its queue for good.
@@ -132,22 +132,44 @@ impl Engine {
         }
     }
 
-    /// A journalled message was delivered to somebody who may not settle it before a crash.
-    pub(super) fn journal_delivery(&mut self, at: DeliveryRef, place: Seq) {
-        let Some(store) = &mut self.store else { return };
+    /// A journalled message is about to be delivered to somebody who may not settle it before a crash:
+    /// whether that has to wait until the journal knows of it.
+    pub(super) fn journal_delivery(&mut self, at: DeliveryRef, place: Seq) -> bool {
+        let Some(store) = &mut self.store else { return false };
+        let r = Ref { queue: at.queue.0, position: at.position };
         if store.log.is_staged(place) {
-            let at = Ref { queue: at.queue.0, position: at.position };
-            store.log.delivered(at, place);
-            return;
+            // It is written with that said.
+            store.log.delivered(r, place);
+            return false;
         }
-        let news = self.queues.get_mut(&at.queue).is_some_and(|q| q.note_delivered(at.position));
-        if news {
-            match store.delivered.last_mut() {
-                Some((queue, position, seq)) if *queue == at.queue => {
-                    (*position, *seq) = (at.position.max(*position), place);
-                }
-                _ => store.delivered.push((at.queue, at.position, place)),
+        let Some(q) = self.queues.get_mut(&at.queue) else { return false };
+        if q.note_delivered(at.position) {
+            store.log.delivered(r, place);
+        }
+        !q.is_known_delivered(at.position)
+    }
+
+    /// Hands on an output of a queue, or holds it back behind others that are.
+    pub(super) fn output(&mut self, queue: QueueId, wait: bool, output: Output, fx: &mut Effects) {
+        match &mut self.store {
+            Some(store) if wait || store.is_holding(queue) => store.hold(queue, output),
+            _ => self.emit(output, fx),
+        }
+    }
+
+    /// Answers a subscriber after what is held back for it.
+    pub(super) fn answer_behind(
+        &mut self,
+        queue: QueueId,
+        (session, op): (SessionId, OpId),
+        result: Result<Reply, Error>,
+        fx: &mut Effects,
+    ) {
+        match &mut self.store {
+            Some(store) if store.is_holding(queue) => {
+                store.wait_for_all(Waiter::Answer { session, op, result: Box::new(result) });
             }
+            _ => self.answer(session, op, result, fx),
         }
     }
 
@@ -168,7 +190,7 @@ impl Engine {
     ) {
         match (self.take_dequeued(), &mut self.store) {
             (Some(_), Some(store)) => {
-                store.wait_for_all(Waiter::Answer { session, op, reply: Box::new(reply) });
+                store.wait_for_all(Waiter::Answer { session, op, result: Box::new(Ok(reply)) });
             }
             _ => self.answer(session, op, Ok(reply), fx),
         }
@@ -256,9 +278,6 @@ impl Engine {
     pub(super) fn journal_turn_end(&mut self, now: Time, fx: &mut Effects) {
         let Some(store) = &mut self.store else { return };
         store.now = now;
-        for (queue, position, place) in store.delivered.drain(..) {
-            store.log.delivered(Ref { queue: queue.0, position }, place);
-        }
         // What was taken back needs no write to be safe.
         store.log.skip_gone();
         self.clean();
@@ -307,7 +326,19 @@ impl Engine {
                     fx.events.push(Event::Published { session, op })
                 }
                 Waiter::Receipt { to, slot } => self.receipt_for(to, slot, fx),
-                Waiter::Answer { session, op, reply } => self.answer(session, op, Ok(*reply), fx),
+                Waiter::Answer { session, op, result } => self.answer(session, op, *result, fx),
+                Waiter::Output { queue, output } => {
+                    store.released(queue);
+                    if let Output::Deliver { delivery, .. } = &*output
+                        && let Some(q) = self.queues.get_mut(&queue)
+                    {
+                        q.set_known_delivered(delivery.position);
+                    }
+                    self.emit(*output, fx);
+                }
+                Waiter::Ended { to, waiting, reason } => {
+                    self.end_subscription(to, waiting, reason, fx);
+                }
                 Waiter::Part { session, op } => self.answer_part(session, op, Vec::new(), fx),
                 Waiter::Decided(decided) => {
                     let Decided { session, op, number, homes } = *decided;
@@ -445,23 +476,21 @@ impl Engine {
                     Op::Publish { refs, payload, .. } => {
                         let mut live = Refs::new();
                         let mut kept: Option<(Message, Seq)> = None;
-                        let mut delivered = false;
-                        for r in refs.iter() {
+                        for (r, delivered) in refs.iter() {
                             let Some(q) = self.queues.get(&QueueId(r.queue)) else { continue };
                             let Some((message, place, seen)) = q.place(r.position) else {
                                 continue;
                             };
                             if store.log.stands_in(place, cleaned.segment) {
-                                live.push(r);
-                                delivered |= seen;
+                                live.push((r, delivered || seen));
                                 kept.get_or_insert_with(|| (message.clone(), place));
                             }
                         }
                         let Some((message, old)) = kept else { continue };
                         debug_assert_eq!(payload.len(), payload_len(message.size()));
                         let places = live.clone();
-                        let new = store.log.relocate(live, old, message, xid, delivered);
-                        for r in places {
+                        let new = store.log.relocate(live, old, message, xid);
+                        for (r, _) in places {
                             if let Some(q) = self.queues.get_mut(&QueueId(r.queue)) {
                                 q.set_place(r.position, new);
                             }

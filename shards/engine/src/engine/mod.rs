@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::frame::{Effects, Frame, QueueCommand, QueueFrame};
 use crate::ids::{Epoch, Position, QueueId, SessionId, ShardId, SubscriptionId, Time};
 use crate::message::Message;
-use crate::pending::{Origin, Parts, Prepared, Publishes};
+use crate::pending::{Origin, Parts, Prepared, Publishes, Rejections};
 use crate::queue::{CreditUnit, FlowMode, Output, Queue};
 use crate::request::{DeliveryRef, Event, OpId, Outcome, Published, Reply, Request, Subscribe};
 use crate::store::{Decided, Restored, Store, Waiter};
@@ -105,6 +105,7 @@ pub struct Engine {
     store: Option<Store>,
     /// Queues deleted here whose messages are on their way elsewhere: how many, and whether that is all.
     emptying: FixedMap<QueueId, (usize, bool)>,
+    rejections: Rejections,
     // Reused between calls.
     routes: Routes,
     outputs: Vec<Output>,
@@ -137,6 +138,7 @@ impl Engine {
             stats: Stats::default(),
             store: None,
             emptying: FixedMap::default(),
+            rejections: Rejections::default(),
             routes: Routes::default(),
             outputs: Vec::new(),
             decisions: Vec::new(),
@@ -184,6 +186,7 @@ impl Engine {
             && self.deferred.iter().all(VecDeque::is_empty)
             && self.receipts.iter().all(Vec::is_empty)
             && self.emptying.is_empty()
+            && self.rejections.is_empty()
             && self.store.as_ref().is_none_or(Store::is_idle)
             && self.orderer.as_ref().is_none_or(Orderer::is_idle)
     }
@@ -302,10 +305,13 @@ impl Engine {
                     fx.events.push(Event::Refused { session, op, reason: *reason });
                 }
             },
-            Origin::Queue { from, place, size } => {
+            Origin::Queue { from, place, size, reject } => {
                 // What nobody has room for stays where it was.
                 if publish.refused.is_none() {
                     self.journal_dequeue(from, place, size);
+                }
+                if let Some((session, op)) = reject.and_then(|key| self.rejections.moved(key)) {
+                    self.part_when_durable(session, op, fx);
                 }
                 self.moved_on(from.queue, fx);
             }
@@ -569,7 +575,7 @@ impl Engine {
         outcome: Option<Outcome>,
         fx: &mut Effects,
     ) {
-        let mut remote = 0;
+        let mut parts = 0;
         let mut acquired = Vec::new();
         // Runs of one queue, which is nearly always one run. Two runs of the same queue are two
         // parts, in order: correct, if not minimal.
@@ -580,24 +586,27 @@ impl Engine {
             };
             if home == self.shard {
                 let positions = run.iter().map(|d| d.position);
-                self.on_deliveries(now, queue, positions, outcome, &mut acquired, fx);
+                let asker = (session, op);
+                let later =
+                    self.on_deliveries(now, asker, queue, positions, outcome, &mut acquired, fx);
+                parts += u32::from(later);
             } else {
                 let positions: Vec<Position> = run.iter().map(|d| d.position).collect();
                 let command = match outcome {
                     None => QueueCommand::Acquire { op, positions },
                     Some(outcome) => QueueCommand::Settle { op, outcome, positions },
                 };
-                remote += 1;
+                parts += 1;
                 self.ask_home(session, queue, home, command, fx);
             }
         }
         let unsafe_yet = self.take_dequeued();
-        if remote == 0 && unsafe_yet.is_none() {
+        if parts == 0 && unsafe_yet.is_none() {
             let reply = if outcome.is_none() { Reply::Acquired(acquired) } else { Reply::Done };
             self.answer(session, op, Ok(reply), fx);
             return;
         }
-        let parts = remote + u32::from(unsafe_yet.is_some());
+        let parts = parts + u32::from(unsafe_yet.is_some());
         self.parts.insert(session, op, parts, outcome.is_none(), acquired);
         if let (Some(_), Some(store)) = (unsafe_yet, &mut self.store) {
             store.wait_for_all(Waiter::Part { session, op });
@@ -657,8 +666,14 @@ impl Engine {
                 self.subscription_ended(to, waiting, *reason, fx);
             }
             Frame::Reply { session, op, result } => {
-                // Of a session here, or passed on: see `Frame::Unused`.
-                self.answer(session, op, *result, fx);
+                // Of a session here, or passed on: see `Frame::Unused`. Behind what is held back here, for
+                // the queue may be gone by now.
+                match &mut self.store {
+                    Some(store) if from == ShardId::ORDERER && store.is_holding_any() => {
+                        store.wait_for_all(Waiter::Answer { session, op, result });
+                    }
+                    _ => self.answer(session, op, *result, fx),
+                }
             }
             Frame::Part { session, op, acquired } => {
                 debug_assert_eq!(session.shard(), self.shard);

@@ -68,7 +68,7 @@ impl Engine {
                         }
                         break;
                     };
-                    self.move_on(DeliveryRef { queue, position }, &message, place, fx);
+                    self.move_on(DeliveryRef { queue, position }, &message, place, None, fx);
                     left -= 1;
                 },
             }

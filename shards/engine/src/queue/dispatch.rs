@@ -173,7 +173,7 @@ impl Queue {
         subscription.credit.clear();
         subscription.credit.grant(Messages, flush.then.0);
         subscription.credit.grant(Bytes, flush.then.1);
-        out.push(Output::Flushed { to: subscription.id, op: flush.op });
+        out.push(Output::Flushed { queue: self.id, to: subscription.id, op: flush.op });
         self.subscriptions.refresh(key);
     }
 }

@@ -53,6 +53,8 @@ pub enum Output {
     },
     /// A flush is done: all its deliveries are before this.
     Flushed {
+        /// The queue.
+        queue: QueueId,
         /// The subscription.
         to: SubscriptionId,
         /// The request this answers.
@@ -94,9 +96,17 @@ pub struct Queue {
     /// Drops what is published on the connection of `owner` or `exclusive`.
     no_local: bool,
     was_used: bool,
-    durable: bool,
-    /// Deliveries up to here may have happened, as far as the journal knows.
-    delivered: Position,
+    /// Of a durable queue. Boxed because most are not.
+    durable: Option<Box<Durable>>,
+}
+
+/// Up to which position deliveries may have happened.
+#[derive(Clone, Copy, Debug, Default)]
+struct Durable {
+    /// As far as the journal is told.
+    told: Position,
+    /// As far as it knows durably.
+    known: Position,
 }
 
 // Ten thousand empty queues are an ordinary broker.
@@ -115,19 +125,18 @@ impl Queue {
             owner: None,
             no_local: false,
             was_used: false,
-            durable: false,
-            delivered: 0,
+            durable: None,
         }
     }
 
     /// Persistent messages in it are journalled.
     pub fn set_durable(&mut self) {
-        self.durable = true;
+        self.durable.get_or_insert_default();
     }
 
     /// Whether it is durable.
     pub fn is_durable(&self) -> bool {
-        self.durable
+        self.durable.is_some()
     }
 
     /// Puts back a message that recovery found; a newer record of one that is there takes its place.
@@ -149,13 +158,17 @@ impl Queue {
 
     /// Deliveries up to this position may have happened before the restart.
     pub(crate) fn restore_delivered(&mut self, upto: Position) {
-        self.delivered = self.delivered.max(upto);
+        let durable = self.durable.get_or_insert_default();
+        durable.told = durable.told.max(upto);
+        durable.known = durable.told;
     }
 
     /// Recovery has found all there is.
     pub(crate) fn restored(&mut self) {
-        self.durable = true;
-        self.entries.mark_delivered(self.delivered);
+        self.set_durable();
+        if let Some(durable) = &self.durable {
+            self.entries.mark_delivered(durable.told);
+        }
         self.entries.shrink();
     }
 
@@ -168,7 +181,8 @@ impl Queue {
     /// Where the record of a message stands, and whether a delivery of it may have happened.
     pub(crate) fn place(&self, position: Position) -> Option<(&Message, Seq, bool)> {
         let (message, place) = self.entries.place(position)?;
-        Some((message, place, position <= self.delivered))
+        let seen = self.durable.as_ref().is_some_and(|d| position <= d.told);
+        Some((message, place, seen))
     }
 
     /// A message's record was written again.
@@ -176,11 +190,24 @@ impl Queue {
         self.entries.set_place(position, place);
     }
 
-    /// A message is delivered: whether that is news for the journal.
+    /// A message is about to be delivered: whether the journal has to be told.
     pub(crate) fn note_delivered(&mut self, position: Position) -> bool {
-        let news = position > self.delivered;
-        self.delivered = self.delivered.max(position);
+        let Some(durable) = &mut self.durable else { return false };
+        let news = position > durable.told;
+        durable.told = durable.told.max(position);
         news
+    }
+
+    /// Whether the journal knows durably that a delivery at this position may have happened.
+    pub(crate) fn is_known_delivered(&self, position: Position) -> bool {
+        self.durable.as_ref().is_none_or(|d| position <= d.known)
+    }
+
+    /// Now it does.
+    pub(crate) fn set_known_delivered(&mut self, position: Position) {
+        if let Some(durable) = &mut self.durable {
+            durable.known = durable.known.max(position);
+        }
     }
 
     /// Sets what `queue.declare` asked for: the exclusive owner, and the argument `no-local`.
@@ -313,8 +340,13 @@ impl Queue {
     /// Nobody else can get more by it: a message that is available waits for credit or room.
     pub fn cancel(&mut self, id: SubscriptionId, out: &mut Vec<Output>) -> bool {
         let Some(key) = self.subscriptions.find(id) else { return false };
+        let queue = self.id;
         let ended = self.subscriptions.remove(key);
-        out.extend(ended.flushes.iter().map(|flush| Output::Flushed { to: id, op: flush.op }));
+        out.extend(ended.flushes.iter().map(|flush| Output::Flushed {
+            queue,
+            to: id,
+            op: flush.op,
+        }));
         if ended.mode == Mode::Consume {
             self.exclusive = None;
         }
@@ -395,7 +427,7 @@ impl Queue {
     /// reports [`Output::Flushed`]: in this call, or later if there is not room for all.
     pub fn flush(&mut self, now: Time, id: SubscriptionId, op: OpId, out: &mut Vec<Output>) {
         let Some(key) = self.subscriptions.find(id) else {
-            out.push(Output::Flushed { to: id, op });
+            out.push(Output::Flushed { queue: self.id, to: id, op });
             return;
         };
         let until = self.entries.end() - 1;
@@ -495,10 +527,15 @@ impl Queue {
         &mut self,
         out: &mut Vec<Output>,
     ) -> (Vec<(SubscriptionId, bool)>, impl Iterator<Item = (Position, Message, Seq)> + use<>) {
+        let queue = self.id;
         let mut ids = Vec::with_capacity(self.subscriptions.len() as usize);
         for ended in self.subscriptions.drain() {
             let to = ended.id;
-            out.extend(ended.flushes.iter().map(|flush| Output::Flushed { to, op: flush.op }));
+            out.extend(ended.flushes.iter().map(|flush| Output::Flushed {
+                queue,
+                to,
+                op: flush.op,
+            }));
             ids.push((to, ended.credit.any()));
         }
         self.exclusive = None;

@@ -95,7 +95,7 @@ impl Bench {
                         Got(to.tag, delivery.position)
                     }
                 }
-                Output::Flushed { to, op } => Done(to.tag, op),
+                Output::Flushed { to, op, .. } => Done(to.tag, op),
                 Output::Dequeued { .. } => panic!("nothing here is journalled"),
             })
             .collect()

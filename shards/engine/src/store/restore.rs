@@ -33,7 +33,6 @@ struct Pending {
     seq: Seq,
     refs: Refs,
     message: Message,
-    delivered: bool,
 }
 
 /// What one shard's journal holds. See the module.
@@ -100,12 +99,12 @@ impl ShardRestore {
         for op in ops(record) {
             match op? {
                 Op::Prepare(xid) => prepared = Some(xid),
-                Op::Publish { delivered, refs, payload } => {
+                Op::Publish { refs, payload } => {
                     let message = codec::message(payload).map_err(|error| match error {
                         CodecError::Kind(kind) => RecordError::Kind(kind),
                         _ => RecordError::Content,
                     })?;
-                    self.publish(seq, prepared, refs, message, delivered);
+                    self.publish(seq, prepared, refs, message);
                 }
                 Op::Dequeue { queue, first, last } => self.dequeue(QueueId(queue), first, last),
                 Op::Delivered { queue, upto } => {
@@ -131,42 +130,29 @@ impl ShardRestore {
         self.queues.entry(id).or_insert_with(|| Queue::new(id))
     }
 
-    fn publish(
-        &mut self,
-        seq: Seq,
-        xid: Option<Xid>,
-        refs: EncodedRefs<'_>,
-        message: Message,
-        delivered: bool,
-    ) {
+    fn publish(&mut self, seq: Seq, xid: Option<Xid>, refs: EncodedRefs<'_>, message: Message) {
         if let Some(xid) = xid {
             let decided = self.decided.get(&xid).map(|(_, commit)| *commit);
             match decided {
                 Some(false) => return,
                 Some(true) => {}
                 None => {
-                    let pending = Pending { seq, refs: refs.iter().collect(), message, delivered };
+                    let pending = Pending { seq, refs: refs.iter().collect(), message };
                     let all = self.pending.entry(xid).or_default();
                     // Written again by the cleaner: the newer record counts.
                     for old in all.iter_mut() {
-                        old.refs.retain(|r| !pending.refs.contains(r));
+                        old.refs.retain(|(r, _)| !pending.refs.iter().any(|(other, _)| other == r));
                     }
                     all.push(pending);
                     return;
                 }
             }
         }
-        self.put(seq, refs.iter(), &message, delivered);
+        self.put(seq, refs.iter(), &message);
     }
 
-    fn put(
-        &mut self,
-        seq: Seq,
-        refs: impl Iterator<Item = Ref>,
-        message: &Message,
-        delivered: bool,
-    ) {
-        for (n, Ref { queue, position }) in refs.enumerate() {
+    fn put(&mut self, seq: Seq, refs: impl Iterator<Item = (Ref, bool)>, message: &Message) {
+        for (n, (Ref { queue, position }, delivered)) in refs.enumerate() {
             if n == 1 {
                 self.shared.insert(seq);
             }
@@ -177,7 +163,8 @@ impl ShardRestore {
 
     fn dequeue(&mut self, queue: QueueId, first: Position, last: Position) {
         for pending in self.pending.values_mut().flatten() {
-            let gone = |r: &Ref| r.queue == queue.0 && (first..=last).contains(&r.position);
+            let gone =
+                |(r, _): &(Ref, bool)| r.queue == queue.0 && (first..=last).contains(&r.position);
             pending.refs.retain(|r| !gone(r));
         }
         self.queue(queue).unrestore(first, last);
@@ -186,7 +173,7 @@ impl ShardRestore {
     fn settle(&mut self, xid: Xid, commit: bool) {
         for p in self.pending.remove(&xid).into_iter().flatten() {
             if commit {
-                self.put(p.seq, p.refs.into_iter(), &p.message, p.delivered);
+                self.put(p.seq, p.refs.into_iter(), &p.message);
             }
         }
     }
@@ -376,8 +363,8 @@ impl Combined {
                 let log = &mut logs[home];
                 let id = queue.id().0;
                 for (position, message, delivered, _) in queue.entries() {
-                    let refs = std::iter::once(Ref { queue: id, position }).collect();
-                    log.publish(refs, message.clone(), None, delivered);
+                    let at = (Ref { queue: id, position }, delivered);
+                    log.publish(std::iter::once(at).collect(), message.clone(), None);
                     if log.staged_bytes() >= MUCH {
                         write(home, log)?;
                     }
