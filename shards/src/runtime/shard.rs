@@ -136,12 +136,13 @@ async fn main<S: Service>(
     let shard = Shard::new(service, core, inlets, inbox, shared, disk);
     let shard = Rc::new(RefCell::new(shard));
     let ended = Rc::new(Cell::new(false));
+    let untouched = Rc::new(Cell::new(false));
 
     let signals = glommio::spawn_local(signals(shard.clone(), signal, ended.clone()));
     let (deadline, file) = timer.split();
     let timers = glommio::spawn_local(timers(shard.clone(), deadline.clone(), file, ended.clone()));
     let touches = glommio::spawn_local({
-        let (shard, touch, ended) = (shard.clone(), touch.clone(), ended.clone());
+        let (shard, touch, ended) = (shard.clone(), touch.clone(), untouched.clone());
         poll_fn(move |cx| touch.poll(cx, ended.get(), || shard.borrow_mut().signalled()))
     });
 
@@ -191,20 +192,22 @@ async fn main<S: Service>(
     ended.set(true);
     seat.signal.ring();
     deadline.fire();
-    touch.wake();
     drop(again);
     passes.await;
     signals.await;
     timers.await;
-    touches.await;
     // The connections' tasks have been woken and see that their connection is gone; those of IO
-    // have told of its end.
-    while Rc::strong_count(&shard) > 1 {
+    // have told of its end. What is left is here and in the touch task.
+    while Rc::strong_count(&shard) > 2 {
         glommio::executor().yield_task_queue_now().await;
     }
     if let Some(files) = files {
         files.close_all().await;
     }
+    // Last, because until here the watchdog may have to wake this shard.
+    untouched.set(true);
+    touch.wake();
+    touches.await;
 }
 
 /// Ends when the sender does. The event loop looks at its shared channels once for each time it
