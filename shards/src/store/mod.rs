@@ -67,7 +67,7 @@ pub enum StoreError {
     #[error("{} is missing or empty", .0.display())]
     NoSuperblock(PathBuf),
     /// A superblock is damaged.
-    #[error("{} is damaged: neither of its slots can be read", .0.display())]
+    #[error("{} is damaged: neither of its slots can be read, offset 0 and offset {}", .0.display(), fletch_journal::SLOT)]
     Unreadable(PathBuf),
     /// A later version wrote it.
     #[error(
