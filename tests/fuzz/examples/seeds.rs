@@ -83,7 +83,7 @@ fn main() {
 fn journal() {
     let xid = Xid { shard: 1, number: 2 };
     let mut record = Vec::new();
-    put_publish(&mut record, true, &[Ref { queue: 1, position: 2 }], 3);
+    put_publish(&mut record, &[(Ref { queue: 1, position: 2 }, true)], 3);
     record.extend_from_slice(b"abc");
     for op in [
         Op::Prepare(xid),
