@@ -216,8 +216,8 @@ pub struct Position {
 }
 
 impl<P: Payload> Log<P> {
-    /// A log that goes on at a position. What is live in it is told by [`Log::adopt`] and
-    /// [`Log::adopt_root`] next.
+    /// A log that goes on at a position. What is live in it is told by [`Log::adopt`],
+    /// [`Log::adopt_definition`] and [`Log::adopt_decision`] next.
     pub fn new(config: LogConfig, position: Position) -> Log<P> {
         let mut segments = Segments::default();
         let mut ahead = VecDeque::new();

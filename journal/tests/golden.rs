@@ -246,6 +246,21 @@ fn what_is_written_today_is_in_the_format_it_says() {
 }
 
 #[test]
+fn the_example_is_what_the_file_begins_with() {
+    let page = include_str!("../FORMAT.md");
+    let (_, example) = page.split_once("## An example").expect("an example");
+    let lines = example.lines().skip_while(|line| !line.starts_with("```")).skip(1);
+    let octet = |word: &str| u8::from_str_radix(word, 16).ok().filter(|_| word.len() == 2);
+    let octets: Vec<u8> = lines
+        .take_while(|line| !line.starts_with("```"))
+        .flat_map(|line| line.split(' ').map_while(octet))
+        .collect();
+    assert!(octets.len() > HEADER);
+    let file = std::fs::read(golden(1).join(file_name(Lsn(0)))).expect("the first segment");
+    assert_eq!(octets, file[..octets.len()]);
+}
+
+#[test]
 #[ignore = "writes the files of a new format"]
 fn write() {
     let (dir, files) = (golden(FORMAT), files());

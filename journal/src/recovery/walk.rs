@@ -60,8 +60,9 @@ impl<'a> Walker<'a> {
     ) -> Result<Walker<'a>, Damage> {
         let oldest = superblock.oldest_lsn;
         let first_ever = oldest == Lsn(0);
+        let (files, lost) = Files::new(superblock, segments, salvage)?;
         Ok(Walker {
-            files: Files::new(superblock, segments, salvage)?,
+            files,
             salvage,
             clean: match superblock.state {
                 State::Running => None,
@@ -73,7 +74,7 @@ impl<'a> Walker<'a> {
             begin: oldest,
             skipping: !first_ever,
             vouching: None,
-            walked: Walked { end: oldest, ..Walked::default() },
+            walked: Walked { end: oldest, lost, ..Walked::default() },
         })
     }
 

@@ -137,7 +137,8 @@ fn superblocks_that_cannot_be_used_are_told_apart() {
     let mut damaged = good.clone();
     damaged[100] ^= 1;
     fs::write(&path, &damaged).unwrap();
-    let text = format!("{shown} is damaged: neither of its slots can be read");
+    let text =
+        format!("{shown} is damaged: neither of its slots can be read, offset 0 and offset 4096");
     assert_eq!(error(open(dir.path())), text);
 
     let mut newer = good.clone();
