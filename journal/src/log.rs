@@ -43,14 +43,15 @@ pub const REFS_MAX: usize = 10_000;
 /// How a log is set up.
 #[derive(Clone, Copy, Debug)]
 pub struct LogConfig {
-    /// Size of segments in bytes, a multiple of [`ALIGN`]; at least [`LogConfig::SEGMENT_MIN`].
+    /// Size of segments in bytes: a multiple of [`ALIGN`], at least two of them. Less than
+    /// [`LogConfig::SEGMENT_MIN`] wastes much of it.
     pub segment: u64,
     /// Writes that may be under way at once.
     pub depth: usize,
 }
 
 impl LogConfig {
-    /// The smallest segment.
+    /// The smallest segment that anybody should use.
     pub const SEGMENT_MIN: u64 = 1 << 20;
     /// The first segment of a journal is no longer than this, so that the first write need not wait
     /// for many zeros.

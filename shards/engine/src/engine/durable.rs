@@ -17,7 +17,6 @@ use crate::topology::{Change, Routes};
 use fletch_journal::record::ops;
 use fletch_journal::{Cleaned, Damaged, Done, Op, REFS_MAX, Ref, Refs, Request, Seq, Write, Xid};
 use std::sync::Arc;
-use std::time::Duration;
 
 impl Engine {
     /// Takes up what recovery found. Before any input.

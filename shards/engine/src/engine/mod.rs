@@ -466,7 +466,10 @@ impl Engine {
     /// A frame of another shard has arrived.
     pub fn frame(&mut self, now: Time, from: ShardId, frame: Frame, fx: &mut Effects) {
         let waiting = &mut self.deferred[from.index()];
-        if !waiting.is_empty() || frame.epoch().is_some_and(|e| e > self.topology.epoch()) {
+        // A change never waits: what waits does so for it. The orderer's shard may name a queue that
+        // nobody else knows yet, because the change is not durable.
+        let waits = !matches!(frame, Frame::Apply { .. }) && !waiting.is_empty();
+        if waits || frame.epoch().is_some_and(|e| e > self.topology.epoch()) {
             waiting.push_back(frame);
             return;
         }

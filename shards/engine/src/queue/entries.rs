@@ -278,10 +278,15 @@ impl Entries {
         self.bytes += size as u64;
         self.expiring += u64::from(expires != Time::NEVER);
         let n = chunk_of(position);
-        let chunk = match self.chunks.last_entry() {
-            Some(last) if *last.key() == n => last.into_mut(),
-            _ => self.chunks.entry(n).or_insert_with(Chunk::new),
+        let is_last = self.chunks.last_key_value().is_some_and(|(last, _)| *last == n);
+        if !is_last {
+            self.chunks.entry(n).or_insert_with(Chunk::new);
+        }
+        let chunk = match is_last {
+            true => self.chunks.last_entry().map(|last| last.into_mut()),
+            false => self.chunks.get_mut(&n),
         };
+        let chunk = chunk.expect("it is there or was just made");
         let bit = 1 << slot_of(position);
         debug_assert!(chunk.present & bit == 0, "the position is free");
         chunk.present |= bit;

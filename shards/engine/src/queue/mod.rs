@@ -117,7 +117,7 @@ struct Durable {
 }
 
 // Ten thousand empty queues are an ordinary broker.
-const _: () = assert!(std::mem::size_of::<Queue>() < 320);
+const _: () = assert!(std::mem::size_of::<Queue>() < 336);
 
 impl Queue {
     /// An empty queue.
@@ -184,6 +184,9 @@ impl Queue {
         let durable = self.durable.get_or_insert_default();
         durable.told = durable.told.max(upto);
         durable.known = durable.told;
+        // Those positions were given out, even if nothing of them is left: the next message is
+        // another one, which nobody has seen.
+        self.entries.skip_to(upto.saturating_add(1));
     }
 
     /// Recovery has found all there is.
@@ -199,6 +202,14 @@ impl Queue {
     /// stands.
     pub(crate) fn places(&self) -> impl Iterator<Item = (Position, usize, bool, Seq)> {
         self.entries.iter().map(|e| (e.position, e.size, e.redelivered, e.place))
+    }
+
+    /// The messages that are in memory, in order: position, message, whether it was delivered before.
+    pub fn resident_messages(&self) -> impl Iterator<Item = (Position, &Message, bool)> {
+        self.entries.iter().filter_map(|e| match e.body {
+            Body::Here(message) => Some((e.position, message, e.redelivered)),
+            Body::Away { .. } => None,
+        })
     }
 
     /// Where the record of a message stands, whether a delivery of it may have happened, and the

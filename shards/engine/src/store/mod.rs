@@ -10,7 +10,7 @@ mod restore;
 
 pub use codec::CodecError;
 pub(crate) use pager::{Load, Pager};
-pub use restore::{Combined, Journal, RestoreError, Restored, ShardRestore, combine};
+pub use restore::{Combined, Journal, Rehome, RestoreError, Restored, ShardRestore, combine};
 
 use codec::definition;
 pub(crate) use codec::{message as decode, payload_len};
