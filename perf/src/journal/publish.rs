@@ -47,7 +47,7 @@ fn synchronous(
     time: Duration,
 ) -> Result<(Histogram<u64>, f64)> {
     let queues: Vec<String> = (0..count).map(|at| format!("sync-{count}-{at}")).collect();
-    let setup = broker.connect()?.session("setup", false)?;
+    let setup = broker.connect()?.session("setup", true)?;
     for (at, queue) in queues.iter().enumerate() {
         declare(&setup, queue, at as u16 % shards)?;
     }
@@ -156,7 +156,7 @@ pub(super) fn saturate(measure: &Measure<'_>, disk: &mut Disk) -> Result<Vec<Fig
     let shards = measure.shards();
     let early = disk.bandwidths(measure.time() / 4)?;
     let broker = measure.start("saturate", &[])?;
-    let setup = broker.connect()?.session("setup", false)?;
+    let setup = broker.connect()?.session("setup", true)?;
     let over = Arc::new(AtomicBool::new(false));
     let confirmed: Arc<Vec<AtomicU64>> =
         Arc::new((0..SATURATING).map(|_| AtomicU64::new(0)).collect());

@@ -159,6 +159,8 @@ impl Consumer {
                 }
             }
         }
+        // In order: the next flow through this broker uses the same names.
+        self.session.close()?;
         Ok(latency)
     }
 }
@@ -212,5 +214,6 @@ pub(super) fn publish(connection: &Connection, flow: &Flow, shared: &Shared) -> 
         }
     }
     session.sync()?;
+    session.close()?;
     Ok(sent)
 }
