@@ -8,6 +8,7 @@ use crate::smoke::clients::histogram;
 use crate::smoke::joined;
 use anyhow::Result;
 use fletch_client::Connection;
+use fletch_client::amqp::v0_10::table::queue;
 use hdrhistogram::Histogram;
 use std::fs;
 use std::sync::Arc;
@@ -28,6 +29,10 @@ const BUSY: f64 = 0.95;
 /// Publishes one message after the other, each confirmed before the next, until told to stop.
 fn one_by_one(connection: &Connection, queue: &str, over: &AtomicBool) -> Result<Histogram<u64>> {
     let session = connection.session(&format!("one by one {queue}"), false)?;
+    // Exclusive: it lives on its publisher's shard, and no hop between shards is measured.
+    let (name, durable, exclusive) = (Some(queue), true, true);
+    session
+        .call(&queue::Declare { queue: name, durable, exclusive, ..Default::default() }.into())?;
     let (header, body) = (message_header(queue, true)?, vec![0x5a; SMALL]);
     let mut latency = histogram();
     while !over.load(Ordering::Relaxed) {
@@ -40,17 +45,8 @@ fn one_by_one(connection: &Connection, queue: &str, over: &AtomicBool) -> Result
 }
 
 /// So many publishers for so long: their latencies, and messages per second.
-fn synchronous(
-    broker: &Broker,
-    shards: u16,
-    count: usize,
-    time: Duration,
-) -> Result<(Histogram<u64>, f64)> {
+fn synchronous(broker: &Broker, count: usize, time: Duration) -> Result<(Histogram<u64>, f64)> {
     let queues: Vec<String> = (0..count).map(|at| format!("sync-{count}-{at}")).collect();
-    let setup = broker.connect()?.session("setup", true)?;
-    for (at, queue) in queues.iter().enumerate() {
-        declare(&setup, queue, at as u16 % shards)?;
-    }
     let over = Arc::new(AtomicBool::new(false));
     let mut threads = Vec::new();
     for queue in queues {
@@ -71,17 +67,16 @@ fn synchronous(
 /// One publisher, beside the disk alone; then many.
 pub(super) fn sync(measure: &Measure<'_>, disk: &mut Disk) -> Result<Vec<Figure>> {
     const PART: &str = "sync";
-    let shards = measure.shards();
     let many = measure.options.publishers;
     let time = measure.time();
     let broker = measure.start("sync", &[])?;
     // Once without being measured, so that what is made at first use is there.
-    synchronous(&broker, shards, 2, time / 10)?;
+    synchronous(&broker, 2, time / 10)?;
     let mut alone = disk.syncs(time / 2, false)?;
-    let (one, one_rate) = synchronous(&broker, shards, 1, time)?;
+    let (one, one_rate) = synchronous(&broker, 1, time)?;
     // On both sides of it: the disk may not be the same all the time.
     alone.add(disk.syncs(time / 2, false)?)?;
-    let (all, all_rate) = synchronous(&broker, shards, many, time)?;
+    let (all, all_rate) = synchronous(&broker, many, time)?;
     broker.stop()?;
     let raw = alone.value_at_quantile(0.5) as f64;
     let ratio = one.value_at_quantile(0.5) as f64 / raw;
