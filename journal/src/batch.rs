@@ -9,15 +9,15 @@
 //!
 //! Little endian; checksums are CRC-32C. `header_crc` covers bytes 0 to 60 and is checked first:
 //! only then is `body_len` believed. `salt` is the journal's own, so that a batch of another journal
-//! is not taken for ours; one of a recycled file's former life carries another `lsn` than its place. `prev_crc` is the header's checksum of the batch before, so
-//! two logs that differ do so at the first batch. `synced_lsn` is the highest position known
-//! durable when the batch was built: recovery tells a torn tail from damage by it.
+//! is not taken for ours; one of a recycled file's former life carries another `lsn` than its place.
+//! `prev_crc` is the header's checksum of the batch before, so two logs that differ do so at the
+//! first batch. `synced_lsn` is the highest position known durable when the batch was built:
+//! recovery tells a torn tail from damage by it.
 
+use crate::FORMAT;
 use crate::lsn::{ALIGN, Lsn};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"FLJ1");
-/// The version of the format; one more for every change of it.
-const FORMAT: u16 = 1;
 /// Bytes of a batch's header.
 pub const HEADER: usize = 64;
 /// Batches are at most this long, header and padding included.
@@ -68,9 +68,16 @@ pub enum BatchError {
     /// The header is not one, or is damaged.
     #[error("no valid batch header")]
     Header,
-    /// A later version wrote it.
-    #[error("format {0} is newer than this program's")]
-    Format(u16),
+    /// A later version wrote it. Every version keeps these fields where they are.
+    #[error("format {format} is newer than this program's")]
+    Format {
+        /// The version of the format.
+        format: u16,
+        /// Of the journal.
+        salt: u64,
+        /// Where the batch stands.
+        lsn: Lsn,
+    },
     /// The header is whole, the body is not.
     #[error("batch body is damaged or cut short")]
     Body,
@@ -130,7 +137,24 @@ impl<'a> Batch<'a> {
     /// # Errors
     /// See [`BatchError`]; nothing in `bytes` makes it panic or allocate.
     pub fn decode(bytes: &'a [u8]) -> Result<Batch<'a>, BatchError> {
-        let (head, rest) = bytes.split_first_chunk::<HEADER>().ok_or(BatchError::Header)?;
+        Head::decode(bytes)?.batch(bytes)
+    }
+}
+
+/// A whole header of which the body has not been looked at, so that a reader pays for the body's
+/// checksum only where the batch belongs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head {
+    pub(crate) header: Header,
+    body_len: usize,
+    body_crc: u32,
+    crc: u32,
+}
+
+impl Head {
+    /// The header at the start of `bytes`.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Head, BatchError> {
+        let head = bytes.first_chunk::<HEADER>().ok_or(BatchError::Header)?;
         if head.iter().all(|b| *b == 0) {
             return Err(BatchError::Blank);
         }
@@ -141,26 +165,39 @@ impl<'a> Batch<'a> {
         if u32_at(0) != MAGIC || crc != crc32c::crc32c(&head[..60]) {
             return Err(BatchError::Header);
         }
-        if u16_at(4) != FORMAT {
-            return Err(BatchError::Format(u16_at(4)));
-        }
-        let body_len = u32_at(40) as usize;
-        let body = rest.get(..body_len).ok_or(BatchError::Body)?;
-        if body_len > BODY_MAX || crc32c::crc32c(body) != u32_at(48) {
-            return Err(BatchError::Body);
+        let (salt, lsn) = (u64_at(8), Lsn(u64_at(16)));
+        match u16_at(4) {
+            FORMAT => {}
+            format if format > FORMAT => return Err(BatchError::Format { format, salt, lsn }),
+            _ => return Err(BatchError::Header),
         }
         let header = Header {
-            salt: u64_at(8),
-            lsn: Lsn(u64_at(16)),
+            salt,
+            lsn,
             synced_lsn: Lsn(u64_at(24)),
             epoch: u32_at(32),
             shard: u16_at(36),
             records: u16_at(38),
             prev_crc: u32_at(44),
         };
-        let len = (HEADER + body_len).next_multiple_of(ALIGN);
-        Ok(Batch { header, body, crc, len })
+        Ok(Head { header, body_len: u32_at(40) as usize, body_crc: u32_at(48), crc })
     }
+
+    /// The batch whose header this is; `bytes` begin with it.
+    pub(crate) fn batch<'a>(&self, bytes: &'a [u8]) -> Result<Batch<'a>, BatchError> {
+        let body = bytes.get(HEADER..).and_then(|rest| rest.get(..self.body_len));
+        let body = body.ok_or(BatchError::Body)?;
+        if self.body_len > BODY_MAX || crc32c::crc32c(body) != self.body_crc {
+            return Err(BatchError::Body);
+        }
+        let len = (HEADER + self.body_len).next_multiple_of(ALIGN);
+        Ok(Batch { header: self.header, body, crc: self.crc, len })
+    }
+}
+
+/// Whether a batch may begin here, told from its first bytes alone.
+pub(crate) fn has_magic(bytes: &[u8]) -> bool {
+    bytes.starts_with(&MAGIC.to_le_bytes())
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ const PURE: [(&str, &str); 3] = [
 const DIRECTIONS: [(&str, &[&str]); 7] = [
     ("fletch-amqp", &[]),
     ("fletch-journal", &[]),
-    ("fletch-engine", &["fletch-amqp"]),
+    ("fletch-engine", &["fletch-amqp", "fletch-journal"]),
     ("fletch-client", &["fletch-amqp"]),
     ("fletch-simulator", &["fletch-engine", "fletch-journal", "fletch-amqp"]),
     ("fletch-shards", &["fletch-engine", "fletch-journal"]),

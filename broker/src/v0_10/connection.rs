@@ -372,6 +372,10 @@ impl Connection {
                 let (id, explicit) = transfer_of(op);
                 self.transferred(channel, id, explicit);
             }
+            Event::Refused { op, reason, .. } => {
+                let (id, _) = transfer_of(op);
+                self.refuse(channel, id, (4, 1), &reason.into());
+            }
             Event::Reply { op: ATTACH, result, .. } => {
                 if let Some(session) = self.session(channel) {
                     session.attach_answered(ATTACH, result.is_ok());

@@ -10,6 +10,8 @@ use std::time::Duration;
 pub(crate) struct Settings {
     /// How often queues nobody reads are swept for expired messages.
     pub(crate) purge_interval: Duration,
+    /// How long a journal's write may wait for company.
+    pub(crate) flush_timeout: Duration,
     pub(crate) amqp: Arc<ServerConfig>,
     pub(crate) anonymous: Arc<str>,
     pub(crate) realm: Arc<str>,
@@ -19,11 +21,12 @@ pub(crate) struct Settings {
 
 impl Settings {
     /// Of the options `--realm`, `--max-negotiate-time`, `--queue-purge-interval`,
-    /// `--federation-tag` and `--known-hosts-url`.
+    /// `--journal-flush-timeout`, `--federation-tag` and `--known-hosts-url`.
     pub(crate) fn new(
         realm: &str,
         max_negotiate_time: Duration,
         purge_interval: Duration,
+        flush_timeout: Duration,
         federation_tag: &str,
         known_hosts: Option<String>,
     ) -> Settings {
@@ -40,6 +43,7 @@ impl Settings {
         };
         Settings {
             purge_interval,
+            flush_timeout,
             amqp: Arc::new(amqp),
             anonymous: Arc::from(format!("anonymous@{realm}")),
             realm: Arc::from(realm),

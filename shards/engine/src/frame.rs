@@ -14,16 +14,30 @@ use crate::queue::{CreditUnit, FlowMode};
 use crate::request::{DeliveryRef, OpId, Outcome, Reply, Subscribe};
 use crate::topology::{Change, Conditions, TopologyRequest};
 use smallvec::SmallVec;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 /// One message between engines.
 #[derive(Debug)]
 pub enum Frame {
     /// C → O: a message for queues homed there, all of them known to the sender at `epoch`.
-    /// With a `slot`, O answers it in [`Frame::Receipts`] when the message is safe.
-    Publish { epoch: Epoch, slot: Option<u32>, message: Message, queues: SmallVec<[QueueId; 1]> },
+    /// With a `slot`, O answers it in [`Frame::Receipts`] when the message is safe, or in
+    /// [`Frame::Refused`]. With a `number`, it is prepared under this transaction of C's.
+    Publish {
+        epoch: Epoch,
+        slot: Option<u32>,
+        number: Option<NonZeroU64>,
+        message: Message,
+        queues: SmallVec<[QueueId; 1]>,
+    },
     /// O → C: these publish slots are safe.
     Receipts(Vec<u32>),
+    /// O → C: there is no room on the disk for this one.
+    Refused { slot: u32, reason: Box<Error> },
+    /// C → O: a transaction of C's that was prepared there is decided.
+    Decided { number: u64, commit: bool },
+    /// O → C: these decisions are noted durably.
+    Noted(Vec<u64>),
     /// C → O: something about one queue.
     Queue(Box<QueueFrame>),
     /// O → C: a message for a subscription there.

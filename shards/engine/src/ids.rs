@@ -25,7 +25,8 @@ impl fmt::Display for ShardId {
     }
 }
 
-/// Monotonic time: nanoseconds since an origin that is the same for all shards of a process.
+/// Monotonic time: nanoseconds since an origin that is the same for all shards of a process, and for
+/// all runs of a broker that goes on from its journals: the UNIX epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Time(pub u64);
 
@@ -118,3 +119,10 @@ pub struct SubscriptionId {
 /// A version of the topology: one more for every change the orderer makes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Epoch(pub u64);
+
+impl Epoch {
+    /// The one after it.
+    pub(crate) fn next(self) -> Epoch {
+        Epoch(self.0 + 1)
+    }
+}

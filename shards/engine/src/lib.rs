@@ -12,6 +12,7 @@ mod message;
 mod pending;
 pub mod queue;
 mod request;
+mod store;
 mod sweep;
 pub mod topology;
 
@@ -22,3 +23,4 @@ pub use ids::{Epoch, Position, QueueId, SessionId, ShardId, SubscriptionId, Time
 pub use message::{Format, Message, Meta};
 pub use queue::{CreditUnit, FlowMode, ROOM_BYTES, ROOM_MESSAGES};
 pub use request::*;
+pub use store::{CodecError, Combined, Journal, RestoreError, Restored, ShardRestore, combine};

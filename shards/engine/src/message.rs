@@ -67,6 +67,11 @@ impl Message {
         &self.0.slice[self.meta().header_len as usize..]
     }
 
+    /// Header segment and body, one after the other.
+    pub(crate) fn content(&self) -> &[u8] {
+        &self.0.slice
+    }
+
     /// Bytes of header segment and body: what byte credit and queue sizes count.
     pub fn size(&self) -> usize {
         self.0.slice.len()

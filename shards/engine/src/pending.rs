@@ -1,19 +1,71 @@
-//! Work of this shard's sessions that waits for other shards.
+//! Work of this shard's sessions that waits for other shards or for the disk.
 
-use crate::ids::SessionId;
+use crate::error::Error;
+use crate::ids::{SessionId, ShardId};
 use crate::request::{DeliveryRef, OpId, Reply};
 use crate::topology::FixedMap;
+use fletch_journal::{Seq, Xid};
 use slab::Slab;
+use smallvec::SmallVec;
 
-/// Publishes under way to other shards, by slot.
+/// Publishes under way, by slot: to other shards, or to be durable here.
 #[derive(Debug, Default)]
 pub(crate) struct Publishes(Slab<Publish>);
 
+/// One of them.
 #[derive(Debug)]
-struct Publish {
-    session: SessionId,
-    op: OpId,
+pub(crate) struct Publish {
+    pub(crate) origin: Origin,
     receipts_missing: u16,
+    /// The transaction it is prepared under, and where.
+    pub(crate) prepared: Option<Box<Prepared>>,
+    /// A home refused it.
+    pub(crate) refused: Option<Box<Error>>,
+}
+
+/// Where a publish comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Origin {
+    /// A session here.
+    Session(SessionId, OpId),
+    /// A queue that was here or is: the journalled message leaves it for good when it is safe
+    /// elsewhere.
+    Queue { from: DeliveryRef, place: Seq, size: usize, reject: Option<u32> },
+}
+
+/// Rejections at homes here that wait until what was rejected is safe where it went.
+#[derive(Debug, Default)]
+pub(crate) struct Rejections(Slab<Rejection>);
+
+#[derive(Debug)]
+struct Rejection {
+    asker: (SessionId, OpId),
+    missing: u32,
+}
+
+impl Rejections {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// One more rejection of so many messages that have to be safe elsewhere.
+    pub(crate) fn insert(&mut self, asker: (SessionId, OpId), missing: u32) -> u32 {
+        self.0.insert(Rejection { asker, missing }) as u32
+    }
+
+    /// One of them is. Who asked, if that was the last.
+    pub(crate) fn moved(&mut self, key: u32) -> Option<(SessionId, OpId)> {
+        let rejection = self.0.get_mut(key as usize)?;
+        rejection.missing -= 1;
+        (rejection.missing == 0).then(|| self.0.remove(key as usize).asker)
+    }
+}
+
+/// A publish to durable queues on several shards.
+#[derive(Clone, Debug)]
+pub(crate) struct Prepared {
+    pub(crate) xid: Xid,
+    pub(crate) homes: SmallVec<[ShardId; 4]>,
 }
 
 impl Publishes {
@@ -21,25 +73,38 @@ impl Publishes {
         self.0.len()
     }
 
-    /// A publish that `homes` other shards will acknowledge.
-    pub(crate) fn insert(&mut self, session: SessionId, op: OpId, homes: u16) -> u32 {
-        let slot = self.0.insert(Publish { session, op, receipts_missing: homes });
+    /// A publish that `receipts` shards will acknowledge.
+    pub(crate) fn insert(
+        &mut self,
+        origin: Origin,
+        receipts: u16,
+        prepared: Option<Box<Prepared>>,
+    ) -> u32 {
+        let publish = Publish { origin, receipts_missing: receipts, prepared, refused: None };
+        let slot = self.0.insert(publish);
         u32::try_from(slot).expect("fewer than 2^32 publishes under way: memory ends before")
     }
 
     /// One shard has it. The publish, if that was the last.
-    pub(crate) fn receipt(&mut self, slot: u32) -> Option<(SessionId, OpId)> {
+    pub(crate) fn receipt(&mut self, slot: u32) -> Option<Publish> {
         let publish = self.0.get_mut(slot as usize)?;
         publish.receipts_missing -= 1;
         if publish.receipts_missing > 0 {
             return None;
         }
-        let Publish { session, op, .. } = self.0.remove(slot as usize);
+        let publish = self.0.remove(slot as usize);
         // A burst must not keep its table for good.
         if self.0.is_empty() && self.0.capacity() > 4096 {
             self.0.shrink_to_fit();
         }
-        Some((session, op))
+        Some(publish)
+    }
+
+    /// One shard cannot have it; that counts as its receipt.
+    pub(crate) fn refuse(&mut self, slot: u32, reason: Box<Error>) {
+        if let Some(publish) = self.0.get_mut(slot as usize) {
+            publish.refused = Some(reason);
+        }
     }
 }
 

@@ -230,8 +230,10 @@ pub struct BoundReport {
 pub enum Event {
     /// The answer to a request.
     Reply { session: SessionId, op: OpId, result: Result<Reply, Error> },
-    /// All receipts of a publish that was not done at once are in.
+    /// All receipts of a publish that was not done at once are in: it is safe.
     Published { session: SessionId, op: OpId },
+    /// Such a publish could not be stored everywhere.
+    Refused { session: SessionId, op: OpId, reason: Error },
     /// A message for a subscription. `redelivered`: it may have been delivered before.
     Deliver { to: SubscriptionId, delivery: DeliveryRef, message: Message, redelivered: bool },
     /// The subscription is gone because its queue is (deleted under it). `waiting`: it had credit
@@ -248,6 +250,7 @@ impl Event {
         match self {
             Event::Reply { session, .. }
             | Event::Published { session, .. }
+            | Event::Refused { session, .. }
             | Event::Evicted { session, .. } => *session,
             Event::Deliver { to, .. } | Event::SubscriptionEnded { to, .. } => to.session,
         }
@@ -257,7 +260,7 @@ impl Event {
 /// Whether a publish is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Published {
-    /// Safe on every queue it goes to (or had no route and was dropped: see the count in stats).
+    /// Safe, and durable where it should be, on every queue it goes to (or had no route and was dropped: see the count in stats).
     Done,
     /// [`Event::Published`] will follow.
     Pending,

@@ -4,7 +4,7 @@
 //! nobody reads.
 
 use crate::ids::{QueueId, Time};
-use crate::queue::Queue;
+use crate::queue::{Output, Queue};
 use crate::topology::FixedMap;
 use std::time::Duration;
 
@@ -29,7 +29,12 @@ impl Sweep {
         if self.interval.is_zero() { Time::NEVER } else { self.next.unwrap_or(Time(0)) }
     }
 
-    pub(crate) fn run(&mut self, now: Time, queues: &mut FixedMap<QueueId, Queue>) {
+    pub(crate) fn run(
+        &mut self,
+        now: Time,
+        queues: &mut FixedMap<QueueId, Queue>,
+        out: &mut Vec<Output>,
+    ) {
         let Some(due) = self.next else {
             self.next = Some(now.after(self.interval));
             return;
@@ -45,7 +50,7 @@ impl Sweep {
             if budget == 0 {
                 return; // Still due: the pump comes back for the next slice.
             }
-            let more = queues.get_mut(id).is_some_and(|q| q.expire(now, &mut budget));
+            let more = queues.get_mut(id).is_some_and(|q| q.expire(now, &mut budget, out));
             if !more {
                 self.left.pop();
             }

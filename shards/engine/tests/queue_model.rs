@@ -305,7 +305,7 @@ impl Model {
         let mut browsers_to_check = served == Served::All;
         for output in std::mem::take(&mut self.out) {
             match output {
-                Output::Deliver { to, delivery, message, redelivered } => {
+                Output::Deliver { to, delivery, message, redelivered, .. } => {
                     assert_eq!(delivery.queue, QueueId(9));
                     // Browsers come first. They see what consumers then take.
                     if self.subs[&to.tag].mode == Mode::Consume {
@@ -316,7 +316,8 @@ impl Model {
                     }
                     self.check_delivery(to.tag, delivery.position, &message, redelivered);
                 }
-                Output::Flushed { to, op } => {
+                Output::Dequeued { .. } => panic!("nothing here is journalled"),
+                Output::Flushed { to, op, .. } => {
                     let sub = &self.subs[&to.tag];
                     let flush = sub.flushes.front().expect("a flush ended that nobody asked for");
                     assert_eq!(flush.op, op);
@@ -440,14 +441,14 @@ impl Model {
     fn sweep(&mut self, slice: usize) {
         loop {
             let mut budget = slice;
-            if !self.queue.expire(self.now, &mut budget) {
+            if !self.queue.expire(self.now, &mut budget, &mut self.out) {
                 break;
             }
             assert_eq!(budget, 0);
         }
         // A sweep that began earlier may have passed some by; a whole one does not.
         let mut budget = usize::MAX;
-        assert!(!self.queue.expire(self.now, &mut budget));
+        assert!(!self.queue.expire(self.now, &mut budget, &mut self.out));
         self.drop_expired();
         let present = self.available.len() + self.held.len();
         assert_eq!(self.queue.messages() as usize, present);
@@ -555,7 +556,7 @@ impl Model {
             }
             Op::Accept { picks } => {
                 for position in self.pick(&picks) {
-                    self.queue.accept(position);
+                    self.queue.accept(position, &mut self.out);
                     self.set(position, State::Gone);
                 }
             }
@@ -570,7 +571,7 @@ impl Model {
             }
             Op::Reject { pick } => {
                 for position in self.pick(&[pick]) {
-                    let size = self.queue.reject(position).map(|m| m.size());
+                    let size = self.queue.reject(position).map(|(m, _)| m.size());
                     assert_eq!(size, Some(self.entry(position).size));
                     self.set(position, State::Gone);
                 }
@@ -590,7 +591,7 @@ impl Model {
             }
             Op::Stray { position } => {
                 if !self.held.contains(&position) {
-                    self.queue.accept(position);
+                    self.queue.accept(position, &mut self.out);
                     assert!(self.queue.reject(position).is_none());
                     self.queue.release(now, [position], true, &mut self.out);
                     self.check_outputs(Served::All);
@@ -599,7 +600,7 @@ impl Model {
             Op::Purge => {
                 let most = self.available.len() as u64;
                 let before = self.queue.available();
-                let purged = self.queue.purge(Position::MAX, usize::MAX).0 as u64;
+                let purged = self.queue.purge(Position::MAX, usize::MAX, &mut self.out).0 as u64;
                 assert!(purged == before && purged <= most);
                 for position in self.available.clone() {
                     self.set(position, State::Gone);
@@ -649,7 +650,7 @@ impl Model {
         let mut expected: Vec<Position> =
             self.available.iter().chain(&self.held).copied().collect();
         expected.sort_unstable();
-        let messages: Vec<Message> = messages.collect();
+        let messages: Vec<Message> = messages.map(|(_, message, _)| message).collect();
         assert_eq!(messages.len(), expected.len());
         for (message, position) in messages.iter().zip(expected) {
             assert_eq!(message.size(), self.entry(position).size);

@@ -19,6 +19,9 @@ impl World<'_> {
                 let known = self.session(id).publishing.remove(&op);
                 assert!(known.is_some(), "publish {op} of {id:?} completed twice");
             }
+            Event::Refused { reason, .. } => {
+                panic!("a publish without a disk is refused: {reason}")
+            }
             Event::Reply { op, result, .. } => {
                 self.trace.add(
                     id.shard().0,

@@ -72,6 +72,9 @@ pub(crate) fn label(frame: &Frame) -> (&'static str, u64, u64) {
     match frame {
         Frame::Publish { queues, .. } => ("publish", queues[0].0, queues.len() as u64),
         Frame::Receipts(slots) => ("receipts", slots.len() as u64, 0),
+        Frame::Refused { slot, .. } => ("refused", u64::from(*slot), 0),
+        Frame::Decided { number, commit } => ("decided", *number, u64::from(*commit)),
+        Frame::Noted(numbers) => ("noted", numbers.len() as u64, 0),
         Frame::Queue(q) => {
             let what = match q.command {
                 Q::Subscribe { .. } => "subscribe",

@@ -73,8 +73,13 @@ impl<'t> World<'t> {
         let engine = |shard| {
             // Small slices would route a deleted queue's messages later than the model does.
             let slice = Config::SLICE;
-            let config =
-                Config { shard: ShardId(shard), shards: mix.shards, purge_interval, slice };
+            let config = Config {
+                shard: ShardId(shard),
+                shards: mix.shards,
+                purge_interval,
+                slice,
+                flush_timeout: Duration::ZERO,
+            };
             Engine::new(&config)
         };
         World {
@@ -297,7 +302,7 @@ impl<'t> World<'t> {
 
     pub(crate) fn turn_end(&mut self, shard: ShardId) {
         self.trace.add(shard.0, "turn end", 0, 0);
-        self.input(shard, |engine, _, fx| engine.turn_end(fx));
+        self.input(shard, |engine, now, fx| engine.turn_end(now, fx));
     }
 
     /// Goes on with work that is done in slices. False if there is none.

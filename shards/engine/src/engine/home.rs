@@ -6,49 +6,53 @@ use crate::error::{Error, ErrorKind};
 use crate::frame::{Effects, Frame, QueueCommand};
 use crate::ids::{Position, QueueId, SessionId, ShardId, SubscriptionId, Time};
 use crate::message::Message;
+use crate::pending::Origin;
 use crate::queue::{Output, Queue};
 use crate::request::{DeliveryRef, Event, OpId, Outcome, QueueReport, Reply};
-use crate::topology::{Conditions, Route, Routes};
+use crate::store::Waiter;
+use crate::topology::{Conditions, Routes};
+use fletch_journal::Seq;
 use std::sync::Arc;
 
 impl Engine {
-    pub(super) fn enqueue(
-        &mut self,
-        now: Time,
-        queue: QueueId,
-        message: Message,
-        fx: &mut Effects,
-    ) {
-        if let Some(q) = self.queues.get_mut(&queue) {
-            q.enqueue(now, message, &mut self.outputs);
-            self.deliver(fx);
-        } else {
-            // Deleted while the message was under way: as if it had been there when it was.
-            self.reroute(queue, &message, fx);
+    /// Hands a queue's outputs to their sessions, and its dequeues to the journal.
+    pub(super) fn deliver(&mut self, fx: &mut Effects) {
+        let mut outputs = std::mem::take(&mut self.outputs);
+        for output in outputs.drain(..) {
+            match &output {
+                Output::Dequeued { delivery, place, size } => {
+                    self.journal_dequeue(*delivery, *place, *size);
+                }
+                Output::Deliver { delivery, place, .. } => {
+                    let queue = delivery.queue;
+                    let wait = *place != Seq::NONE && self.journal_delivery(*delivery, *place);
+                    self.output(queue, wait, output, fx);
+                }
+                Output::Flushed { queue, .. } => self.output(*queue, false, output, fx),
+            }
         }
+        self.outputs = outputs;
     }
 
-    /// Hands a queue's outputs to their sessions.
-    pub(super) fn deliver(&mut self, fx: &mut Effects) {
-        for output in self.outputs.drain(..) {
-            match output {
-                Output::Deliver { to, delivery, message, redelivered } => {
-                    let shard = to.session.shard();
-                    if shard == self.shard {
-                        fx.events.push(Event::Deliver { to, delivery, message, redelivered });
-                    } else {
-                        let frame = Frame::Deliver { to, delivery, message, redelivered };
-                        fx.frames.push((shard, frame));
-                    }
+    /// Sends an output to its session.
+    pub(super) fn emit(&mut self, output: Output, fx: &mut Effects) {
+        match output {
+            Output::Dequeued { .. } => {}
+            Output::Deliver { to, delivery, message, redelivered, .. } => {
+                let shard = to.session.shard();
+                if shard == self.shard {
+                    fx.events.push(Event::Deliver { to, delivery, message, redelivered });
+                } else {
+                    fx.frames.push((shard, Frame::Deliver { to, delivery, message, redelivered }));
                 }
-                Output::Flushed { to, op } => {
-                    let session = to.session;
-                    if session.shard() == self.shard {
-                        fx.events.push(Event::Reply { session, op, result: Ok(Reply::Done) });
-                    } else {
-                        let result = Box::new(Ok(Reply::Done));
-                        fx.frames.push((session.shard(), Frame::Reply { session, op, result }));
-                    }
+            }
+            Output::Flushed { to, op, .. } => {
+                let session = to.session;
+                if session.shard() == self.shard {
+                    fx.events.push(Event::Reply { session, op, result: Ok(Reply::Done) });
+                } else {
+                    let result = Box::new(Ok(Reply::Done));
+                    fx.frames.push((session.shard(), Frame::Reply { session, op, result }));
                 }
             }
         }
@@ -86,7 +90,7 @@ impl Engine {
                 self.deliver(fx);
                 // If the queue goes with its last subscription, it is gone when this is answered.
                 if !self.report_if_unused(queue, Some((session, op)), fx) {
-                    self.answer(session, op, Ok(Reply::Done), fx);
+                    self.answer_behind(queue, (session, op), Ok(Reply::Done), fx);
                 }
             }
             QueueCommand::Flush { op, tag } => q.flush(now, id(tag), op, outputs),
@@ -94,7 +98,7 @@ impl Engine {
                 q.stop(id(tag), outputs);
                 // Flushes that this ends are answered before it.
                 self.deliver(fx);
-                self.answer(session, op, Ok(Reply::Done), fx);
+                self.answer_behind(queue, (session, op), Ok(Reply::Done), fx);
             }
             QueueCommand::Purge { op } => {
                 let job = Job::Purge { queue, until: q.newest(), purged: 0, session, op };
@@ -109,13 +113,18 @@ impl Engine {
             }
             QueueCommand::Acquire { op, positions } => {
                 let mut acquired = Vec::new();
-                self.on_deliveries(now, queue, positions.into_iter(), None, &mut acquired, fx);
+                let asker = (session, op);
+                let all = positions.into_iter();
+                self.on_deliveries(now, asker, queue, all, None, &mut acquired, fx);
                 self.answer_part(session, op, acquired, fx);
             }
             QueueCommand::Settle { op, outcome, positions } => {
+                let (asker, all) = ((session, op), positions.into_iter());
                 let mut none = Vec::new();
-                self.on_deliveries(now, queue, positions.into_iter(), Some(outcome), &mut none, fx);
-                self.answer_part(session, op, Vec::new(), fx);
+                if self.on_deliveries(now, asker, queue, all, Some(outcome), &mut none, fx) {
+                    return; // Answered when what was rejected is safe elsewhere.
+                }
+                self.part_when_durable(session, op, fx);
             }
         }
         self.deliver(fx);
@@ -158,43 +167,65 @@ impl Engine {
         acquired: Vec<DeliveryRef>,
         fx: &mut Effects,
     ) {
-        // Settles and acquires of sessions here take `on_deliveries` directly.
-        fx.frames.push((session.shard(), Frame::Part { session, op, acquired }));
+        self.send(session.shard(), Frame::Part { session, op, acquired }, fx);
     }
 
-    /// Settles (or, with no outcome, acquires) at a queue homed here.
+    /// Answers a part of a settlement when what was dequeued for it is durable.
+    pub(super) fn part_when_durable(&mut self, session: SessionId, op: OpId, fx: &mut Effects) {
+        match (self.take_dequeued(), &mut self.store) {
+            (Some(_), Some(store)) => store.wait_for_all(Waiter::Part { session, op }),
+            _ => self.answer_part(session, op, Vec::new(), fx),
+        }
+    }
+
+    /// Settles (or, with no outcome, acquires) at a queue homed here. True if a part of the answer
+    /// follows by itself.
+    #[expect(clippy::too_many_arguments, reason = "a command's fields")]
     pub(super) fn on_deliveries(
         &mut self,
         now: Time,
+        asker: (SessionId, OpId),
         queue: QueueId,
         positions: impl Iterator<Item = Position>,
         outcome: Option<Outcome>,
         acquired: &mut Vec<DeliveryRef>,
         fx: &mut Effects,
-    ) {
-        let Some(q) = self.queues.get_mut(&queue) else { return };
+    ) -> bool {
+        let Some(q) = self.queues.get_mut(&queue) else { return false };
         match outcome {
             None => {
                 acquired.extend(
                     positions.filter(|p| q.acquire(*p)).map(|p| DeliveryRef { queue, position: p }),
                 );
             }
-            Some(Outcome::Accepted) => positions.for_each(|p| q.accept(p)),
+            Some(Outcome::Accepted) => {
+                positions.for_each(|p| q.accept(p, &mut self.outputs));
+                self.deliver(fx);
+            }
             Some(Outcome::Released { set_redelivered }) => {
                 q.release(now, positions, set_redelivered, &mut self.outputs);
                 self.deliver(fx);
             }
             Some(Outcome::Rejected) => {
-                let rejected: Vec<Message> = positions.filter_map(|p| q.reject(p)).collect();
-                for message in rejected {
-                    self.reroute(queue, &message, fx);
+                let rejected: Vec<(Position, Message, Seq)> = positions
+                    .filter_map(|p| q.reject(p).map(|(message, place)| (p, message, place)))
+                    .collect();
+                let moving = rejected.iter().filter(|(_, message, place)| {
+                    *place != Seq::NONE && !self.alternate_routes(queue, message).is_empty()
+                });
+                let moving = moving.count() as u32;
+                let key = (moving > 0).then(|| self.rejections.insert(asker, moving));
+                for (position, message, place) in rejected {
+                    self.move_on(DeliveryRef { queue, position }, &message, place, key, fx);
                 }
+                return key.is_some();
             }
         }
+        false
     }
 
-    /// Sends a message to the queue's alternate exchange, or drops it.
-    pub(super) fn reroute(&mut self, queue: QueueId, message: &Message, fx: &mut Effects) {
+    /// Where messages go that leave a queue for its alternate exchange.
+    fn alternate_routes(&self, queue: QueueId, message: &Message) -> Routes {
         let alternate = self.topology.alternate_of(queue).or_else(|| self.gone.alternate_of(queue));
         let mut routes = Routes::default();
         if let Some(exchange) = alternate {
@@ -202,23 +233,83 @@ impl Engine {
             let _ = self.topology.route(&exchange, message, &mut routes);
         }
         // A queue bound to its own alternate is among its routes though it is gone.
-        let there = |r: &&Route| !self.gone.contains(r.queue);
-        let mut routes = routes.iter().filter(there).copied().collect::<Vec<_>>();
-        if !routes.is_empty() {
-            self.stats.rerouted += 1;
-            // Through `local`, never by recursion: an alternate may lead back here.
-            for route in routes.drain(..) {
-                let frame = Frame::Publish {
-                    epoch: self.topology.epoch(),
-                    slot: None,
-                    message: message.clone(),
-                    queues: std::iter::once(route.queue).collect(),
-                };
-                self.send(route.home, frame, fx);
-            }
-        } else {
+        routes.retain(|r| !self.gone.contains(r.queue));
+        routes
+    }
+
+    /// Sends a message to the queue's alternate exchange, or drops it.
+    pub(super) fn reroute(&mut self, queue: QueueId, message: &Message, fx: &mut Effects) {
+        let routes = self.alternate_routes(queue, message);
+        if routes.is_empty() {
             self.stats.discarded += 1;
+            return;
         }
+        self.stats.rerouted += 1;
+        // Through `local`, never by recursion: an alternate may lead back here.
+        for route in routes.iter() {
+            let frame = Frame::Publish {
+                epoch: self.topology.epoch(),
+                slot: None,
+                number: None,
+                message: message.clone(),
+                queues: std::iter::once(route.queue).collect(),
+            };
+            self.send(route.home, frame, fx);
+        }
+    }
+
+    /// A message has left its queue for the alternate exchange. If it is journalled, its record goes
+    /// when it is safe where it went: a crash may leave it in both, never in none. `reject`: the
+    /// rejection that waits for it.
+    pub(super) fn move_on(
+        &mut self,
+        from: DeliveryRef,
+        message: &Message,
+        place: Seq,
+        reject: Option<u32>,
+        fx: &mut Effects,
+    ) {
+        if place == Seq::NONE {
+            self.reroute(from.queue, message, fx);
+            return;
+        }
+        let size = message.size();
+        let routes = self.alternate_routes(from.queue, message);
+        if routes.is_empty() {
+            self.stats.discarded += 1;
+            self.journal_dequeue(from, place, size);
+            return;
+        }
+        self.stats.rerouted += 1;
+        if let Some((moving, _)) = self.emptying.get_mut(&from.queue) {
+            *moving += 1;
+        }
+        let receipts = u16::try_from(routes.len()).unwrap_or(u16::MAX);
+        let origin = Origin::Queue { from, place, size, reject };
+        let slot = Some(self.publishes.insert(origin, receipts, None));
+        for route in routes.iter() {
+            let (epoch, message) = (self.topology.epoch(), message.clone());
+            let queues = std::iter::once(route.queue).collect();
+            let frame = Frame::Publish { epoch, slot, number: None, message, queues };
+            self.send(route.home, frame, fx);
+        }
+    }
+
+    /// A message that left a queue is safe where it went. If the queue is being emptied, and that was
+    /// the last, the orderer may know.
+    pub(super) fn moved_on(&mut self, queue: QueueId, fx: &mut Effects) {
+        if let Some((moving, all)) = self.emptying.get_mut(&queue) {
+            *moving -= 1;
+            if *moving == 0 && *all {
+                self.emptied(queue, fx);
+            }
+        }
+    }
+
+    /// Nothing of a deleted queue is left.
+    pub(super) fn emptied(&mut self, queue: QueueId, fx: &mut Effects) {
+        self.emptying.remove(&queue);
+        self.send(ShardId::ORDERER, Frame::Vote { queue, result: Ok(()) }, fx);
     }
 
     pub(super) fn report(&self, queue: QueueId) -> Option<QueueReport> {
@@ -282,16 +373,32 @@ impl Engine {
         let (subscriptions, messages) = q.drain_for_delete(&mut self.outputs);
         self.deliver(fx);
         for (to, waiting) in subscriptions {
-            if to.session.shard() == self.shard {
-                self.subscription_ended(to, waiting, reason.clone(), fx);
-            } else {
-                let reason = Box::new(reason.clone());
-                fx.frames
-                    .push((to.session.shard(), Frame::SubscriptionEnded { to, waiting, reason }));
+            let reason = Box::new(reason.clone());
+            match &mut self.store {
+                Some(store) if store.is_holding(queue) => {
+                    store.wait_for_all(Waiter::Ended { to, waiting, reason });
+                }
+                _ => self.end_subscription(to, waiting, reason, fx),
             }
         }
+        self.emptying.insert(queue, (0, false));
         self.start(Job::Empty { queue, messages: Box::new(messages) }, fx);
         Ok(())
+    }
+
+    /// Tells a subscriber, wherever it is, that its queue is gone.
+    pub(super) fn end_subscription(
+        &mut self,
+        to: SubscriptionId,
+        waiting: bool,
+        reason: Box<Error>,
+        fx: &mut Effects,
+    ) {
+        if to.session.shard() == self.shard {
+            self.subscription_ended(to, waiting, *reason, fx);
+        } else {
+            fx.frames.push((to.session.shard(), Frame::SubscriptionEnded { to, waiting, reason }));
+        }
     }
 
     pub(super) fn subscription_ended(

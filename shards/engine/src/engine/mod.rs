@@ -6,6 +6,7 @@
 //! a queue homed here takes the same path through [`Engine::on_frame`], by way of `local`, except
 //! for the hot ones (publish, settle, window updates), which go straight to the queue.
 
+mod durable;
 mod gone;
 mod home;
 mod slices;
@@ -14,15 +15,20 @@ use crate::error::Error;
 use crate::frame::{Effects, Frame, QueueCommand, QueueFrame};
 use crate::ids::{Epoch, Position, QueueId, SessionId, ShardId, SubscriptionId, Time};
 use crate::message::Message;
-use crate::pending::{Parts, Publishes};
+use crate::pending::{Origin, Parts, Prepared, Publishes, Rejections};
 use crate::queue::{CreditUnit, FlowMode, Output, Queue};
 use crate::request::{DeliveryRef, Event, OpId, Outcome, Published, Reply, Request, Subscribe};
+use crate::store::{Decided, Restored, Store, Waiter};
 use crate::sweep::Sweep;
-use crate::topology::{Change, Decision, FixedMap, Orderer, Routes, Topology, TopologyRequest};
+use crate::topology::{
+    Change, Decision, FixedMap, Orderer, QueueDescriptor, Routes, Topology, TopologyRequest,
+};
 use fletch_amqp::types::Map;
+use fletch_journal::{Seq, Xid};
 use gone::Gone;
+use smallvec::SmallVec;
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 /// How an engine is set up.
@@ -37,6 +43,8 @@ pub struct Config {
     /// Messages of a backlog that are handled in one turn when a queue is purged or deleted; see
     /// [`Config::SLICE`].
     pub slice: usize,
+    /// How long the journal's writes may wait for company (`--journal-flush-timeout`).
+    pub flush_timeout: Duration,
 }
 
 impl Config {
@@ -93,6 +101,11 @@ pub struct Engine {
     jobs: VecDeque<slices::Job>,
     slice: usize,
     stats: Stats,
+    /// With a data directory.
+    store: Option<Store>,
+    /// Queues deleted here whose messages are on their way elsewhere: how many, and whether that is all.
+    emptying: FixedMap<QueueId, (usize, bool)>,
+    rejections: Rejections,
     // Reused between calls.
     routes: Routes,
     outputs: Vec<Output>,
@@ -123,10 +136,20 @@ impl Engine {
             jobs: VecDeque::new(),
             slice: config.slice.max(1),
             stats: Stats::default(),
+            store: None,
+            emptying: FixedMap::default(),
+            rejections: Rejections::default(),
             routes: Routes::default(),
             outputs: Vec::new(),
             decisions: Vec::new(),
         }
+    }
+
+    /// An engine that goes on with what recovery found, and journals what is durable.
+    pub fn restored(config: &Config, restored: Restored) -> Engine {
+        let mut engine = Engine::new(config);
+        engine.restore(restored, config.flush_timeout);
+        engine
     }
 
     // ---- getters -------------------------------------------------------------------------
@@ -162,12 +185,15 @@ impl Engine {
             && self.jobs.is_empty()
             && self.deferred.iter().all(VecDeque::is_empty)
             && self.receipts.iter().all(Vec::is_empty)
+            && self.emptying.is_empty()
+            && self.rejections.is_empty()
+            && self.store.as_ref().is_none_or(Store::is_idle)
             && self.orderer.as_ref().is_none_or(Orderer::is_idle)
     }
 
     /// When [`Engine::tick`] wants to be called next.
     pub fn next_deadline(&self) -> Time {
-        if self.jobs.is_empty() { self.sweep.next() } else { Time(0) }
+        if self.jobs.is_empty() { self.sweep.next().min(self.journal_deadline()) } else { Time(0) }
     }
 
     // ---- inputs --------------------------------------------------------------------------
@@ -175,7 +201,8 @@ impl Engine {
     /// A session here publishes `message` to `exchange`.
     ///
     /// # Errors
-    /// `NotFound` if the exchange does not exist. Nothing was enqueued then.
+    /// `NotFound` if the exchange does not exist, `ResourceLimit` if the message is durable and the
+    /// journal's disk is full. Nothing was enqueued then.
     pub fn publish(
         &mut self,
         now: Time,
@@ -187,12 +214,15 @@ impl Engine {
         let mut routes = std::mem::take(&mut self.routes);
         routes.clear();
         let routed = self.topology.route(exchange, message, &mut routes);
+        let routed = routed.and_then(|found| {
+            self.check_space(message, routes.iter().map(|r| r.queue)).map(|()| found)
+        });
         let result = routed.map(|found| {
             self.stats.published += 1;
             if !found {
                 self.stats.unroutable += 1;
             }
-            self.distribute(now, &mut routes, message, Some((session, op)), fx)
+            self.distribute(now, &mut routes, message, Origin::Session(session, op), fx)
         });
         self.routes = routes;
         self.run_local(now, fx);
@@ -205,35 +235,87 @@ impl Engine {
         now: Time,
         routes: &mut Routes,
         message: &Message,
-        publisher: Option<(SessionId, OpId)>,
+        origin: Origin,
         fx: &mut Effects,
     ) -> Published {
         let here = self.shard;
-        let mut remote = false;
-        for route in routes.iter() {
-            if route.home == here {
-                self.enqueue(now, route.queue, message.clone(), fx);
-            } else {
-                remote = true;
+        if routes.iter().all(|r| r.home == here) {
+            let queues = routes.iter().map(|r| r.queue);
+            let seq = self.enqueue_all(now, queues, message, None, fx);
+            let Some(store) = self.store.as_mut().filter(|s| seq > s.log.durable()) else {
+                return Published::Done;
+            };
+            match origin {
+                Origin::Session(session, op) => store.wait(seq, Waiter::Published { session, op }),
+                Origin::Queue { .. } => {
+                    let slot = self.publishes.insert(origin, 1, None);
+                    store.wait(seq, Waiter::Receipt { to: here, slot });
+                }
             }
-        }
-        if !remote {
-            return Published::Done;
+            return Published::Pending;
         }
         routes.sort_by_home();
-        let homes = routes.by_home().filter(|(home, _)| *home != here).count();
-        let slot = publisher.map(|(session, op)| {
-            self.publishes.insert(session, op, u16::try_from(homes).unwrap_or(u16::MAX))
-        });
+        let homes = routes.by_home().map(|(home, _)| home).collect::<SmallVec<[ShardId; 4]>>();
+        let xid = self.transaction_for(message, routes);
+        let receipts = u16::try_from(homes.len()).unwrap_or(u16::MAX);
+        let prepared = xid.map(|xid| Box::new(Prepared { xid, homes }));
+        let slot = self.publishes.insert(origin, receipts, prepared);
         for (home, group) in routes.by_home() {
-            if home != here {
-                let queues = group.iter().map(|r| r.queue).collect();
+            let queues = group.iter().map(|r| r.queue);
+            if home == here {
+                let seq = self.enqueue_all(now, queues, message, xid, fx);
+                self.receipt_when_safe(seq, here, slot, fx);
+            } else {
+                let queues = queues.collect();
                 let epoch = self.topology.epoch();
-                let message = message.clone();
-                fx.frames.push((home, Frame::Publish { epoch, slot, message, queues }));
+                let (message, slot) = (message.clone(), Some(slot));
+                let number = xid.and_then(|xid| NonZeroU64::new(xid.number));
+                fx.frames.push((home, Frame::Publish { epoch, slot, number, message, queues }));
             }
         }
         Published::Pending
+    }
+
+    /// Acknowledges a publish when what it has staged is durable.
+    fn receipt_when_safe(&mut self, seq: Seq, to: ShardId, slot: u32, fx: &mut Effects) {
+        match &mut self.store {
+            Some(store) if seq > store.log.durable() => {
+                store.wait(seq, Waiter::Receipt { to, slot });
+            }
+            _ => self.receipt_for(to, slot, fx),
+        }
+    }
+
+    /// A home has a publish of this shard.
+    fn on_receipt(&mut self, slot: u32, fx: &mut Effects) {
+        let Some(publish) = self.publishes.receipt(slot) else { return };
+        match publish.origin {
+            Origin::Session(session, op) => match (publish.refused, publish.prepared) {
+                (None, None) => fx.events.push(Event::Published { session, op }),
+                (None, Some(prepared)) => {
+                    let Prepared { xid, homes } = *prepared;
+                    self.decide(xid, Decided { session, op, number: xid.number, homes });
+                }
+                (Some(reason), prepared) => {
+                    // Those who have prepared it may know now that it will not hold.
+                    for home in prepared.iter().flat_map(|p| p.homes.iter().copied()) {
+                        let number = prepared.as_ref().map_or(0, |p| p.xid.number);
+                        self.send(home, Frame::Decided { number, commit: false }, fx);
+                    }
+                    fx.events.push(Event::Refused { session, op, reason: *reason });
+                }
+            },
+            Origin::Queue { from, place, size, reject } => {
+                // What nobody has room for stays where it was.
+                if publish.refused.is_none() {
+                    self.journal_dequeue(from, place, size);
+                }
+                if let Some((session, op)) = reject.and_then(|key| self.rejections.moved(key)) {
+                    self.part_when_durable(session, op, fx);
+                }
+                self.moved_on(from.queue, fx);
+            }
+        }
     }
 
     /// Something that needs an answer.
@@ -392,11 +474,15 @@ impl Engine {
     pub fn tick(&mut self, now: Time, fx: &mut Effects) {
         self.work(fx);
         self.run_local(now, fx);
-        self.sweep.run(now, &mut self.queues);
+        self.sweep.run(now, &mut self.queues, &mut self.outputs);
+        self.deliver(fx);
+        self.journal_tick(now);
     }
 
     /// The end of a turn of the pump: sends what was gathered for other shards.
-    pub fn turn_end(&mut self, fx: &mut Effects) {
+    pub fn turn_end(&mut self, now: Time, fx: &mut Effects) {
+        self.journal_turn_end(now, fx);
+        self.run_local(now, fx);
         for (peer, slots) in self.receipts.iter_mut().enumerate() {
             if !slots.is_empty() {
                 let to = ShardId(peer as u16);
@@ -489,7 +575,7 @@ impl Engine {
         outcome: Option<Outcome>,
         fx: &mut Effects,
     ) {
-        let mut remote = 0;
+        let mut parts = 0;
         let mut acquired = Vec::new();
         // Runs of one queue, which is nearly always one run. Two runs of the same queue are two
         // parts, in order: correct, if not minimal.
@@ -500,22 +586,30 @@ impl Engine {
             };
             if home == self.shard {
                 let positions = run.iter().map(|d| d.position);
-                self.on_deliveries(now, queue, positions, outcome, &mut acquired, fx);
+                let asker = (session, op);
+                let later =
+                    self.on_deliveries(now, asker, queue, positions, outcome, &mut acquired, fx);
+                parts += u32::from(later);
             } else {
                 let positions: Vec<Position> = run.iter().map(|d| d.position).collect();
                 let command = match outcome {
                     None => QueueCommand::Acquire { op, positions },
                     Some(outcome) => QueueCommand::Settle { op, outcome, positions },
                 };
-                remote += 1;
+                parts += 1;
                 self.ask_home(session, queue, home, command, fx);
             }
         }
-        if remote == 0 {
+        let unsafe_yet = self.take_dequeued();
+        if parts == 0 && unsafe_yet.is_none() {
             let reply = if outcome.is_none() { Reply::Acquired(acquired) } else { Reply::Done };
             self.answer(session, op, Ok(reply), fx);
-        } else {
-            self.parts.insert(session, op, remote, outcome.is_none(), acquired);
+            return;
+        }
+        let parts = parts + u32::from(unsafe_yet.is_some());
+        self.parts.insert(session, op, parts, outcome.is_none(), acquired);
+        if let (Some(_), Some(store)) = (unsafe_yet, &mut self.store) {
+            store.wait_for_all(Waiter::Part { session, op });
         }
     }
 
@@ -540,21 +634,27 @@ impl Engine {
 
     fn on_frame(&mut self, now: Time, from: ShardId, frame: Frame, fx: &mut Effects) {
         match frame {
-            Frame::Publish { slot, message, queues, .. } => {
-                for queue in queues {
-                    self.enqueue(now, queue, message.clone(), fx);
+            Frame::Publish { slot, number, message, queues, .. } => {
+                if let Some(slot) = slot
+                    && let Err(reason) = self.check_space(&message, queues.iter().copied())
+                {
+                    let reason = Box::new(reason);
+                    self.send(from, Frame::Refused { slot, reason }, fx);
+                    return;
                 }
+                let xid = number.map(|n| Xid { shard: from.0, number: n.get() });
+                let seq = self.enqueue_all(now, queues.into_iter(), &message, xid, fx);
                 if let Some(slot) = slot {
-                    self.receipts[from.index()].push(slot);
+                    self.receipt_when_safe(seq, from, slot, fx);
                 }
             }
-            Frame::Receipts(slots) => {
-                for slot in slots {
-                    if let Some((session, op)) = self.publishes.receipt(slot) {
-                        fx.events.push(Event::Published { session, op });
-                    }
-                }
+            Frame::Receipts(slots) => slots.into_iter().for_each(|slot| self.on_receipt(slot, fx)),
+            Frame::Refused { slot, reason } => {
+                self.publishes.refuse(slot, reason);
+                self.on_receipt(slot, fx);
             }
+            Frame::Decided { number, commit } => self.on_decided(from, number, commit),
+            Frame::Noted(numbers) => self.on_noted(numbers),
             Frame::Queue(q) => {
                 let QueueFrame { queue, session, command, .. } = *q;
                 self.on_queue_command(now, queue, session, command, fx);
@@ -566,10 +666,17 @@ impl Engine {
                 self.subscription_ended(to, waiting, *reason, fx);
             }
             Frame::Reply { session, op, result } => {
-                // Of a session here, or passed on: see `Frame::Unused`.
-                self.answer(session, op, *result, fx);
+                // Of a session here, or passed on: see `Frame::Unused`. Behind what is held back here, for
+                // the queue may be gone by now.
+                match &mut self.store {
+                    Some(store) if from == ShardId::ORDERER && store.is_holding_any() => {
+                        store.wait_for_all(Waiter::Answer { session, op, result });
+                    }
+                    _ => self.answer(session, op, *result, fx),
+                }
             }
             Frame::Part { session, op, acquired } => {
+                debug_assert_eq!(session.shard(), self.shard);
                 if let Some(reply) = self.parts.part(session, op, acquired) {
                     fx.events.push(Event::Reply { session, op, result: Ok(reply) });
                 }
@@ -637,17 +744,12 @@ impl Engine {
                         _ => self.answer(session, op, result, fx),
                     }
                 }
-                Decision::Broadcast { epoch, change } => {
-                    for shard in 0..self.shards {
-                        let change = Arc::clone(&change);
-                        self.send(ShardId(shard), Frame::Apply { epoch, change }, fx);
-                    }
-                }
+                Decision::Broadcast { epoch, change } => self.broadcast(epoch, &change, fx),
                 Decision::AskHome { home, queue, conditions } => {
-                    self.send(home, Frame::AskDelete { queue, conditions }, fx);
+                    self.send_ordered(home, Frame::AskDelete { queue, conditions }, fx);
                 }
                 Decision::AskUnused { home, queue, session } => {
-                    self.send(home, Frame::AskUnused { queue, session }, fx);
+                    self.send_ordered(home, Frame::AskUnused { queue, session }, fx);
                 }
                 Decision::Evict { session, force } => {
                     if session.shard() == self.shard {
@@ -668,7 +770,7 @@ impl Engine {
         }
         match change {
             Change::QueueCreated(q) if q.home == self.shard => {
-                let mut queue = Queue::new(q.id);
+                let mut queue = self.new_queue(q);
                 queue.set_owner(q.owner, no_local(&q.arguments));
                 self.queues.insert(q.id, queue);
             }
@@ -683,8 +785,19 @@ impl Engine {
             }
             _ => {}
         }
-        self.send(ShardId::ORDERER, Frame::Applied { epoch }, fx);
+        // The orderer's own shard counts when the change is durable.
+        if self.orderer.is_none() {
+            self.send(ShardId::ORDERER, Frame::Applied { epoch }, fx);
+        }
         self.run_deferred(now, fx);
+    }
+
+    fn new_queue(&self, q: &QueueDescriptor) -> Queue {
+        let mut queue = Queue::new(q.id);
+        if q.durable && self.store.is_some() {
+            queue.set_durable();
+        }
+        queue
     }
 
     /// Frames that waited for this replica to catch up.

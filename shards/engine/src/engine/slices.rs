@@ -3,10 +3,11 @@
 //! the rest wait for [`Engine::tick`], which is due as long as there are any.
 
 use super::Engine;
-use crate::frame::{Effects, Frame};
-use crate::ids::{Position, QueueId, SessionId, ShardId};
+use crate::frame::Effects;
+use crate::ids::{Position, QueueId, SessionId};
 use crate::message::Message;
-use crate::request::{OpId, Reply};
+use crate::request::{DeliveryRef, OpId, Reply};
+use fletch_journal::Seq;
 use std::fmt;
 
 /// One job.
@@ -14,7 +15,7 @@ pub(super) enum Job {
     /// Drop what is available up to a position, then answer.
     Purge { queue: QueueId, until: Position, purged: u64, session: SessionId, op: OpId },
     /// Send what a deleted queue held to its alternate exchange, then tell the orderer.
-    Empty { queue: QueueId, messages: Box<dyn Iterator<Item = Message>> },
+    Empty { queue: QueueId, messages: Box<dyn Iterator<Item = (Position, Message, Seq)>> },
 }
 
 impl fmt::Debug for Job {
@@ -44,13 +45,15 @@ impl Engine {
             match job {
                 Job::Purge { queue, until, purged, session, op } => {
                     let q = self.queues.get_mut(&queue);
-                    let (count, more) = q.map_or((0, false), |q| q.purge(until, left));
+                    let (count, more) =
+                        q.map_or((0, false), |q| q.purge(until, left, &mut self.outputs));
+                    self.deliver(fx);
                     let purged = purged + count as u64;
                     left -= count;
                     if more {
                         self.jobs.push_front(Job::Purge { queue, until, purged, session, op });
                     } else {
-                        self.answer(session, op, Ok(Reply::Purged(purged)), fx);
+                        self.answer_when_durable(session, op, Reply::Purged(purged), fx);
                     }
                 }
                 Job::Empty { queue, mut messages } => loop {
@@ -58,12 +61,14 @@ impl Engine {
                         self.jobs.push_front(Job::Empty { queue, messages });
                         break;
                     }
-                    let Some(message) = messages.next() else {
-                        let vote = Frame::Vote { queue, result: Ok(()) };
-                        self.send(ShardId::ORDERER, vote, fx);
+                    let Some((position, message, place)) = messages.next() else {
+                        match self.emptying.get_mut(&queue) {
+                            Some((moving, all)) if *moving > 0 => *all = true,
+                            _ => self.emptied(queue, fx),
+                        }
                         break;
                     };
-                    self.reroute(queue, &message, fx);
+                    self.move_on(DeliveryRef { queue, position }, &message, place, None, fx);
                     left -= 1;
                 },
             }

@@ -3,11 +3,13 @@
 //! Between calls nobody is ready who could be served: whatever brings messages, credit or room
 //! serves at once. So an enqueue to a waiting consumer is a push, a pop and a turn of the ring.
 
+use super::entries::Removed;
 use super::subscription::Key;
 use super::{Output, Queue};
 use crate::ids::{Position, Time};
 use crate::message::Message;
 use crate::request::{DeliveryRef, Mode};
+use fletch_journal::Seq;
 
 /// What a message costs in byte credit and room.
 fn size_of(message: &Message) -> u32 {
@@ -35,7 +37,7 @@ impl Queue {
                 Mode::Consume => self.serve_consumers(now, out),
                 Mode::Browse => self.serve_browser(now, key, out),
             }
-            if self.subscriptions[key].flushes.is_empty() || self.waits_for_room(now, key) {
+            if self.subscriptions[key].flushes.is_empty() || self.waits_for_room(now, key, out) {
                 return;
             }
             // What was granted since the flush was asked for counts now: serve again.
@@ -45,29 +47,39 @@ impl Queue {
 
     fn serve_consumers(&mut self, now: Time, out: &mut Vec<Output>) {
         while self.subscriptions.any_consumer() {
-            let Some((position, size)) = self.front(now) else { return };
+            let Some((position, size)) = self.front(now, out) else { return };
             let Some(key) = self.subscriptions.next_consumer(size) else { return };
             if self.flush_ends_before(key, position) {
                 self.finish_flush(key, out);
                 continue;
             }
             let taken = if self.subscriptions[key].settles {
-                self.entries.acquire(position).map(|(m, redelivered)| (m.clone(), redelivered))
+                let taken = self.entries.acquire(position);
+                taken.map(|(message, redelivered, place)| Removed {
+                    message: message.clone(),
+                    redelivered,
+                    place,
+                })
             } else {
                 self.counters.dequeued += 1;
-                self.entries.remove_available(position)
+                let mut taken = self.entries.remove_available(position);
+                if let Some(removed) = &mut taken {
+                    self.dequeued(position, removed, out);
+                    removed.place = Seq::NONE;
+                }
+                taken
             };
-            let Some((message, redelivered)) = taken else {
+            let Some(taken) = taken else {
                 debug_assert!(false, "the first available message is not there");
                 return;
             };
-            self.deliver(key, position, size, message, redelivered, out);
+            self.deliver(key, position, size, taken, out);
         }
     }
 
     fn serve_browser(&mut self, now: Time, key: Key, out: &mut Vec<Output>) {
         while self.subscriptions[key].open() {
-            let Some((position, size)) = self.browsed(now, key) else {
+            let Some((position, size)) = self.browsed(now, key, out) else {
                 // Acquired messages it has passed stay unseen, even if they are released.
                 self.subscriptions[key].cursor = self.entries.end();
                 return;
@@ -80,9 +92,10 @@ impl Queue {
                 return;
             }
             let Some((_, message, redelivered)) = self.entries.next(position) else { return };
-            let message = message.clone();
+            let place = Seq::NONE; // A copy: the message itself stays as it was.
+            let copy = Removed { message: message.clone(), redelivered, place };
             self.subscriptions[key].cursor = position + 1;
-            self.deliver(key, position, size, message, redelivered, out);
+            self.deliver(key, position, size, copy, out);
         }
     }
 
@@ -91,42 +104,44 @@ impl Queue {
         key: Key,
         position: Position,
         size: u32,
-        message: Message,
-        redelivered: bool,
+        Removed { message, redelivered, place }: Removed,
         out: &mut Vec<Output>,
     ) {
         self.subscriptions.take(key, size);
         self.counters.delivered += 1;
         let to = self.subscriptions[key].id;
         let delivery = DeliveryRef { queue: self.id, position };
-        out.push(Output::Deliver { to, delivery, message, redelivered });
+        out.push(Output::Deliver { to, delivery, message, redelivered, place });
     }
 
     /// The message the next consumer gets.
-    fn front(&mut self, now: Time) -> Option<(Position, u32)> {
+    fn front(&mut self, now: Time, out: &mut Vec<Output>) -> Option<(Position, u32)> {
         loop {
             let (position, message) = self.entries.first()?;
             if message.meta().expires > now {
                 return Some((position, size_of(message)));
             }
-            self.drop_expired(position);
+            self.drop_expired(position, out);
         }
     }
 
     /// The message a browser sees next.
-    fn browsed(&mut self, now: Time, key: Key) -> Option<(Position, u32)> {
+    fn browsed(&mut self, now: Time, key: Key, out: &mut Vec<Output>) -> Option<(Position, u32)> {
         loop {
             let (position, message, _) = self.entries.next(self.subscriptions[key].cursor)?;
             if message.meta().expires > now {
                 return Some((position, size_of(message)));
             }
-            self.drop_expired(position);
+            self.drop_expired(position, out);
         }
     }
 
-    pub(super) fn drop_expired(&mut self, position: Position) {
+    pub(super) fn drop_expired(&mut self, position: Position, out: &mut Vec<Output>) {
         let dropped = self.entries.remove_available(position);
         debug_assert!(dropped.is_some(), "only available messages expire");
+        if let Some(removed) = dropped {
+            self.dequeued(position, &removed, out);
+        }
         self.counters.expired += 1;
         self.counters.dequeued += 1;
     }
@@ -136,14 +151,14 @@ impl Queue {
     }
 
     /// Whether only want of room keeps a flush from its next message.
-    fn waits_for_room(&mut self, now: Time, key: Key) -> bool {
+    fn waits_for_room(&mut self, now: Time, key: Key, out: &mut Vec<Output>) -> bool {
         let subscription = &self.subscriptions[key];
         if subscription.room.open() || !subscription.credit.any() {
             return false;
         }
         let next = match subscription.mode {
-            Mode::Consume => self.front(now),
-            Mode::Browse => self.browsed(now, key),
+            Mode::Consume => self.front(now, out),
+            Mode::Browse => self.browsed(now, key, out),
         };
         next.is_some_and(|(position, size)| {
             !self.flush_ends_before(key, position) && self.subscriptions[key].credit.allows(size)
@@ -158,7 +173,7 @@ impl Queue {
         subscription.credit.clear();
         subscription.credit.grant(Messages, flush.then.0);
         subscription.credit.grant(Bytes, flush.then.1);
-        out.push(Output::Flushed { to: subscription.id, op: flush.op });
+        out.push(Output::Flushed { queue: self.id, to: subscription.id, op: flush.op });
         self.subscriptions.refresh(key);
     }
 }

@@ -3,10 +3,12 @@
 //! Eight bytes and three bits per message, in chunks of 64 that are freed as soon as they are
 //! empty: one old message holds on to one chunk, however many pass it. A message is *available*
 //! or *acquired*; the first available one is found without passing over the acquired ones: all
-//! chunks before `front` that have any are in `behind`.
+//! chunks before `front` that have any are in `behind`. A chunk with journalled messages has eight
+//! more bytes per slot: where each one's record stands.
 
 use crate::ids::{Position, Time};
 use crate::message::Message;
+use fletch_journal::Seq;
 use std::collections::{BTreeMap, BTreeSet};
 
 const SLOTS: usize = u64::BITS as usize;
@@ -16,12 +18,33 @@ struct Chunk {
     available: u64,
     redelivered: u64,
     messages: [Option<Message>; SLOTS],
+    places: Option<Box<[Seq; SLOTS]>>,
+}
+
+/// A message that left its queue.
+#[derive(Debug)]
+pub(super) struct Removed {
+    pub(super) message: Message,
+    /// It was delivered before.
+    pub(super) redelivered: bool,
+    /// Where its record stands; [`Seq::NONE`] if it has none.
+    pub(super) place: Seq,
 }
 
 impl Chunk {
     fn new() -> Box<Chunk> {
         let messages = [const { None }; SLOTS];
-        Box::new(Chunk { present: 0, available: 0, redelivered: 0, messages })
+        Box::new(Chunk { present: 0, available: 0, redelivered: 0, messages, places: None })
+    }
+
+    fn place(&self, slot: usize) -> Seq {
+        self.places.as_ref().map_or(Seq::NONE, |places| places[slot])
+    }
+
+    fn set_place(&mut self, slot: usize, place: Seq) {
+        if place != Seq::NONE || self.places.is_some() {
+            self.places.get_or_insert_with(|| Box::new([Seq::NONE; SLOTS]))[slot] = place;
+        }
     }
 }
 
@@ -82,9 +105,15 @@ impl Entries {
         self.end
     }
 
-    pub(super) fn push(&mut self, message: Message) -> Position {
+    pub(super) fn push(&mut self, message: Message, place: Seq) -> Position {
         let position = self.end;
-        self.end += 1;
+        self.put(position, message, place, false);
+        position
+    }
+
+    /// Puts a message at a position that is free, as recovery does, in whatever order.
+    pub(super) fn put(&mut self, position: Position, message: Message, place: Seq, seen: bool) {
+        self.end = self.end.max(position + 1);
         self.messages += 1;
         self.available += 1;
         self.bytes += message.size() as u64;
@@ -95,10 +124,51 @@ impl Entries {
             _ => self.chunks.entry(n).or_insert_with(Chunk::new),
         };
         let slot = slot_of(position);
+        debug_assert!(chunk.present & 1 << slot == 0, "the position is free");
         chunk.present |= 1 << slot;
         chunk.available |= 1 << slot;
+        chunk.redelivered |= u64::from(seen) << slot;
         chunk.messages[slot] = Some(message);
-        position
+        chunk.set_place(slot, place);
+    }
+
+    /// Positions before this one were given out once.
+    pub(super) fn skip_to(&mut self, end: Position) {
+        self.end = self.end.max(end);
+    }
+
+    /// Marks those up to a position as delivered before.
+    pub(super) fn mark_delivered(&mut self, upto: Position) {
+        for (n, chunk) in self.chunks.range_mut(..=chunk_of(upto)) {
+            let all = *n < chunk_of(upto);
+            let mask = if all { u64::MAX } else { u64::MAX >> (SLOTS - 1 - slot_of(upto)) };
+            chunk.redelivered |= chunk.present & mask;
+        }
+    }
+
+    /// Every message, whether it was delivered before, and where its record stands, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Position, &Message, bool, Seq)> {
+        self.chunks.iter().flat_map(|(n, chunk)| {
+            chunk.messages.iter().enumerate().filter_map(move |(slot, message)| {
+                let position = n * SLOTS as u64 + slot as u64;
+                let redelivered = chunk.redelivered & 1 << slot != 0;
+                Some((position, message.as_ref()?, redelivered, chunk.place(slot)))
+            })
+        })
+    }
+
+    /// Where a message's record stands.
+    pub(super) fn place(&self, position: Position) -> Option<(&Message, Seq)> {
+        let chunk = self.chunks.get(&chunk_of(position))?;
+        let slot = slot_of(position);
+        Some((chunk.messages[slot].as_ref()?, chunk.place(slot)))
+    }
+
+    /// A message's record was written again.
+    pub(super) fn set_place(&mut self, position: Position, place: Seq) {
+        if let Some(chunk) = self.chunks.get_mut(&chunk_of(position)) {
+            chunk.set_place(slot_of(position), place);
+        }
     }
 
     /// The earliest available message.
@@ -134,8 +204,9 @@ impl Entries {
         })
     }
 
-    /// Takes an available message out of the others' sight; tells whether it was delivered before.
-    pub(super) fn acquire(&mut self, position: Position) -> Option<(&Message, bool)> {
+    /// Takes an available message out of the others' sight; tells whether it was delivered before, and
+    /// where its record stands.
+    pub(super) fn acquire(&mut self, position: Position) -> Option<(&Message, bool, Seq)> {
         let (n, bit) = (chunk_of(position), 1 << slot_of(position));
         let chunk = self.chunks.get_mut(&n)?;
         if chunk.available & bit == 0 {
@@ -146,7 +217,8 @@ impl Entries {
         if chunk.available == 0 && n < self.front {
             self.behind.remove(&n);
         }
-        Some((chunk.messages[slot_of(position)].as_ref()?, chunk.redelivered & bit != 0))
+        let slot = slot_of(position);
+        Some((chunk.messages[slot].as_ref()?, chunk.redelivered & bit != 0, chunk.place(slot)))
     }
 
     /// Makes an acquired message available again, at its place.
@@ -167,20 +239,22 @@ impl Entries {
         true
     }
 
-    /// Removes an available message; tells whether it was delivered before.
-    pub(super) fn remove_available(&mut self, position: Position) -> Option<(Message, bool)> {
-        let (_, redelivered) = self.acquire(position)?;
-        Some((self.remove_acquired(position)?, redelivered))
+    /// Removes an available message.
+    pub(super) fn remove_available(&mut self, position: Position) -> Option<Removed> {
+        self.acquire(position)?;
+        self.remove_acquired(position)
     }
 
     /// Removes an acquired message.
-    pub(super) fn remove_acquired(&mut self, position: Position) -> Option<Message> {
+    pub(super) fn remove_acquired(&mut self, position: Position) -> Option<Removed> {
         let (n, bit) = (chunk_of(position), 1 << slot_of(position));
         let chunk = self.chunks.get_mut(&n)?;
         if chunk.available & bit != 0 {
             return None;
         }
-        let message = chunk.messages[slot_of(position)].take()?;
+        let slot = slot_of(position);
+        let message = chunk.messages[slot].take()?;
+        let (redelivered, place) = (chunk.redelivered & bit != 0, chunk.place(slot));
         chunk.present &= !bit;
         if chunk.present == 0 && n != chunk_of(self.end) {
             self.chunks.remove(&n);
@@ -188,7 +262,7 @@ impl Entries {
         self.messages -= 1;
         self.bytes -= message.size() as u64;
         self.expiring -= u64::from(message.meta().expires != Time::NEVER);
-        Some(message)
+        Some(Removed { message, redelivered, place })
     }
 
     /// Whether there is a chunk, but nothing in it.
@@ -203,11 +277,18 @@ impl Entries {
         }
     }
 
-    /// All messages, acquired ones too, in order. None is left.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = Message> + use<> {
+    /// All messages, acquired ones too, in order, each with where it was and where its record stands.
+    /// None is left.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = (Position, Message, Seq)> + use<> {
         let end = self.end;
         let old = std::mem::replace(self, Entries { end, ..Entries::new() });
-        old.chunks.into_values().flat_map(|chunk| chunk.messages.into_iter().flatten())
+        old.chunks.into_iter().flat_map(|(n, chunk)| {
+            let Chunk { messages, places, .. } = *chunk;
+            messages.into_iter().enumerate().filter_map(move |(slot, message)| {
+                let place = places.as_ref().map_or(Seq::NONE, |places| places[slot]);
+                Some((n * SLOTS as u64 + slot as u64, message?, place))
+            })
+        })
     }
 }
 
@@ -223,7 +304,7 @@ mod tests {
     fn filled(n: u64) -> Entries {
         let mut e = Entries::new();
         for _ in 0..n {
-            e.push(message(10));
+            e.push(message(10), Seq::NONE);
         }
         e
     }
@@ -246,11 +327,11 @@ mod tests {
         assert_eq!(e.next(901).map(|(p, ..)| p), None);
         for (p, redelivered) in [(5, false), (300, true), (301, false), (900, false)] {
             assert_eq!(first(&mut e), Some(p));
-            assert_eq!(e.remove_available(p).map(|(_, r)| r), Some(redelivered));
+            assert_eq!(e.remove_available(p).map(|r| r.redelivered), Some(redelivered));
         }
         assert_eq!(first(&mut e), None);
         assert!(e.behind.is_empty());
-        assert_eq!(e.push(message(1)), 1001);
+        assert_eq!(e.push(message(1), Seq::NONE), 1001);
         assert_eq!(first(&mut e), Some(1001));
         assert_eq!((e.messages(), e.available()), (997, 1));
     }
@@ -260,7 +341,7 @@ mod tests {
         let mut e = filled(1);
         assert!(e.acquire(1).is_some());
         for _ in 0..10_000 {
-            let p = e.push(message(10));
+            let p = e.push(message(10), Seq::NONE);
             assert!(e.remove_available(p).is_some());
         }
         assert_eq!(e.chunks.len(), 2);
@@ -269,7 +350,7 @@ mod tests {
         assert_eq!((e.chunks.len(), e.bytes()), (1, 0));
         e.shrink();
         assert!(e.chunks.is_empty());
-        assert_eq!(e.push(message(1)), 10_002);
+        assert_eq!(e.push(message(1), Seq::NONE), 10_002);
         assert_eq!(first(&mut e), Some(10_002));
     }
 
@@ -293,8 +374,8 @@ mod tests {
     #[test]
     fn messages_with_a_ttl_are_counted() {
         let mut e = Entries::new();
-        e.push(message(1));
-        e.push(message_until(1, Time(5)));
+        e.push(message(1), Seq::NONE);
+        e.push(message_until(1, Time(5)), Seq::NONE);
         assert_eq!(e.expiring(), 1);
         assert!(e.remove_available(2).is_some());
         assert_eq!(e.expiring(), 0);
@@ -304,14 +385,14 @@ mod tests {
     fn all_are_drained_in_order() {
         let mut e = Entries::new();
         for size in 0..200 {
-            e.push(message(size));
+            e.push(message(size), Seq::NONE);
         }
         assert!(e.acquire(7).is_some());
         assert!(e.remove_available(8).is_some());
-        let sizes: Vec<usize> = e.drain().map(|m| m.size()).collect();
+        let sizes: Vec<usize> = e.drain().map(|(_, m, _)| m.size()).collect();
         let expected: Vec<usize> = (0..200).filter(|s| *s != 7).collect();
         assert_eq!(sizes, expected);
         assert_eq!((e.messages(), e.bytes(), first(&mut e)), (0, 0, None));
-        assert_eq!(e.push(message(1)), 201);
+        assert_eq!(e.push(message(1), Seq::NONE), 201);
     }
 }

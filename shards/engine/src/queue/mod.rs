@@ -21,7 +21,8 @@ use crate::ids::{Position, QueueId, SessionId, SubscriptionId, Time};
 use crate::message::Message;
 use crate::request::{DeliveryRef, Mode, OpId, Subscribe};
 use credit::add;
-use entries::Entries;
+use entries::{Entries, Removed};
+use fletch_journal::Seq;
 use std::fmt;
 use subscription::{Flush, Subscription, Subscriptions};
 
@@ -38,9 +39,22 @@ pub enum Output {
         message: Message,
         /// It may have been delivered before.
         redelivered: bool,
+        /// Where its record stands, if its journal has to know that it was delivered.
+        place: Seq,
+    },
+    /// A journalled message left the queue.
+    Dequeued {
+        /// Which.
+        delivery: DeliveryRef,
+        /// Where its record stands.
+        place: Seq,
+        /// The message's size.
+        size: usize,
     },
     /// A flush is done: all its deliveries are before this.
     Flushed {
+        /// The queue.
+        queue: QueueId,
         /// The subscription.
         to: SubscriptionId,
         /// The request this answers.
@@ -82,6 +96,17 @@ pub struct Queue {
     /// Drops what is published on the connection of `owner` or `exclusive`.
     no_local: bool,
     was_used: bool,
+    /// Of a durable queue. Boxed because most are not.
+    durable: Option<Box<Durable>>,
+}
+
+/// Up to which position deliveries may have happened.
+#[derive(Clone, Copy, Debug, Default)]
+struct Durable {
+    /// As far as the journal is told.
+    told: Position,
+    /// As far as it knows durably.
+    known: Position,
 }
 
 // Ten thousand empty queues are an ordinary broker.
@@ -100,6 +125,88 @@ impl Queue {
             owner: None,
             no_local: false,
             was_used: false,
+            durable: None,
+        }
+    }
+
+    /// Persistent messages in it are journalled.
+    pub fn set_durable(&mut self) {
+        self.durable.get_or_insert_default();
+    }
+
+    /// Whether it is durable.
+    pub fn is_durable(&self) -> bool {
+        self.durable.is_some()
+    }
+
+    /// Puts back a message that recovery found; a newer record of one that is there takes its place.
+    pub(crate) fn restore(&mut self, at: Position, message: Message, place: Seq, seen: bool) {
+        if self.entries.place(at).is_some() {
+            self.entries.set_place(at, place);
+        } else {
+            self.entries.put(at, message, place, seen);
+        }
+    }
+
+    /// Takes away what recovery found and later found to be gone.
+    pub(crate) fn unrestore(&mut self, first: Position, last: Position) {
+        for position in first..=last.min(self.newest()) {
+            self.entries.remove_available(position);
+        }
+        self.entries.skip_to(last.saturating_add(1));
+    }
+
+    /// Deliveries up to this position may have happened before the restart.
+    pub(crate) fn restore_delivered(&mut self, upto: Position) {
+        let durable = self.durable.get_or_insert_default();
+        durable.told = durable.told.max(upto);
+        durable.known = durable.told;
+    }
+
+    /// Recovery has found all there is.
+    pub(crate) fn restored(&mut self) {
+        self.set_durable();
+        if let Some(durable) = &self.durable {
+            self.entries.mark_delivered(durable.told);
+        }
+        self.entries.shrink();
+    }
+
+    /// All messages in order: position, message, whether it was delivered before, and where its record
+    /// stands.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (Position, &Message, bool, Seq)> {
+        self.entries.iter()
+    }
+
+    /// Where the record of a message stands, and whether a delivery of it may have happened.
+    pub(crate) fn place(&self, position: Position) -> Option<(&Message, Seq, bool)> {
+        let (message, place) = self.entries.place(position)?;
+        let seen = self.durable.as_ref().is_some_and(|d| position <= d.told);
+        Some((message, place, seen))
+    }
+
+    /// A message's record was written again.
+    pub(crate) fn set_place(&mut self, position: Position, place: Seq) {
+        self.entries.set_place(position, place);
+    }
+
+    /// A message is about to be delivered: whether the journal has to be told.
+    pub(crate) fn note_delivered(&mut self, position: Position) -> bool {
+        let Some(durable) = &mut self.durable else { return false };
+        let news = position > durable.told;
+        durable.told = durable.told.max(position);
+        news
+    }
+
+    /// Whether the journal knows durably that a delivery at this position may have happened.
+    pub(crate) fn is_known_delivered(&self, position: Position) -> bool {
+        self.durable.as_ref().is_none_or(|d| position <= d.known)
+    }
+
+    /// Now it does.
+    pub(crate) fn set_known_delivered(&mut self, position: Position) {
+        if let Some(durable) = &mut self.durable {
+            durable.known = durable.known.max(position);
         }
     }
 
@@ -168,12 +275,34 @@ impl Queue {
 
     /// Appends a message, and delivers it if anybody waits for one.
     pub fn enqueue(&mut self, now: Time, message: Message, out: &mut Vec<Output>) {
+        self.enqueue_at(now, message, Seq::NONE, out);
+    }
+
+    /// The same with a message whose record is about to stand at `place`. Its position; `None` if
+    /// the queue does not take it.
+    pub(crate) fn enqueue_at(
+        &mut self,
+        now: Time,
+        message: Message,
+        place: Seq,
+        out: &mut Vec<Output>,
+    ) -> Option<Position> {
         if self.no_local && self.is_local(&message) {
-            return;
+            return None;
         }
-        self.entries.push(message);
+        let position = self.entries.push(message, place);
         self.counters.enqueued += 1;
         self.serve_all(now, out);
+        Some(position)
+    }
+
+    /// Tells that a message left the queue for good, if it is journalled.
+    fn dequeued(&self, position: Position, removed: &Removed, out: &mut Vec<Output>) {
+        if removed.place != Seq::NONE {
+            let delivery = DeliveryRef { queue: self.id, position };
+            let (place, size) = (removed.place, removed.message.size());
+            out.push(Output::Dequeued { delivery, place, size });
+        }
     }
 
     /// Starts a subscription, without credit, in window mode. Whether the session may use the
@@ -211,8 +340,13 @@ impl Queue {
     /// Nobody else can get more by it: a message that is available waits for credit or room.
     pub fn cancel(&mut self, id: SubscriptionId, out: &mut Vec<Output>) -> bool {
         let Some(key) = self.subscriptions.find(id) else { return false };
+        let queue = self.id;
         let ended = self.subscriptions.remove(key);
-        out.extend(ended.flushes.iter().map(|flush| Output::Flushed { to: id, op: flush.op }));
+        out.extend(ended.flushes.iter().map(|flush| Output::Flushed {
+            queue,
+            to: id,
+            op: flush.op,
+        }));
         if ended.mode == Mode::Consume {
             self.exclusive = None;
         }
@@ -293,7 +427,7 @@ impl Queue {
     /// reports [`Output::Flushed`]: in this call, or later if there is not room for all.
     pub fn flush(&mut self, now: Time, id: SubscriptionId, op: OpId, out: &mut Vec<Output>) {
         let Some(key) = self.subscriptions.find(id) else {
-            out.push(Output::Flushed { to: id, op });
+            out.push(Output::Flushed { queue: self.id, to: id, op });
             return;
         };
         let until = self.entries.end() - 1;
@@ -302,9 +436,10 @@ impl Queue {
     }
 
     /// A delivered message is done with. Ignored if nobody holds it.
-    pub fn accept(&mut self, position: Position) {
-        if self.entries.remove_acquired(position).is_some() {
+    pub fn accept(&mut self, position: Position, out: &mut Vec<Output>) {
+        if let Some(removed) = self.entries.remove_acquired(position) {
             self.counters.dequeued += 1;
+            self.dequeued(position, &removed, out);
         }
     }
 
@@ -323,12 +458,13 @@ impl Queue {
         self.serve_all(now, out);
     }
 
-    /// A delivered message is refused: it leaves the queue, for the alternate exchange.
-    pub fn reject(&mut self, position: Position) -> Option<Message> {
-        let message = self.entries.remove_acquired(position)?;
+    /// A delivered message is refused: it leaves the queue, for the alternate exchange. With where its
+    /// record stands, which the caller sees to.
+    pub fn reject(&mut self, position: Position) -> Option<(Message, Seq)> {
+        let removed = self.entries.remove_acquired(position)?;
         self.counters.dequeued += 1;
         self.counters.rejected += 1;
-        Some(message)
+        Some((removed.message, removed.place))
     }
 
     /// Acquires a browsed message; false if it is gone or somebody else has it.
@@ -343,13 +479,15 @@ impl Queue {
 
     /// Drops available messages up to a position, at most `limit` of them; acquired ones stay.
     /// How many, and whether there are more.
-    pub fn purge(&mut self, until: Position, limit: usize) -> (usize, bool) {
+    pub fn purge(&mut self, until: Position, limit: usize, out: &mut Vec<Output>) -> (usize, bool) {
         let mut purged = 0;
         while let Some((position, _)) = self.entries.first() {
             if position > until || purged == limit {
                 break;
             }
-            self.entries.remove_available(position);
+            if let Some(removed) = self.entries.remove_available(position) {
+                self.dequeued(position, &removed, out);
+            }
             purged += 1;
         }
         self.counters.purged += purged as u64;
@@ -360,7 +498,7 @@ impl Queue {
     /// One slice of the sweep for expired messages: looks at no more than `budget` available
     /// messages and takes those off it. True if there is more to do. A consumer held up only by
     /// the size of a message dropped here is served with the queue's next event.
-    pub fn expire(&mut self, now: Time, budget: &mut usize) -> bool {
+    pub fn expire(&mut self, now: Time, budget: &mut usize, out: &mut Vec<Output>) -> bool {
         while self.entries.expiring() > 0 {
             let Some((position, message, _)) = self.entries.next(self.swept) else { break };
             if *budget == 0 {
@@ -369,7 +507,7 @@ impl Queue {
             *budget -= 1;
             self.swept = position + 1;
             if message.meta().expires <= now {
-                self.drop_expired(position);
+                self.drop_expired(position, out);
             }
         }
         self.swept = 0;
@@ -384,15 +522,20 @@ impl Queue {
 
     /// Empties the queue because it is deleted: its subscriptions, who have to be told, each with
     /// whether it had credit to be delivered something; and its messages in order, acquired ones
-    /// too, for the alternate exchange.
+    /// too, for the alternate exchange, with their positions and where their records stand.
     pub fn drain_for_delete(
         &mut self,
         out: &mut Vec<Output>,
-    ) -> (Vec<(SubscriptionId, bool)>, impl Iterator<Item = Message> + use<>) {
+    ) -> (Vec<(SubscriptionId, bool)>, impl Iterator<Item = (Position, Message, Seq)> + use<>) {
+        let queue = self.id;
         let mut ids = Vec::with_capacity(self.subscriptions.len() as usize);
         for ended in self.subscriptions.drain() {
             let to = ended.id;
-            out.extend(ended.flushes.iter().map(|flush| Output::Flushed { to, op: flush.op }));
+            out.extend(ended.flushes.iter().map(|flush| Output::Flushed {
+                queue,
+                to,
+                op: flush.op,
+            }));
             ids.push((to, ended.credit.any()));
         }
         self.exclusive = None;

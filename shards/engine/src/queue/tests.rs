@@ -95,7 +95,8 @@ impl Bench {
                         Got(to.tag, delivery.position)
                     }
                 }
-                Output::Flushed { to, op } => Done(to.tag, op),
+                Output::Flushed { to, op, .. } => Done(to.tag, op),
+                Output::Dequeued { .. } => panic!("nothing here is journalled"),
             })
             .collect()
     }
@@ -145,11 +146,11 @@ fn accepted_and_rejected_messages_leave() {
     b.consumer(1);
     b.grant(1, 2, INFINITE);
     b.enqueue(3, 10);
-    b.queue.accept(1);
-    b.queue.accept(1);
-    b.queue.accept(3);
+    b.queue.accept(1, &mut b.out);
+    b.queue.accept(1, &mut b.out);
+    b.queue.accept(3, &mut b.out);
     assert_eq!(b.queue.messages(), 2, "an available message cannot be accepted");
-    assert_eq!(b.queue.reject(2).map(|m| m.size()), Some(10));
+    assert_eq!(b.queue.reject(2).map(|(m, _)| m.size()), Some(10));
     assert!(b.queue.reject(2).is_none());
     assert!(b.queue.reject(3).is_none());
     let c = b.queue.counters();
@@ -203,7 +204,7 @@ fn a_browsed_message_is_acquired_by_one() {
     assert!(b.queue.acquire(1));
     assert!(!b.queue.acquire(1));
     assert!(!b.queue.acquire(2));
-    b.queue.accept(1);
+    b.queue.accept(1, &mut b.out);
     assert_eq!(b.queue.messages(), 0);
     assert!(!b.queue.acquire(1));
 }
@@ -367,7 +368,7 @@ fn the_sweep_goes_in_slices() {
     loop {
         let mut budget = 100;
         slices += 1;
-        let more = b.queue.expire(later, &mut budget);
+        let more = b.queue.expire(later, &mut budget, &mut b.out);
         assert_eq!(budget == 0, more);
         if !more {
             break;
@@ -375,11 +376,11 @@ fn the_sweep_goes_in_slices() {
     }
     assert_eq!(slices, 3);
     assert_eq!((b.queue.counters().expired, b.queue.messages()), (149, 151));
-    b.queue.accept(1);
+    b.queue.accept(1, &mut b.out);
     assert!(!b.queue.needs_sweep(), "nothing is left that could expire");
-    assert_eq!(b.queue.purge(Position::MAX, usize::MAX).0, 150);
+    assert_eq!(b.queue.purge(Position::MAX, usize::MAX, &mut b.out).0, 150);
     assert!(b.queue.needs_sweep(), "the last chunk can be given back");
-    assert!(!b.queue.expire(later, &mut 0));
+    assert!(!b.queue.expire(later, &mut 0, &mut b.out));
     assert!(!b.queue.needs_sweep());
 }
 
@@ -390,7 +391,7 @@ fn purge_leaves_acquired_messages() {
     b.grant(1, 2, INFINITE);
     b.enqueue(100, 1);
     b.release(&[1], false);
-    assert_eq!(b.queue.purge(Position::MAX, usize::MAX).0, 99);
+    assert_eq!(b.queue.purge(Position::MAX, usize::MAX, &mut b.out).0, 99);
     assert_eq!((b.queue.messages(), b.queue.available()), (1, 0));
     assert_eq!(b.queue.counters().purged, 99);
     assert_eq!(b.release(&[2], true), []);
@@ -405,9 +406,9 @@ fn deletion_hands_everything_over_in_order() {
     for size in 1..=4 {
         b.enqueue(1, size);
     }
-    b.queue.accept(1);
+    b.queue.accept(1, &mut b.out);
     let (ids, messages) = b.queue.drain_for_delete(&mut b.out);
-    assert_eq!(messages.map(|m| m.size()).collect::<Vec<_>>(), [2, 3, 4]);
+    assert_eq!(messages.map(|(_, m, _)| m.size()).collect::<Vec<_>>(), [2, 3, 4]);
     assert!(ids.iter().map(|(id, _)| *id).eq([subscription_id(1)]));
     assert!(b.queue.is_unused() && b.queue.was_used());
     assert_eq!((b.queue.messages(), b.queue.counters().dequeued), (0, 4));

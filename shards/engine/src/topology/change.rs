@@ -32,6 +32,8 @@ pub struct QueueDescriptor {
 /// An exchange, without its bindings.
 #[derive(Clone, Debug)]
 pub struct ExchangeDescriptor {
+    /// What the journal knows it by; 0 if it is not durable, or always there.
+    pub id: u64,
     /// Empty for the default exchange.
     pub name: Arc<str>,
     /// How it routes.
@@ -91,6 +93,8 @@ impl fmt::Display for ExchangeKind {
 /// A queue bound to an exchange. There is one for each (exchange, queue, key).
 #[derive(Clone, Debug)]
 pub struct Binding {
+    /// What the journal knows it by; 0 if queue or exchange is not durable.
+    pub id: u64,
     /// Exchange name.
     pub exchange: Arc<str>,
     /// The queue.
@@ -124,6 +128,8 @@ pub enum Change {
     ExchangeCreated(Arc<ExchangeDescriptor>),
     /// An exchange and all its bindings are gone.
     ExchangeDeleted {
+        /// What the journal knows it by; 0 if it does not.
+        id: u64,
         /// Its name.
         name: Arc<str>,
     },

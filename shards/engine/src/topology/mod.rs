@@ -26,6 +26,7 @@ pub use change::{Binding, Change, ExchangeDescriptor, ExchangeKind, QueueDescrip
 pub use decision::{Conditions, Decision, TopologyRequest};
 pub use exchange::Exchange;
 pub use orderer::Orderer;
+pub(crate) use placement::home_of;
 pub use routes::{Route, Routes};
 
 use crate::error::Error;
@@ -74,6 +75,7 @@ impl Topology {
         for (name, kind) in BUILT_IN {
             let name: Arc<str> = name.into();
             let descriptor = ExchangeDescriptor {
+                id: 0,
                 name: Arc::clone(&name),
                 kind,
                 durable: true,
@@ -204,7 +206,7 @@ impl Topology {
             Change::QueueOwner { queue, owner } => self.set_owner(*queue, *owner),
             Change::QueueDeleted { queue } => self.delete_queue(*queue),
             Change::ExchangeCreated(x) => self.create_exchange(x),
-            Change::ExchangeDeleted { name } => self.delete_exchange(name),
+            Change::ExchangeDeleted { name, .. } => self.delete_exchange(name),
             Change::Bound(b) => self.bind(b),
             Change::Unbound(b) => self.unbind(b),
         }

@@ -77,7 +77,7 @@ pub(super) enum Progress {
 #[derive(Debug)]
 pub struct Orderer {
     pub(super) shards: u16,
-    next_queue: u64,
+    next_id: u64,
     /// Per shard: the newest epoch it has applied.
     applied: Vec<Epoch>,
     due: VecDeque<(Epoch, Due)>,
@@ -96,7 +96,7 @@ impl Orderer {
         assert!(shards > 0, "a broker has a shard");
         Orderer {
             shards,
-            next_queue: 1,
+            next_id: 1,
             applied: vec![Epoch(0); usize::from(shards)],
             due: VecDeque::new(),
             ballots: BTreeMap::new(),
@@ -105,6 +105,12 @@ impl Orderer {
             registry: Registry::default(),
             no_arguments: Arc::new(Map::new()),
         }
+    }
+
+    /// Goes on from what recovery found: all shards have applied `epoch`, ids before `next_id` are taken.
+    pub(crate) fn restore(&mut self, epoch: Epoch, next_id: u64) {
+        self.applied.fill(epoch);
+        self.next_id = next_id;
     }
 
     /// Whether nothing is under way and no session holds anything.
@@ -444,18 +450,19 @@ impl Orderer {
         name: Arc<str>,
         out: &mut Decisions,
     ) {
-        let unused = topology.exchange(&name).is_some_and(|x| {
+        let unused = topology.exchange(&name).filter(|x| {
             x.descriptor().auto_delete && x.bindings() == 0 && !x.in_use_as_alternate()
         });
-        if unused {
-            self.commit(topology, Change::ExchangeDeleted { name }, out);
+        if let Some(x) = unused {
+            let id = x.descriptor().id;
+            self.commit(topology, Change::ExchangeDeleted { id, name }, out);
         }
     }
 
-    /// The id of the next queue.
-    pub(super) fn new_queue_id(&mut self) -> QueueId {
-        let id = QueueId(self.next_queue);
-        self.next_queue += 1;
+    /// The next id of a queue, exchange or binding.
+    pub(super) fn new_id(&mut self) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
         id
     }
 

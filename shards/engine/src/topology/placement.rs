@@ -1,5 +1,6 @@
 //! Which shard becomes a new queue's home.
 
+use super::change::QueueDescriptor;
 use crate::error::Error;
 use crate::ids::{SessionId, ShardId};
 use crate::request::DeclareQueue;
@@ -22,10 +23,21 @@ pub(super) fn home_for(
     if declare.exclusive || declare.auto_delete {
         return Ok(session.shard());
     }
-    Ok(asked.unwrap_or_else(|| {
-        let shard = fnv1a(declare.name.as_bytes()) % u64::from(shards);
-        ShardId(shard as u16)
-    }))
+    Ok(asked.unwrap_or_else(|| by_name(shards, &declare.name)))
+}
+
+/// The home of a queue that exists, in a broker of another number of shards than it was made in.
+pub(crate) fn home_of(shards: u16, q: &QueueDescriptor) -> ShardId {
+    match asked_for(shards, &q.arguments) {
+        Ok(Some(shard)) => shard,
+        // Its creator's shard, if there is such a one.
+        _ if q.auto_delete && q.home.0 < shards => q.home,
+        _ => by_name(shards, &q.name),
+    }
+}
+
+fn by_name(shards: u16, name: &str) -> ShardId {
+    ShardId((fnv1a(name.as_bytes()) % u64::from(shards)) as u16)
 }
 
 fn asked_for(shards: u16, arguments: &Map) -> Result<Option<ShardId>, Error> {

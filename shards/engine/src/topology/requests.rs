@@ -13,7 +13,7 @@ use super::orderer::{Asker, Decisions, Orderer, Progress, Vote};
 use super::placement::home_for;
 use super::{BUILT_IN, DEFAULT, Topology};
 use crate::error::Error;
-use crate::ids::SessionId;
+use crate::ids::{QueueId, SessionId};
 use crate::request::{self, DeclareExchange, DeclareQueue};
 use fletch_amqp::types::Map;
 use std::sync::Arc;
@@ -77,7 +77,7 @@ impl Orderer {
             self.open_ballot(q.id, Vote::Own(asker));
             return Ok(Progress::Asked);
         }
-        let id = self.new_queue_id();
+        let id = QueueId(self.new_id());
         if d.exclusive {
             self.owned.entry(session).or_default().push(id);
         }
@@ -120,6 +120,7 @@ impl Orderer {
             Error::not_found(format!("Exchange type not implemented: {}", d.kind))
         })?;
         let descriptor = ExchangeDescriptor {
+            id: if d.durable { self.new_id() } else { 0 },
             name: d.name,
             kind,
             durable: d.durable,
@@ -153,7 +154,8 @@ impl Orderer {
             let text = format!("Cannot delete exchange {name}; exchange in use");
             return Err(Error::precondition(text));
         }
-        self.commit(topology, Change::ExchangeDeleted { name }, out);
+        let id = x.descriptor().id;
+        self.commit(topology, Change::ExchangeDeleted { id, name }, out);
         Ok(Progress::Made)
     }
 
@@ -180,7 +182,9 @@ impl Orderer {
             }
             return Ok(Progress::Made);
         }
+        // As durable as both its ends.
         let binding = Binding {
+            id: if q.durable && x.durable { self.new_id() } else { 0 },
             exchange: Arc::clone(&x.name),
             queue: q.id,
             home: q.home,

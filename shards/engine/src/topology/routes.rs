@@ -40,6 +40,11 @@ impl Routes {
         self.list.iter()
     }
 
+    /// Drops routes.
+    pub(crate) fn retain(&mut self, keep: impl FnMut(&Route) -> bool) {
+        self.list.retain(keep);
+    }
+
     /// Brings queues of one home together, for [`Routes::by_home`].
     pub fn sort_by_home(&mut self) {
         self.list.sort_unstable();

@@ -1,0 +1,339 @@
+//! The log against a driver in memory: what is written, when it is durable, what is reclaimed.
+
+use fletch_journal::record::{Assembler, fragments, ops};
+use fletch_journal::{
+    Batch, Done, Log, LogConfig, Lsn, Op, Payload, Position, Ref, Refs, Request, Seq, State,
+    Superblock, Write, Xid,
+};
+use std::collections::BTreeMap;
+
+#[derive(Clone, Debug, PartialEq)]
+struct Body(Vec<u8>);
+
+impl Payload for Body {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+    fn put(&self, out: &mut [u8]) {
+        out.copy_from_slice(&self.0);
+    }
+}
+
+fn superblock() -> Superblock {
+    Superblock {
+        shard: 0,
+        shards: 1,
+        sequence: 1,
+        salt: 7,
+        incarnation: 1,
+        oldest_lsn: Lsn(0),
+        epoch: 0,
+        state: State::Running,
+    }
+}
+
+/// Does what it is asked at once, or later.
+struct Disk {
+    log: Log<Body>,
+    files: BTreeMap<Lsn, Vec<u8>>,
+    retired: Vec<Lsn>,
+    full: bool,
+}
+
+impl Disk {
+    fn new(depth: usize) -> Disk {
+        let config = LogConfig { segment: LogConfig::SEGMENT_MIN, depth };
+        let position = Position {
+            superblock: superblock(),
+            slot: 0,
+            segments: Vec::new(),
+            end: Lsn(0),
+            end_crc: 0,
+            last: Seq::NONE,
+        };
+        let log = Log::new(config, position);
+        Disk { log, files: BTreeMap::new(), retired: Vec::new(), full: false }
+    }
+
+    fn write(&mut self) -> Option<Write> {
+        let len = self.log.next_write()?;
+        let mut buffer = vec![0xaa; len];
+        let write = self.log.fill(&mut buffer);
+        let file = self.files.get_mut(&write.segment).expect("a prepared segment");
+        let at = write.offset as usize;
+        file[at..at + write.len].copy_from_slice(&buffer[..write.len]);
+        Some(write)
+    }
+
+    fn requests(&mut self) {
+        while let Some(request) = self.log.next_request() {
+            let done = match request {
+                Request::Prepare { segment, .. } if self.full => Done::Full { segment },
+                Request::Prepare { segment, len } => {
+                    self.files.insert(segment, vec![0; len as usize]);
+                    Done::Prepared { segment }
+                }
+                Request::Retire { segment, .. } => {
+                    self.files.remove(&segment);
+                    self.retired.push(segment);
+                    Done::Retired { segment }
+                }
+                Request::Superblock { .. } => Done::Superblock,
+                Request::Read { number, segment, offset, len } => {
+                    let bytes =
+                        self.files[&segment][offset as usize..offset as usize + len].to_vec();
+                    Done::Read { number, bytes }
+                }
+            };
+            self.log.done(done);
+        }
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..1000 {
+            self.requests();
+            match self.write() {
+                Some(write) => self.log.done(Done::Written { number: write.number }),
+                None if self.log.is_idle() => return,
+                None => {}
+            }
+        }
+        panic!("the log does not come to rest: {:?}", self.log.stats());
+    }
+
+    /// Every operation in the files, in order.
+    fn ops(&self, mut f: impl FnMut(Op<'_>)) {
+        let mut assembler = Assembler::new();
+        let mut started = false;
+        for file in self.files.values() {
+            let mut rest = &file[..];
+            while let Ok(batch) = Batch::decode(rest) {
+                for fragment in fragments(batch.body) {
+                    let (part, content) = fragment.expect("whole");
+                    use fletch_journal::record::Part::{First, Whole};
+                    started |= matches!(part, Whole | First);
+                    if !started {
+                        continue;
+                    }
+                    if let Some(record) = assembler.join(part, content).expect("in order") {
+                        ops(record).for_each(|op| f(op.expect("whole")));
+                    }
+                }
+                rest = &rest[batch.len..];
+            }
+        }
+    }
+}
+
+fn at(position: u64) -> Ref {
+    Ref { queue: 1, position }
+}
+
+fn publish(disk: &mut Disk, position: u64, len: usize) -> Seq {
+    let refs: Refs = [(at(position), false)].into_iter().collect();
+    disk.log.publish(refs, Body(vec![position as u8; len]), None)
+}
+
+#[test]
+fn a_lone_publish_is_one_batch_and_then_durable() {
+    let mut disk = Disk::new(1);
+    let seq = publish(&mut disk, 1, 100);
+    assert_eq!(disk.write(), None, "there is no segment yet");
+    disk.requests();
+    let write = disk.write().expect("now there is");
+    assert_eq!((write.segment, write.offset, write.len), (Lsn(0), 0, 4096));
+    assert!(disk.log.durable() < seq);
+    disk.log.done(Done::Written { number: write.number });
+    assert_eq!(disk.log.durable(), seq);
+}
+
+#[test]
+fn what_meets_before_the_write_touches_no_disk() {
+    let mut disk = Disk::new(1);
+    for position in 1..=10 {
+        let seq = publish(&mut disk, position, 100);
+        disk.log.dequeue(at(position), seq, 100);
+    }
+    assert_eq!(disk.log.next_write(), None);
+    assert_eq!(disk.log.durable(), disk.log.last_seq());
+    assert_eq!(disk.log.stats().avoided, 10);
+    assert_eq!(disk.log.staged_bytes(), 0);
+}
+
+#[test]
+fn writes_that_overlap_are_durable_in_order() {
+    let mut disk = Disk::new(2);
+    let first = publish(&mut disk, 1, 100);
+    disk.log.next_write();
+    disk.requests();
+    let one = disk.write().expect("a write");
+    let second = publish(&mut disk, 2, 100);
+    let two = disk.write().expect("another");
+    publish(&mut disk, 3, 100);
+    assert_eq!(disk.log.next_write(), None, "two are under way");
+    disk.log.done(Done::Written { number: two.number });
+    assert!(disk.log.durable() < first);
+    disk.log.done(Done::Written { number: one.number });
+    assert_eq!(disk.log.durable(), second);
+}
+
+#[test]
+fn a_record_larger_than_a_segment_comes_back_whole() {
+    let mut disk = Disk::new(2);
+    publish(&mut disk, 1, 10);
+    let seq = publish(&mut disk, 2, 5_000_000);
+    let last = publish(&mut disk, 3, 10);
+    disk.settle();
+    assert!(disk.log.durable() >= last && last > seq);
+    let mut sizes = Vec::new();
+    disk.ops(|op| {
+        if let Op::Publish { refs, payload, .. } = op {
+            let position = refs.iter().next().expect("one").0.position;
+            assert!(payload.iter().all(|b| *b == position as u8));
+            sizes.push(payload.len());
+        }
+    });
+    assert_eq!(sizes, [10, 5_000_000, 10]);
+}
+
+#[test]
+fn dequeues_in_a_row_are_one_operation() {
+    let mut disk = Disk::new(1);
+    let seqs: Vec<Seq> = (1..=100).map(|p| publish(&mut disk, p, 10)).collect();
+    disk.settle();
+    for (n, seq) in seqs.into_iter().enumerate() {
+        disk.log.dequeue(at(n as u64 + 1), seq, 10);
+    }
+    disk.settle();
+    let mut ranges = Vec::new();
+    disk.ops(|op| {
+        if let Op::Dequeue { first, last, .. } = op {
+            ranges.push((first, last));
+        }
+    });
+    assert_eq!(ranges, [(1, 100)]);
+    assert_eq!(disk.log.live_bytes(), 0);
+}
+
+#[test]
+fn space_stays_within_twice_what_lives_whatever_one_old_message_does() {
+    let mut disk = Disk::new(2);
+    let mut places: BTreeMap<u64, Seq> = BTreeMap::new();
+    disk.log.define(99, b"a queue");
+    places.insert(1, publish(&mut disk, 1, 1000));
+    disk.settle();
+    for position in 2..60_000u64 {
+        let seq = publish(&mut disk, position, 1000);
+        places.insert(position, seq);
+        if position % 16 == 0 {
+            disk.requests();
+            if let Some(write) = disk.write() {
+                disk.log.done(Done::Written { number: write.number });
+            }
+            for p in position - 15..=position {
+                if p > 1 {
+                    let seq = places.remove(&p).expect("there");
+                    disk.log.dequeue(at(p), seq, 1000);
+                }
+            }
+            clean(&mut disk, &mut places);
+            disk.log.clean();
+        }
+        let most = 2 * disk.log.live_bytes() + 3 * LogConfig::SEGMENT_MIN;
+        assert!(disk.log.used() <= most, "{} bytes for {}", disk.log.used(), disk.log.live_bytes());
+    }
+    disk.settle();
+    assert!(disk.log.stats().freed > 30 && disk.log.stats().relocated > 10);
+    let (mut first, mut defined) = (0, 0);
+    disk.ops(|op| match op {
+        Op::Publish { refs, payload, .. } if refs.iter().any(|(r, _)| r == at(1)) => {
+            assert_eq!(payload, [1; 1000]);
+            first += 1;
+        }
+        Op::Define { id: 99, payload } => {
+            assert_eq!(payload, b"a queue");
+            defined += 1;
+        }
+        _ => {}
+    });
+    assert_eq!((first, defined), (1, 1));
+}
+
+/// What the engine does with a slice of the segment being cleaned.
+fn clean(disk: &mut Disk, places: &mut BTreeMap<u64, Seq>) {
+    let Some(cleaned) = disk.log.cleaned().expect("undamaged") else { return };
+    for record in &cleaned.records {
+        for op in ops(record) {
+            let Op::Publish { refs, payload, .. } = op.expect("whole") else { continue };
+            let (r, delivered) = refs.iter().next().expect("one");
+            let Some(seq) = places.get(&r.position).copied() else { continue };
+            if disk.log.stands_in(seq, cleaned.segment) {
+                let refs = [(r, delivered)].into_iter().collect();
+                let new = disk.log.relocate(refs, seq, Body(payload.to_vec()), None);
+                places.insert(r.position, new);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_is_noticed_before_the_reserve_is_gone_and_so_is_its_end() {
+    let mut disk = Disk::new(1);
+    publish(&mut disk, 1, 100);
+    disk.settle();
+    disk.full = true;
+    let mut position = 2;
+    while disk.log.admits(10_000) {
+        publish(&mut disk, position, 10_000);
+        position += 1;
+        disk.requests();
+        if let Some(write) = disk.write() {
+            disk.log.done(Done::Written { number: write.number });
+        }
+        assert!(position < 10_000, "it never fills");
+    }
+    assert!(disk.log.is_full());
+    let seq = publish(&mut disk, position, 100);
+    disk.log.dequeue(at(position), seq, 100);
+    disk.full = false;
+    let missing = disk.files.keys().last().map(|l| Lsn(l.0 + LogConfig::SEGMENT_MIN));
+    let segment = missing.expect("there are files");
+    disk.files.insert(segment, vec![0; LogConfig::SEGMENT_MIN as usize]);
+    disk.log.done(Done::Prepared { segment });
+    assert!(disk.log.admits(10_000));
+}
+
+#[test]
+fn an_idle_log_is_vouched_for_once() {
+    let mut disk = Disk::new(1);
+    publish(&mut disk, 1, 100);
+    disk.settle();
+    assert!(disk.log.is_unvouched());
+    disk.log.vouch();
+    let write = disk.write().expect("an empty batch");
+    disk.log.done(Done::Written { number: write.number });
+    let batch = Batch::decode(&disk.files[&Lsn(0)][4096..]).expect("a batch");
+    assert_eq!((batch.header.records, batch.header.synced_lsn), (0, Lsn(4096)));
+    assert!(!disk.log.is_unvouched(), "the empty one needs none");
+}
+
+#[test]
+fn a_prepared_publish_says_so() {
+    let mut disk = Disk::new(1);
+    let xid = Xid { shard: 3, number: 5 };
+    let refs: Refs = [(at(1), true), (at(2), false)].into_iter().collect();
+    disk.log.publish(refs, Body(vec![1]), Some(xid));
+    disk.settle();
+    let mut kinds = 0;
+    disk.ops(|op| {
+        kinds += 1;
+        match op {
+            Op::Prepare(x) => assert_eq!(x, xid),
+            Op::Publish { refs, .. } => {
+                assert!(refs.iter().eq([(at(1), true), (at(2), false)]));
+            }
+            other => panic!("{other:?}"),
+        }
+    });
+    assert_eq!(kinds, 2);
+}

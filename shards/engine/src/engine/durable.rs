@@ -1,0 +1,507 @@
+//! The engine and its journal: what is staged, who waits, what follows when it is durable.
+//!
+//! A durable message on a durable queue is staged when it is enqueued and may be delivered at once; its
+//! publisher is told when it is durable. One that goes to queues on several shards is *prepared* at each
+//! home; when all have that durable, the publisher's shard *decides*, and when that is durable the
+//! publisher is told; then each home *notes* the decision, and when all have noted it, it is over.
+
+use super::Engine;
+use crate::error::{Error, ErrorKind};
+use crate::frame::{Effects, Frame};
+use crate::ids::{QueueId, SessionId, ShardId, Time};
+use crate::message::Message;
+use crate::queue::{Output, Queue};
+use crate::request::{DeliveryRef, Event, OpId, Reply};
+use crate::store::{Decided, Restored, Store, VOUCH_AFTER, Waiter, payload_len};
+use crate::topology::{Change, Routes};
+use fletch_journal::record::ops;
+use fletch_journal::{Cleaned, Damaged, Done, Op, REFS_MAX, Ref, Refs, Request, Seq, Write, Xid};
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Engine {
+    /// Takes up what recovery found. Before any input.
+    pub(super) fn restore(&mut self, restored: Restored, flush_timeout: Duration) {
+        let Restored { mut store, mut queues, changes, next_id, to_note } = restored;
+        for change in changes.iter() {
+            let epoch = self.topology.epoch().next();
+            self.topology.apply(epoch, change);
+            if let Change::QueueCreated(q) = change
+                && q.home == self.shard
+            {
+                let mut queue = queues.remove(&q.id).unwrap_or_else(|| Queue::new(q.id));
+                queue.set_durable();
+                queue.set_owner(None, super::no_local(&q.arguments));
+                self.queues.insert(q.id, queue);
+            }
+        }
+        for xid in to_note {
+            let seq = store.log.note(xid, true);
+            store.wait(seq, Waiter::Noted { to: ShardId(xid.shard), number: xid.number });
+        }
+        if let Some(orderer) = &mut self.orderer {
+            orderer.restore(self.topology.epoch(), next_id);
+        }
+        store.gather = flush_timeout;
+        self.store = Some(store);
+    }
+
+    /// Whether this message is journalled on durable queues here.
+    fn journals(&self, message: &Message) -> bool {
+        message.meta().durable && self.store.is_some()
+    }
+
+    /// Refuses a durable message for these queues if one of them is durable and the journal's disk is
+    /// full.
+    pub(super) fn check_space(
+        &self,
+        message: &Message,
+        mut queues: impl Iterator<Item = QueueId>,
+    ) -> Result<(), Error> {
+        let Some(store) = self.store.as_ref().filter(|_| message.meta().durable) else {
+            return Ok(());
+        };
+        if store.log.admits(payload_len(message.size())) {
+            return Ok(());
+        }
+        match queues.find_map(|id| self.topology.queue_by_id(id).filter(|q| q.durable)) {
+            None => Ok(()),
+            Some(q) => Err(self.no_space(&q.name)),
+        }
+    }
+
+    fn no_space(&self, queue: &str) -> Error {
+        let path = self.store.as_ref().map_or("", |store| &store.path);
+        Error::new(
+            ErrorKind::ResourceLimit,
+            format!("Cannot store a message for queue {queue}: no space left in {path}"),
+        )
+    }
+
+    /// Enqueues on queues homed here, and journals that as far as it is durable: what has to be
+    /// durable for it to be safe, [`Seq::NONE`] if nothing has.
+    pub(super) fn enqueue_all(
+        &mut self,
+        now: Time,
+        queues: impl Iterator<Item = QueueId>,
+        message: &Message,
+        xid: Option<Xid>,
+        fx: &mut Effects,
+    ) -> Seq {
+        let journals = self.journals(message);
+        let next = |store: &Option<Store>| store.as_ref().map_or(Seq::NONE, |s| s.log.next_seq());
+        let mut place = if journals { next(&self.store) } else { Seq::NONE };
+        let mut refs = Refs::new();
+        let mut safe = Seq::NONE;
+        for queue in queues {
+            let Some(q) = self.queues.get_mut(&queue) else {
+                // Deleted while the message was under way: as if it had been there when it was.
+                self.reroute(queue, message, fx);
+                continue;
+            };
+            let at = if journals && q.is_durable() { place } else { Seq::NONE };
+            let position = q.enqueue_at(now, message.clone(), at, &mut self.outputs);
+            if let Some(position) = position.filter(|_| at != Seq::NONE) {
+                refs.push((Ref { queue: queue.0, position }, false));
+                if refs.len() == REFS_MAX {
+                    safe = self.stage(std::mem::take(&mut refs), message, xid);
+                    place = next(&self.store);
+                }
+            }
+        }
+        if !refs.is_empty() {
+            safe = self.stage(refs, message, xid);
+        }
+        // Not before: what is delivered may be gone again by now, which the journal has to hear in order.
+        self.deliver(fx);
+        safe
+    }
+
+    fn stage(&mut self, refs: Refs, message: &Message, xid: Option<Xid>) -> Seq {
+        let Some(store) = &mut self.store else { return Seq::NONE };
+        store.undecided.extend(xid);
+        store.log.publish(refs, message.clone(), xid)
+    }
+
+    /// A journalled message left its queue for good.
+    pub(super) fn journal_dequeue(&mut self, at: DeliveryRef, place: Seq, size: usize) {
+        if let Some(store) = &mut self.store {
+            let at = Ref { queue: at.queue.0, position: at.position };
+            let seq = store.log.dequeue(at, place, payload_len(size));
+            store.dequeued = store.dequeued.max(seq);
+        }
+    }
+
+    /// A journalled message is about to be delivered to somebody who may not settle it before a crash:
+    /// whether that has to wait until the journal knows of it.
+    pub(super) fn journal_delivery(&mut self, at: DeliveryRef, place: Seq) -> bool {
+        let Some(store) = &mut self.store else { return false };
+        let r = Ref { queue: at.queue.0, position: at.position };
+        if store.log.is_staged(place) {
+            // It is written with that said.
+            store.log.delivered(r, place);
+            return false;
+        }
+        let Some(q) = self.queues.get_mut(&at.queue) else { return false };
+        if q.note_delivered(at.position) {
+            store.log.delivered(r, place);
+        }
+        !q.is_known_delivered(at.position)
+    }
+
+    /// Hands on an output of a queue, or holds it back behind others that are.
+    pub(super) fn output(&mut self, queue: QueueId, wait: bool, output: Output, fx: &mut Effects) {
+        match &mut self.store {
+            Some(store) if wait || store.is_holding(queue) => store.hold(queue, output),
+            _ => self.emit(output, fx),
+        }
+    }
+
+    /// Answers a subscriber after what is held back for it.
+    pub(super) fn answer_behind(
+        &mut self,
+        queue: QueueId,
+        (session, op): (SessionId, OpId),
+        result: Result<Reply, Error>,
+        fx: &mut Effects,
+    ) {
+        match &mut self.store {
+            Some(store) if store.is_holding(queue) => {
+                store.wait_for_all(Waiter::Answer { session, op, result: Box::new(result) });
+            }
+            _ => self.answer(session, op, result, fx),
+        }
+    }
+
+    /// Whether dequeues were journalled since this was last asked that are not durable yet: the last.
+    pub(super) fn take_dequeued(&mut self) -> Option<Seq> {
+        let store = self.store.as_mut()?;
+        let seq = std::mem::take(&mut store.dequeued);
+        (seq > store.log.durable()).then_some(seq)
+    }
+
+    /// Answers when what was dequeued for it is durable.
+    pub(super) fn answer_when_durable(
+        &mut self,
+        session: SessionId,
+        op: OpId,
+        reply: Reply,
+        fx: &mut Effects,
+    ) {
+        match (self.take_dequeued(), &mut self.store) {
+            (Some(_), Some(store)) => {
+                store.wait_for_all(Waiter::Answer { session, op, result: Box::new(Ok(reply)) });
+            }
+            _ => self.answer(session, op, Ok(reply), fx),
+        }
+    }
+
+    // ---- the driver's side ---------------------------------------------------------------
+
+    /// Bytes of buffer for a batch of the journal that may be written now; see
+    /// [`fletch_journal::Log::next_write`].
+    pub fn next_write(&mut self) -> Option<usize> {
+        let store = self.store.as_mut()?;
+        let now = store.now;
+        if !store.gather.is_zero() && store.log.staged_bytes() < GATHER_MAX {
+            if store.log.staged_bytes() == 0 {
+                store.gather_until = None;
+            } else {
+                let until = *store.gather_until.get_or_insert(now.after(store.gather));
+                if now < until {
+                    return None;
+                }
+            }
+        }
+        let wanted = store.log.next_write();
+        if wanted.is_some() {
+            store.gather_until = None;
+        }
+        wanted
+    }
+
+    /// Builds that batch; see [`fletch_journal::Log::fill`].
+    ///
+    /// # Panics
+    /// If [`Engine::next_write`] did not ask for it.
+    pub fn fill(&mut self, buffer: &mut [u8]) -> Write {
+        self.store.as_mut().expect("only a journal wants to write").log.fill(buffer)
+    }
+
+    /// What else is to be done to the journal's disk.
+    pub fn next_request(&mut self) -> Option<Request> {
+        self.store.as_mut()?.log.next_request()
+    }
+
+    /// Something of that is done.
+    pub fn disk_done(&mut self, now: Time, done: Done, fx: &mut Effects) {
+        let Some(store) = &mut self.store else { return };
+        store.log.done(done);
+        if store.log.is_unvouched() && store.vouch_at == Time::NEVER {
+            store.vouch_at = now.after(VOUCH_AFTER);
+        }
+        self.clean();
+        self.settle_durable(fx);
+        self.run_local(now, fx);
+    }
+
+    /// The journal, for management and tests.
+    pub fn log(&self) -> Option<&fletch_journal::Log<Message>> {
+        self.store.as_ref().map(|store| &store.log)
+    }
+
+    /// The journal read back something else than it wrote: nothing can be promised any more.
+    pub fn damage(&self) -> Option<Damaged> {
+        self.store.as_ref().and_then(|store| store.damage)
+    }
+
+    /// Notes a clean stop in the journal if everything is durable. Call it again until
+    /// [`Engine::is_journal_closed`].
+    pub fn close_journal(&mut self) {
+        if let Some(store) = &mut self.store
+            && !store.log.is_closing()
+            && store.is_idle()
+            && store.log.is_idle()
+        {
+            store.log.close();
+        }
+    }
+
+    /// Whether a clean stop is noted durably, or there is no journal.
+    pub fn is_journal_closed(&self) -> bool {
+        self.store.as_ref().is_none_or(|store| store.is_idle() && store.log.is_closed())
+    }
+
+    // ---- turns ---------------------------------------------------------------------------
+
+    /// The end of a turn: stages what was gathered, sends what has become due.
+    pub(super) fn journal_turn_end(&mut self, now: Time, fx: &mut Effects) {
+        let Some(store) = &mut self.store else { return };
+        store.now = now;
+        // What was taken back needs no write to be safe.
+        store.log.skip_gone();
+        self.clean();
+        self.settle_durable(fx);
+        let Some(store) = &mut self.store else { return };
+        for (peer, numbers) in store.noted.iter_mut().enumerate() {
+            if !numbers.is_empty() {
+                let frame = Frame::Noted(std::mem::take(numbers));
+                if peer == self.shard.index() {
+                    self.local.push_back(frame);
+                } else {
+                    fx.frames.push((ShardId(peer as u16), frame));
+                }
+            }
+        }
+    }
+
+    /// When the journal wants a tick.
+    pub(super) fn journal_deadline(&self) -> Time {
+        let Some(store) = &self.store else { return Time::NEVER };
+        store.vouch_at.min(store.gather_until.unwrap_or(Time::NEVER))
+    }
+
+    pub(super) fn journal_tick(&mut self, now: Time) {
+        if let Some(store) = &mut self.store
+            && now >= store.vouch_at
+        {
+            store.vouch_at = Time::NEVER;
+            store.log.vouch();
+        }
+    }
+
+    /// Tells those who waited for what is durable now.
+    fn settle_durable(&mut self, fx: &mut Effects) {
+        while let Some(store) = &mut self.store {
+            let durable = store.log.durable();
+            if let Some((_, to, frame)) = store.held.pop_front_if(|(seq, ..)| *seq <= durable) {
+                self.send(to, frame, fx);
+                continue;
+            }
+            let Some((_, waiter)) = store.waiting.pop_front_if(|(seq, _)| *seq <= durable) else {
+                return;
+            };
+            match waiter {
+                Waiter::Published { session, op } => {
+                    fx.events.push(Event::Published { session, op })
+                }
+                Waiter::Receipt { to, slot } => self.receipt_for(to, slot, fx),
+                Waiter::Answer { session, op, result } => self.answer(session, op, *result, fx),
+                Waiter::Output { queue, output } => {
+                    store.released(queue);
+                    if let Output::Deliver { delivery, .. } = &*output
+                        && let Some(q) = self.queues.get_mut(&queue)
+                    {
+                        q.set_known_delivered(delivery.position);
+                    }
+                    self.emit(*output, fx);
+                }
+                Waiter::Ended { to, waiting, reason } => {
+                    self.end_subscription(to, waiting, reason, fx);
+                }
+                Waiter::Part { session, op } => self.answer_part(session, op, Vec::new(), fx),
+                Waiter::Decided(decided) => {
+                    let Decided { session, op, number, homes } = *decided;
+                    fx.events.push(Event::Published { session, op });
+                    for home in homes {
+                        self.send(home, Frame::Decided { number, commit: true }, fx);
+                    }
+                }
+                Waiter::Noted { to, number } => store.noted[to.index()].push(number),
+            }
+        }
+    }
+
+    /// A publish of some shard is safe here.
+    pub(super) fn receipt_for(&mut self, to: ShardId, slot: u32, fx: &mut Effects) {
+        if to == self.shard {
+            self.on_receipt(slot, fx);
+        } else {
+            self.receipts[to.index()].push(slot);
+        }
+    }
+
+    // ---- publishes to several shards -----------------------------------------------------
+
+    /// The number of a transaction, if a message needs one: durable queues on several shards.
+    pub(super) fn transaction_for(&mut self, message: &Message, routes: &Routes) -> Option<Xid> {
+        if !self.journals(message) {
+            return None;
+        }
+        let mut first = None;
+        let durable =
+            routes.iter().filter(|r| self.topology.queue_by_id(r.queue).is_some_and(|q| q.durable));
+        let several = durable.into_iter().any(|r| *first.get_or_insert(r.home) != r.home);
+        let store = self.store.as_mut().filter(|_| several)?;
+        let number = store.next_number;
+        store.next_number += 1;
+        Some(Xid { shard: self.shard.0, number })
+    }
+
+    /// Every home has prepared a publish: it is decided.
+    pub(super) fn decide(&mut self, xid: Xid, decided: Decided) {
+        let Some(store) = &mut self.store else { return };
+        store.decisions.insert(xid.number, decided.homes.len() as u16);
+        let seq = store.log.decide(xid);
+        store.wait(seq, Waiter::Decided(Box::new(decided)));
+    }
+
+    /// A coordinator has decided.
+    pub(super) fn on_decided(&mut self, from: ShardId, number: u64, commit: bool) {
+        let Some(store) = &mut self.store else { return };
+        let xid = Xid { shard: from.0, number };
+        store.undecided.remove(&xid);
+        let seq = store.log.note(xid, commit);
+        if commit {
+            store.wait(seq, Waiter::Noted { to: from, number });
+        }
+    }
+
+    /// A home has noted decisions of this shard.
+    pub(super) fn on_noted(&mut self, numbers: Vec<u64>) {
+        let Some(store) = &mut self.store else { return };
+        for number in numbers {
+            if let Some(missing) = store.decisions.get_mut(&number) {
+                *missing -= 1;
+                if *missing == 0 {
+                    store.decisions.remove(&number);
+                    store.log.resolved(Xid { shard: self.shard.0, number });
+                }
+            }
+        }
+    }
+
+    // ---- the orderer's changes -----------------------------------------------------------
+
+    /// Sends a frame of the orderer, after what is held back.
+    pub(super) fn send_ordered(&mut self, to: ShardId, frame: Frame, fx: &mut Effects) {
+        if let Some(store) = &mut self.store
+            && let Some((seq, ..)) = store.held.back()
+        {
+            let seq = *seq;
+            store.held.push_back((seq, to, frame));
+        } else {
+            self.send(to, frame, fx);
+        }
+    }
+
+    /// Hands on a change: journalled first if it is durable, so that no other shard relies on what a
+    /// crash could undo. This one may: what it journals comes after it.
+    pub(super) fn broadcast(
+        &mut self,
+        epoch: crate::ids::Epoch,
+        change: &Arc<Change>,
+        fx: &mut Effects,
+    ) {
+        let this = self.shard;
+        self.local.push_back(Frame::Apply { epoch, change: Arc::clone(change) });
+        let seq = self.store.as_mut().and_then(|store| store.record(change));
+        for shard in (0..self.shards).map(ShardId) {
+            let frame = match shard == this {
+                true => Frame::Applied { epoch },
+                false => Frame::Apply { epoch, change: Arc::clone(change) },
+            };
+            match (seq, &mut self.store) {
+                (Some(seq), Some(store)) => store.held.push_back((seq, shard, frame)),
+                _ => self.send_ordered(shard, frame, fx),
+            }
+        }
+    }
+
+    // ---- reclaim -------------------------------------------------------------------------
+
+    fn clean(&mut self) {
+        let Some(store) = &mut self.store else { return };
+        match store.log.cleaned() {
+            Ok(None) => {}
+            Ok(Some(cleaned)) => self.relocate(&cleaned),
+            Err(damaged) => store.damage = Some(damaged),
+        }
+        if let Some(store) = &mut self.store {
+            store.log.clean();
+        }
+    }
+
+    /// Stages again what lives in a slice of the segment being cleaned.
+    fn relocate(&mut self, cleaned: &Cleaned) {
+        let Some(store) = &mut self.store else { return };
+        for record in &cleaned.records {
+            let mut xid = None;
+            // The log has checked that they can be read.
+            for op in ops(record).map_while(Result::ok) {
+                match op {
+                    Op::Prepare(prepared) => {
+                        xid = Some(prepared).filter(|xid| store.undecided.contains(xid));
+                    }
+                    Op::Publish { refs, payload, .. } => {
+                        let mut live = Refs::new();
+                        let mut kept: Option<(Message, Seq)> = None;
+                        for (r, delivered) in refs.iter() {
+                            let Some(q) = self.queues.get(&QueueId(r.queue)) else { continue };
+                            let Some((message, place, seen)) = q.place(r.position) else {
+                                continue;
+                            };
+                            if store.log.stands_in(place, cleaned.segment) {
+                                live.push((r, delivered || seen));
+                                kept.get_or_insert_with(|| (message.clone(), place));
+                            }
+                        }
+                        let Some((message, old)) = kept else { continue };
+                        debug_assert_eq!(payload.len(), payload_len(message.size()));
+                        let places = live.clone();
+                        let new = store.log.relocate(live, old, message, xid);
+                        for (r, _) in places {
+                            if let Some(q) = self.queues.get_mut(&QueueId(r.queue)) {
+                                q.set_place(r.position, new);
+                            }
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+/// As many bytes are written at once even if they could gather longer.
+const GATHER_MAX: u64 = 256 << 10;

@@ -1,0 +1,301 @@
+//! What the journal carries for the engine: messages and definitions, as bytes.
+//!
+//! ```text
+//! message     format u8 | flags u8 (1: has a body) | priority u8 | key length u8 | header length u32 |
+//!             key at u32 | 0 u32 | expires u64 | header, body
+//! definition  kind u8 | flags u8 | then by kind:
+//!   1 queue     home u16 | name, alternate | arguments       flags: 1 auto-delete, 2 has an alternate
+//!   2 exchange  name, type, alternate | arguments            flags: 1 auto-delete, 2 has an alternate
+//!   3 binding   queue u64 | exchange, key | arguments
+//! ```
+//!
+//! Little endian; texts are a `u16` length and UTF-8; arguments are a `u32` length and an encoded AMQP
+//! 0-10 map, empty if there are none.
+
+use crate::ids::{QueueId, ShardId, Time};
+use crate::message::{Format, Message, Meta};
+use crate::topology::{Binding, Change, ExchangeDescriptor, ExchangeKind, QueueDescriptor};
+use fletch_amqp::types::Map;
+use fletch_amqp::wire::Reader;
+use fletch_journal::Payload;
+use std::sync::Arc;
+
+/// Bytes before a message's content.
+pub(crate) const META: usize = 24;
+
+const V0_10: u8 = 1;
+const HAS_BODY: u8 = 1;
+
+/// Bytes that a message of this size takes as a payload.
+pub(crate) fn payload_len(size: usize) -> usize {
+    META + size
+}
+
+impl Payload for Message {
+    fn len(&self) -> usize {
+        payload_len(self.size())
+    }
+
+    fn put(&self, out: &mut [u8]) {
+        let meta = self.meta();
+        let (at, key_len) = meta.routing_key;
+        let Format::V0_10 = meta.format;
+        let (head, content) = out.split_at_mut(META);
+        head[..4].copy_from_slice(&[V0_10, u8::from(meta.has_body), meta.priority, key_len]);
+        head[4..8].copy_from_slice(&meta.header_len.to_le_bytes());
+        head[8..12].copy_from_slice(&at.to_le_bytes());
+        head[12..16].fill(0);
+        head[16..24].copy_from_slice(&meta.expires.0.to_le_bytes());
+        content.copy_from_slice(self.content());
+    }
+}
+
+/// Why a payload is none of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CodecError {
+    /// It ends too early, or its lengths contradict each other.
+    #[error("cut short")]
+    Short,
+    /// An encoding or kind of thing that this version does not know.
+    #[error("of a kind this version does not know ({0})")]
+    Kind(u8),
+    /// A text is not UTF-8, or arguments are no map.
+    #[error("not decodable")]
+    Content,
+}
+
+/// The message of a payload.
+pub(crate) fn message(payload: &[u8]) -> Result<Message, CodecError> {
+    let (head, content) = payload.split_first_chunk::<META>().ok_or(CodecError::Short)?;
+    let u32_at =
+        |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    if head[0] != V0_10 {
+        return Err(CodecError::Kind(head[0]));
+    }
+    let (header_len, key_at, key_len) = (u32_at(4), u32_at(8), head[3]);
+    let key_end = u64::from(key_at) + u64::from(key_len);
+    if header_len as usize > content.len() || key_end > u64::from(header_len) {
+        return Err(CodecError::Short);
+    }
+    let meta = Meta {
+        format: Format::V0_10,
+        header_len,
+        routing_key: (key_at, key_len),
+        expires: Time(u64::from(u32_at(16)) | u64::from(u32_at(20)) << 32),
+        priority: head[2],
+        durable: true,
+        has_body: head[1] & HAS_BODY != 0,
+        publisher: None,
+    };
+    Ok(Message::new(meta, content))
+}
+
+const QUEUE: u8 = 1;
+const EXCHANGE: u8 = 2;
+const BINDING: u8 = 3;
+const AUTO_DELETE: u8 = 1;
+const ALTERNATE: u8 = 2;
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    // Names have at most 255 bytes.
+    out.extend_from_slice(&(text.len() as u16).to_le_bytes());
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn put_arguments(out: &mut Vec<u8>, arguments: &Map) {
+    let at = out.len();
+    out.extend_from_slice(&[0; 4]);
+    if !arguments.is_empty() {
+        // They came encoded, so they can be; what could not be is better lost than the definition.
+        if arguments.encode(out).is_err() {
+            out.truncate(at + 4);
+        }
+    }
+    let len = (out.len() - at - 4) as u32;
+    out[at..at + 4].copy_from_slice(&len.to_le_bytes());
+}
+
+/// The id and the definition of what a change makes, if that is durable.
+pub(crate) fn definition(change: &Change) -> Option<(u64, Vec<u8>)> {
+    let mut out = Vec::new();
+    let flags = |auto_delete: bool, alternate: &Option<Arc<str>>| {
+        (u8::from(auto_delete) * AUTO_DELETE) | (u8::from(alternate.is_some()) * ALTERNATE)
+    };
+    match change {
+        Change::QueueCreated(q) if q.durable => {
+            out.extend_from_slice(&[QUEUE, flags(q.auto_delete, &q.alternate)]);
+            out.extend_from_slice(&q.home.0.to_le_bytes());
+            put_text(&mut out, &q.name);
+            put_text(&mut out, q.alternate.as_deref().unwrap_or_default());
+            put_arguments(&mut out, &q.arguments);
+            Some((q.id.0, out))
+        }
+        Change::ExchangeCreated(x) if x.id != 0 => {
+            out.extend_from_slice(&[EXCHANGE, flags(x.auto_delete, &x.alternate)]);
+            put_text(&mut out, &x.name);
+            put_text(&mut out, x.kind.name());
+            put_text(&mut out, x.alternate.as_deref().unwrap_or_default());
+            put_arguments(&mut out, &x.arguments);
+            Some((x.id, out))
+        }
+        Change::Bound(b) if b.id != 0 => {
+            out.extend_from_slice(&[BINDING, 0]);
+            out.extend_from_slice(&b.queue.0.to_le_bytes());
+            put_text(&mut out, &b.exchange);
+            put_text(&mut out, &b.key);
+            put_arguments(&mut out, &b.arguments);
+            Some((b.id, out))
+        }
+        _ => None,
+    }
+}
+
+struct Take<'a>(&'a [u8]);
+
+impl<'a> Take<'a> {
+    fn bytes(&mut self, len: usize) -> Result<&'a [u8], CodecError> {
+        let (taken, rest) = self.0.split_at_checked(len).ok_or(CodecError::Short)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn number(&mut self, len: usize) -> Result<u64, CodecError> {
+        let bytes = self.bytes(len)?;
+        Ok(bytes.iter().rev().fold(0, |n, b| n << 8 | u64::from(*b)))
+    }
+
+    fn text(&mut self) -> Result<Arc<str>, CodecError> {
+        let len = self.number(2)? as usize;
+        let text = std::str::from_utf8(self.bytes(len)?).map_err(|_| CodecError::Content)?;
+        Ok(text.into())
+    }
+
+    fn arguments(&mut self) -> Result<Map, CodecError> {
+        let len = self.number(4)? as usize;
+        let bytes = self.bytes(len)?;
+        if bytes.is_empty() {
+            return Ok(Map::new());
+        }
+        Map::decode(&mut Reader::new(bytes)).map_err(|_| CodecError::Content)
+    }
+}
+
+/// The change that a definition stands for. A binding's home is the caller's to fill in.
+pub(crate) fn change(id: u64, definition: &[u8]) -> Result<Change, CodecError> {
+    let mut take = Take(definition);
+    let (kind, flags) = (take.number(1)? as u8, take.number(1)? as u8);
+    let auto_delete = flags & AUTO_DELETE != 0;
+    let alternate = |name: Arc<str>| (flags & ALTERNATE != 0).then_some(name);
+    Ok(match kind {
+        QUEUE => {
+            let home = ShardId(take.number(2)? as u16);
+            let name = take.text()?;
+            let alternate = alternate(take.text()?);
+            let arguments = Arc::new(take.arguments()?);
+            Change::QueueCreated(Arc::new(QueueDescriptor {
+                id: QueueId(id),
+                name,
+                home,
+                durable: true,
+                auto_delete,
+                owner: None,
+                alternate,
+                arguments,
+            }))
+        }
+        EXCHANGE => {
+            let (name, kind) = (take.text()?, take.text()?);
+            let alternate = alternate(take.text()?);
+            let arguments = Arc::new(take.arguments()?);
+            let kind = ExchangeKind::from_name(&kind).ok_or(CodecError::Content)?;
+            Change::ExchangeCreated(Arc::new(ExchangeDescriptor {
+                id,
+                name,
+                kind,
+                durable: true,
+                auto_delete,
+                alternate,
+                arguments,
+            }))
+        }
+        BINDING => {
+            let queue = QueueId(take.number(8)?);
+            let (exchange, key) = (take.text()?, take.text()?);
+            let arguments = take.arguments()?;
+            let home = ShardId(0);
+            Change::Bound(Arc::new(Binding { id, exchange, queue, home, key, arguments }))
+        }
+        kind => return Err(CodecError::Kind(kind)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_comes_back_as_it_was() {
+        let meta = Meta {
+            format: Format::V0_10,
+            header_len: 5,
+            routing_key: (1, 3),
+            expires: Time(1 << 60),
+            priority: 7,
+            durable: true,
+            has_body: true,
+            publisher: None,
+        };
+        let before = Message::new(meta, b"_key_body");
+        let mut bytes = vec![0; Payload::len(&before)];
+        before.put(&mut bytes);
+        let after = message(&bytes).expect("whole");
+        assert_eq!((after.header(), after.body()), (before.header(), before.body()));
+        assert_eq!(after.routing_key(), b"key");
+        assert_eq!((after.meta().expires, after.meta().priority), (Time(1 << 60), 7));
+        for len in 0..META + 5 {
+            assert!(message(&bytes[..len]).is_err(), "{len} bytes are too few");
+        }
+    }
+
+    #[test]
+    fn definitions_come_back_as_they_were() {
+        let arguments = Map::new().with("qpid.max_count", 5).with("x", "y");
+        let changes = [
+            Change::QueueCreated(Arc::new(QueueDescriptor {
+                id: QueueId(7),
+                name: "orders".into(),
+                home: ShardId(3),
+                durable: true,
+                auto_delete: true,
+                owner: None,
+                alternate: Some("dead".into()),
+                arguments: Arc::new(arguments.clone()),
+            })),
+            Change::ExchangeCreated(Arc::new(ExchangeDescriptor {
+                id: 8,
+                name: "prices".into(),
+                kind: ExchangeKind::Topic,
+                durable: true,
+                auto_delete: false,
+                alternate: None,
+                arguments: Arc::new(Map::new()),
+            })),
+            Change::Bound(Arc::new(Binding {
+                id: 9,
+                exchange: "prices".into(),
+                queue: QueueId(7),
+                home: ShardId(0),
+                key: "eu.#".into(),
+                arguments,
+            })),
+        ];
+        for before in changes {
+            let (id, bytes) = definition(&before).expect("durable");
+            let after = change(id, &bytes).expect("whole");
+            assert_eq!(format!("{after:?}"), format!("{before:?}"));
+            for len in 0..bytes.len() {
+                assert!(change(id, &bytes[..len]).is_err(), "{len} bytes are too few");
+            }
+        }
+    }
+}

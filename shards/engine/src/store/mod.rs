@@ -1,0 +1,247 @@
+//! What a shard's engine keeps beside its journal: who waits for what to be durable, transactions over
+//! several shards, and the orderer's changes that other shards may not see yet.
+//!
+//! The engine has one if the broker has a data directory. Everything durable goes through it; what to do
+//! is in `engine/durable.rs`.
+
+mod codec;
+mod restore;
+
+pub use codec::CodecError;
+pub use restore::{Combined, Journal, RestoreError, Restored, ShardRestore, combine};
+
+use codec::definition;
+pub(crate) use codec::payload_len;
+
+use crate::error::Error;
+use crate::frame::Frame;
+use crate::ids::{QueueId, SessionId, ShardId, SubscriptionId, Time};
+use crate::message::Message;
+use crate::queue::Output;
+use crate::request::{OpId, Reply};
+use crate::topology::{Change, FixedMap};
+use fletch_journal::{Damaged, Log, Seq, Xid};
+use foldhash::HashSet;
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// An idle log writes its voucher after this long.
+pub(crate) const VOUCH_AFTER: Duration = Duration::from_millis(20);
+
+/// Who is told when something is durable.
+#[derive(Debug)]
+pub(crate) enum Waiter {
+    /// A session here that published to queues here alone.
+    Published { session: SessionId, op: OpId },
+    /// A publish under way from a shard, this one included.
+    Receipt { to: ShardId, slot: u32 },
+    /// A session, anywhere, that asked for something.
+    Answer { session: SessionId, op: OpId, result: Box<Result<Reply, Error>> },
+    /// A subscriber: an output of a durable queue that is held back, see [`Store::is_holding`].
+    Output { queue: QueueId, output: Box<Output> },
+    /// A subscriber whose queue is gone.
+    Ended { to: SubscriptionId, waiting: bool, reason: Box<Error> },
+    /// A session, anywhere, whose settlement has parts.
+    Part { session: SessionId, op: OpId },
+    /// The decision of this shard about a publish to several shards.
+    Decided(Box<Decided>),
+    /// The note of another shard's decision.
+    Noted { to: ShardId, number: u64 },
+}
+
+/// A publish to several shards that is decided.
+#[derive(Debug)]
+pub(crate) struct Decided {
+    pub(crate) session: SessionId,
+    pub(crate) op: OpId,
+    pub(crate) number: u64,
+    pub(crate) homes: SmallVec<[ShardId; 4]>,
+}
+
+/// See the module.
+pub(crate) struct Store {
+    pub(crate) log: Log<Message>,
+    /// Where it is, for people.
+    pub(crate) path: Arc<str>,
+    pub(crate) waiting: VecDeque<(Seq, Waiter)>,
+    /// The number of the next transaction this shard coordinates.
+    pub(crate) next_number: u64,
+    /// Transactions prepared here and not decided as far as this shard knows.
+    pub(crate) undecided: HashSet<Xid>,
+    /// Decisions of this shard, and how many homes have not noted them yet.
+    pub(crate) decisions: FixedMap<u64, u16>,
+    /// Per peer: its decisions noted here, to be told at the end of the turn.
+    pub(crate) noted: Vec<Vec<u64>>,
+    /// Shard 0: what other shards may see only when it is durable, in order.
+    pub(crate) held: VecDeque<(Seq, ShardId, Frame)>,
+    /// Shard 0: the definitions of bindings.
+    bindings: Bindings,
+    /// The highest number of a dequeue since somebody looked.
+    pub(crate) dequeued: Seq,
+    /// Outputs of each queue that wait.
+    holding: FixedMap<QueueId, u32>,
+    /// The time of the last turn.
+    pub(crate) now: Time,
+    pub(crate) vouch_at: Time,
+    /// How long the first operation of a batch may wait for company.
+    pub(crate) gather: Duration,
+    pub(crate) gather_until: Option<Time>,
+    /// The journal read back something else than it wrote.
+    pub(crate) damage: Option<Damaged>,
+}
+
+impl Store {
+    pub(crate) fn new(log: Log<Message>, path: Arc<str>, shards: u16, next: u64) -> Store {
+        Store {
+            log,
+            path,
+            waiting: VecDeque::new(),
+            next_number: next,
+            undecided: HashSet::default(),
+            decisions: FixedMap::default(),
+            noted: vec![Vec::new(); usize::from(shards)],
+            held: VecDeque::new(),
+            bindings: Bindings::default(),
+            dequeued: Seq::NONE,
+            holding: FixedMap::default(),
+            now: Time(0),
+            vouch_at: Time(0),
+            gather: Duration::ZERO,
+            gather_until: None,
+            damage: None,
+        }
+    }
+
+    /// Whether nothing waits to be durable.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.held.is_empty() && self.noted.iter().all(Vec::is_empty)
+    }
+
+    /// Whether outputs of a queue are held back. A message whose record is written already is delivered
+    /// when the journal knows durably that it may have been, so that after a crash it is told to be
+    /// redelivered; and what follows for the queue's subscribers waits with it.
+    pub(crate) fn is_holding(&self, queue: QueueId) -> bool {
+        !self.holding.is_empty() && self.holding.contains_key(&queue)
+    }
+
+    /// Whether anything is held back.
+    pub(crate) fn is_holding_any(&self) -> bool {
+        !self.holding.is_empty()
+    }
+
+    /// Holds an output back until all that is staged is durable.
+    pub(crate) fn hold(&mut self, queue: QueueId, output: Output) {
+        *self.holding.entry(queue).or_insert(0) += 1;
+        self.wait_for_all(Waiter::Output { queue, output: Box::new(output) });
+    }
+
+    /// One that was held back is on its way.
+    pub(crate) fn released(&mut self, queue: QueueId) {
+        if let Some(holding) = self.holding.get_mut(&queue) {
+            *holding -= 1;
+            if *holding == 0 {
+                self.holding.remove(&queue);
+            }
+        }
+    }
+
+    pub(crate) fn wait(&mut self, seq: Seq, waiter: Waiter) {
+        debug_assert!(self.waiting.back().is_none_or(|(last, _)| *last <= seq), "in order");
+        self.waiting.push_back((seq, waiter));
+    }
+
+    /// Waits for everything staged so far.
+    pub(crate) fn wait_for_all(&mut self, waiter: Waiter) {
+        let seq = self.log.last_seq();
+        self.wait(seq, waiter);
+    }
+
+    /// Journals a change of the topology if it is one of durable things: what has to be durable before
+    /// others may see it.
+    pub(crate) fn record(&mut self, change: &Change) -> Option<Seq> {
+        if let Some((id, bytes)) = definition(change) {
+            self.bindings.note(change);
+            return Some(self.log.define(id, &bytes));
+        }
+        let log = &mut self.log;
+        match change {
+            Change::QueueDeleted { queue } => {
+                for id in self.bindings.of_queue(*queue) {
+                    log.undefine(id);
+                }
+                log.is_defined(queue.0).then(|| log.undefine(queue.0))
+            }
+            Change::ExchangeDeleted { id, name } => {
+                for id in self.bindings.of_exchange(name) {
+                    log.undefine(id);
+                }
+                log.is_defined(*id).then(|| log.undefine(*id))
+            }
+            Change::Unbound(b) if b.id != 0 => {
+                self.bindings.forget(b.id, b.queue);
+                Some(log.undefine(b.id))
+            }
+            _ => None,
+        }
+    }
+
+    /// A definition that recovery found.
+    pub(crate) fn adopt(&mut self, change: &Change) {
+        self.bindings.note(change);
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("waiting", &self.waiting.len())
+            .field("decisions", &self.decisions.len())
+            .field("undecided", &self.undecided.len())
+            .field("held", &self.held.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which durable bindings there are, by what they go with.
+#[derive(Debug, Default)]
+struct Bindings(FixedMap<QueueId, Vec<(u64, Arc<str>)>>);
+
+impl Bindings {
+    fn note(&mut self, change: &Change) {
+        if let Change::Bound(b) = change {
+            self.0.entry(b.queue).or_default().push((b.id, Arc::clone(&b.exchange)));
+        }
+    }
+
+    fn forget(&mut self, id: u64, queue: QueueId) {
+        if let Some(all) = self.0.get_mut(&queue) {
+            all.retain(|(other, _)| *other != id);
+            if all.is_empty() {
+                self.0.remove(&queue);
+            }
+        }
+    }
+
+    fn of_queue(&mut self, queue: QueueId) -> Vec<u64> {
+        let all = self.0.remove(&queue).unwrap_or_default();
+        all.into_iter().map(|(id, _)| id).collect()
+    }
+
+    fn of_exchange(&mut self, exchange: &str) -> Vec<u64> {
+        let mut ids = Vec::new();
+        self.0.retain(|_, all| {
+            all.retain(|(id, of)| {
+                let gone = **of == *exchange;
+                if gone {
+                    ids.push(*id);
+                }
+                !gone
+            });
+            !all.is_empty()
+        });
+        ids
+    }
+}

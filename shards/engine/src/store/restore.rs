@@ -1,0 +1,384 @@
+//! From journals to engines: what recovery makes of the records it finds.
+//!
+//! Each shard's journal is read alone, record by record ([`ShardRestore`]), on a thread of its own;
+//! then [`combine`] settles what concerns several: transactions without an outcome, queues without a
+//! definition, and where each queue lives now.
+
+use super::codec::{self, CodecError};
+use super::{Store, payload_len};
+use crate::ids::{Position, QueueId, ShardId};
+use crate::message::Message;
+use crate::queue::Queue;
+use crate::topology::{Binding, Change, FixedMap, QueueDescriptor, home_of};
+use fletch_journal::record::{Refs as EncodedRefs, ops, publish_len};
+use fletch_journal::{
+    Log, LogConfig, Lsn, Op, Position as LogPosition, RecordError, Ref, Refs, Seq, Xid,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// A definition that cannot be understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the definition {id:#x} is {error}")]
+pub struct RestoreError {
+    /// Its id.
+    pub id: u64,
+    /// What is wrong with it.
+    pub error: CodecError,
+}
+
+/// A publish that waits for a decision.
+#[derive(Debug)]
+struct Pending {
+    seq: Seq,
+    refs: Refs,
+    message: Message,
+}
+
+/// What one shard's journal holds. See the module.
+#[derive(Debug)]
+pub struct ShardRestore {
+    last: Seq,
+    /// Bases of the segments, with the first record that begins in each.
+    segments: Vec<(Lsn, u64, Seq)>,
+    /// How many of those have been reached.
+    reached: usize,
+    definitions: BTreeMap<u64, (Seq, Box<[u8]>)>,
+    queues: FixedMap<QueueId, Queue>,
+    /// Publishes without a decision.
+    pending: BTreeMap<Xid, Vec<Pending>>,
+    /// Decisions found here: the coordinator's own, and notes of others'.
+    decided: BTreeMap<Xid, (Seq, bool)>,
+    /// Records that several places refer to.
+    shared: BTreeSet<Seq>,
+    records: u64,
+}
+
+impl ShardRestore {
+    /// Nothing found so far, in a journal with these segments: first LSN and length of each.
+    pub fn new(segments: impl IntoIterator<Item = (Lsn, u64)>) -> ShardRestore {
+        ShardRestore {
+            last: Seq::NONE,
+            segments: segments.into_iter().map(|(base, len)| (base, len, Seq(1))).collect(),
+            reached: 0,
+            definitions: BTreeMap::new(),
+            queues: FixedMap::default(),
+            pending: BTreeMap::new(),
+            decided: BTreeMap::new(),
+            shared: BTreeSet::new(),
+            records: 0,
+        }
+    }
+
+    /// Records read.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Messages that are there now.
+    pub fn messages(&self) -> u64 {
+        self.queues.values().map(Queue::messages).sum()
+    }
+
+    /// The next record of the log, which begins at `at`.
+    ///
+    /// # Errors
+    /// [`RecordError`] if it was not written by this version or one before it.
+    pub fn record(&mut self, at: Lsn, record: &[u8]) -> Result<(), RecordError> {
+        let seq = Seq(self.last.0 + 1);
+        // Those without a record of their own begin with the next one.
+        while let Some((base, ..)) = self.segments.get(self.reached)
+            && *base <= at
+        {
+            self.segments[self.reached].2 = seq;
+            self.reached += 1;
+        }
+        self.last = seq;
+        self.records += 1;
+        let mut prepared = None;
+        for op in ops(record) {
+            match op? {
+                Op::Prepare(xid) => prepared = Some(xid),
+                Op::Publish { refs, payload } => {
+                    let message = codec::message(payload).map_err(|error| match error {
+                        CodecError::Kind(kind) => RecordError::Kind(kind),
+                        _ => RecordError::Content,
+                    })?;
+                    self.publish(seq, prepared, refs, message);
+                }
+                Op::Dequeue { queue, first, last } => self.dequeue(QueueId(queue), first, last),
+                Op::Delivered { queue, upto } => {
+                    self.queue(QueueId(queue)).restore_delivered(upto);
+                }
+                Op::Define { id, payload } => {
+                    self.definitions.insert(id, (seq, payload.into()));
+                }
+                Op::Undefine { id } => {
+                    self.definitions.remove(&id);
+                    self.queues.remove(&QueueId(id));
+                }
+                Op::Decide { xid, commit } => {
+                    self.decided.insert(xid, (seq, commit));
+                    self.settle(xid, commit);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn queue(&mut self, id: QueueId) -> &mut Queue {
+        self.queues.entry(id).or_insert_with(|| Queue::new(id))
+    }
+
+    fn publish(&mut self, seq: Seq, xid: Option<Xid>, refs: EncodedRefs<'_>, message: Message) {
+        if let Some(xid) = xid {
+            let decided = self.decided.get(&xid).map(|(_, commit)| *commit);
+            match decided {
+                Some(false) => return,
+                Some(true) => {}
+                None => {
+                    let pending = Pending { seq, refs: refs.iter().collect(), message };
+                    let all = self.pending.entry(xid).or_default();
+                    // Written again by the cleaner: the newer record counts.
+                    for old in all.iter_mut() {
+                        old.refs.retain(|(r, _)| !pending.refs.iter().any(|(other, _)| other == r));
+                    }
+                    all.push(pending);
+                    return;
+                }
+            }
+        }
+        self.put(seq, refs.iter(), &message);
+    }
+
+    fn put(&mut self, seq: Seq, refs: impl Iterator<Item = (Ref, bool)>, message: &Message) {
+        for (n, (Ref { queue, position }, delivered)) in refs.enumerate() {
+            if n == 1 {
+                self.shared.insert(seq);
+            }
+            let queue = self.queue(QueueId(queue));
+            queue.restore(position, message.clone(), seq, delivered);
+        }
+    }
+
+    fn dequeue(&mut self, queue: QueueId, first: Position, last: Position) {
+        for pending in self.pending.values_mut().flatten() {
+            let gone =
+                |(r, _): &(Ref, bool)| r.queue == queue.0 && (first..=last).contains(&r.position);
+            pending.refs.retain(|r| !gone(r));
+        }
+        self.queue(queue).unrestore(first, last);
+    }
+
+    fn settle(&mut self, xid: Xid, commit: bool) {
+        for p in self.pending.remove(&xid).into_iter().flatten() {
+            if commit {
+                self.put(p.seq, p.refs.into_iter(), &p.message);
+            }
+        }
+    }
+}
+
+/// One shard of a broker that goes on.
+#[derive(Debug)]
+pub struct Restored {
+    pub(crate) store: Store,
+    pub(crate) queues: FixedMap<QueueId, Queue>,
+    pub(crate) changes: Arc<[Change]>,
+    pub(crate) next_id: u64,
+    /// Transactions of other shards that were decided and are to be noted here.
+    pub(crate) to_note: Vec<Xid>,
+}
+
+/// What is known of a shard's journal besides its records.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    /// How the log is set up.
+    pub config: LogConfig,
+    /// Where it goes on; the numbers of records are filled in from what was read.
+    pub position: LogPosition,
+    /// Where it is, for people.
+    pub path: Arc<str>,
+}
+
+/// All shards' journals together: what there is, whoever is to have it.
+#[derive(Debug)]
+pub struct Combined {
+    shards: Vec<ShardRestore>,
+    changes: Vec<Change>,
+    /// Per shard: transactions of others to be noted.
+    to_note: Vec<Vec<Xid>>,
+    /// Per shard: its decisions that others have to note, and how many.
+    decisions: Vec<BTreeMap<Xid, u16>>,
+}
+
+/// Joins what the shards' journals hold.
+///
+/// # Errors
+/// [`RestoreError`] if a definition cannot be read.
+pub fn combine(mut shards: Vec<ShardRestore>) -> Result<Combined, RestoreError> {
+    let mut committed: BTreeSet<Xid> = BTreeSet::new();
+    for (n, shard) in shards.iter().enumerate() {
+        let own = |(xid, (_, commit)): (&Xid, &(Seq, bool))| {
+            (usize::from(xid.shard) == n && *commit).then_some(*xid)
+        };
+        committed.extend(shard.decided.iter().filter_map(own));
+    }
+    let mut decisions = vec![BTreeMap::new(); shards.len()];
+    let mut to_note = Vec::new();
+    for shard in &mut shards {
+        let mut notes = Vec::new();
+        // Without a decision, a transaction has not happened.
+        for xid in shard.pending.keys().copied().collect::<Vec<_>>() {
+            let commit = committed.contains(&xid);
+            shard.settle(xid, commit);
+            if commit {
+                *decisions[usize::from(xid.shard)].entry(xid).or_insert(0u16) += 1;
+                notes.push(xid);
+            }
+        }
+        to_note.push(notes);
+    }
+    let definitions = shards.first_mut().map(|s| std::mem::take(&mut s.definitions));
+    let mut changes = Vec::new();
+    let mut queues: FixedMap<QueueId, Arc<QueueDescriptor>> = FixedMap::default();
+    // In the order they were made in, so that what one needs comes before it.
+    for (id, (_, bytes)) in definitions.iter().flatten() {
+        let change = codec::change(*id, bytes).map_err(|error| RestoreError { id: *id, error })?;
+        let change = match change {
+            Change::Bound(b) => match queues.get(&b.queue) {
+                Some(q) => Change::Bound(Arc::new(Binding { home: q.home, ..(*b).clone() })),
+                None => continue,
+            },
+            change => change,
+        };
+        if let Change::QueueCreated(q) = &change {
+            queues.insert(q.id, Arc::clone(q));
+        }
+        changes.push(change);
+    }
+    for shard in &mut shards {
+        shard.queues.retain(|id, _| queues.contains_key(id));
+        shard.queues.values_mut().for_each(Queue::restored);
+    }
+    if let (Some(first), Some(definitions)) = (shards.first_mut(), definitions) {
+        first.definitions = definitions;
+    }
+    Ok(Combined { shards, changes, to_note, decisions })
+}
+
+impl Combined {
+    /// Durable queues.
+    pub fn queues(&self) -> usize {
+        self.changes.iter().filter(|c| matches!(c, Change::QueueCreated(_))).count()
+    }
+
+    /// Messages in them.
+    pub fn messages(&self) -> u64 {
+        self.shards.iter().map(ShardRestore::messages).sum()
+    }
+
+    /// Lets a broker of as many shards go on. `incarnation`: how often it has been started, which
+    /// keeps the ids of this run apart from those of all others.
+    ///
+    /// # Panics
+    /// If there is not one journal for each shard.
+    pub fn go_on(self, journals: Vec<Journal>, incarnation: u64) -> Vec<Restored> {
+        assert_eq!(journals.len(), self.shards.len(), "a journal for each shard");
+        let count = self.shards.len() as u16;
+        let next_id = incarnation << 32 | 1;
+        let changes: Arc<[Change]> = self.changes.into();
+        let parts = self.shards.into_iter().zip(journals).zip(self.to_note).zip(self.decisions);
+        let restored = parts.enumerate().map(|(n, (((shard, journal), to_note), decisions))| {
+            let Journal { config, mut position, path } = journal;
+            for (segment, (base, _, first)) in position.segments.iter_mut().zip(&shard.segments) {
+                debug_assert_eq!(segment.0, *base);
+                segment.2 =
+                    if shard.reached_before(*base) { *first } else { Seq(shard.last.0 + 1) };
+            }
+            position.last = shard.last;
+            let mut log: Log<Message> = Log::new(config, position);
+            let mut tally: BTreeMap<Seq, (usize, u64)> = BTreeMap::new();
+            for queue in shard.queues.values() {
+                for (_, message, _, seq) in queue.entries() {
+                    let len = publish_len(1, payload_len(message.size())) as u64;
+                    if shard.shared.contains(&seq) {
+                        tally.entry(seq).or_insert((0, len)).0 += 1;
+                    } else {
+                        log.adopt(seq, 1, len);
+                    }
+                }
+            }
+            tally.into_iter().for_each(|(seq, (refs, len))| log.adopt(seq, refs, len));
+            for (id, (seq, payload)) in &shard.definitions {
+                log.adopt_definition(*seq, *id, payload);
+            }
+            for xid in decisions.keys() {
+                if let Some((seq, _)) = shard.decided.get(xid) {
+                    log.adopt_decision(*seq, *xid);
+                }
+            }
+            let mut store = Store::new(log, path, count, next_id);
+            store.decisions = decisions.iter().map(|(xid, n)| (xid.number, *n)).collect();
+            if n == usize::from(ShardId::ORDERER.0) {
+                changes.iter().for_each(|change| store.adopt(change));
+            }
+            let changes = Arc::clone(&changes);
+            Restored { store, queues: shard.queues, changes, next_id, to_note }
+        });
+        restored.collect()
+    }
+
+    /// Writes everything into new journals for another number of shards. `logs` are as many fresh logs;
+    /// `write` has to write out what is staged in one of them, and is called whenever that is much.
+    ///
+    /// # Errors
+    /// Those of `write`.
+    pub fn rehome<E>(
+        &self,
+        logs: &mut [Log<Message>],
+        mut write: impl FnMut(usize, &mut Log<Message>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        /// Bytes staged before they are written out.
+        const MUCH: u64 = 4 << 20;
+        let shards = logs.len() as u16;
+        let mut homes: FixedMap<QueueId, ShardId> = FixedMap::default();
+        for change in &self.changes {
+            let moved = match change {
+                Change::QueueCreated(q) => {
+                    let home = home_of(shards, q);
+                    homes.insert(q.id, home);
+                    Change::QueueCreated(Arc::new(QueueDescriptor { home, ..(**q).clone() }))
+                }
+                other => other.clone(),
+            };
+            if let Some((id, bytes)) = codec::definition(&moved) {
+                logs[0].define(id, &bytes);
+            }
+        }
+        write(0, &mut logs[0])?;
+        for shard in &self.shards {
+            for queue in shard.queues.values() {
+                let home = homes.get(&queue.id()).map_or(0, |home| home.index());
+                let log = &mut logs[home];
+                let id = queue.id().0;
+                for (position, message, delivered, _) in queue.entries() {
+                    let at = (Ref { queue: id, position }, delivered);
+                    log.publish(std::iter::once(at).collect(), message.clone(), None);
+                    if log.staged_bytes() >= MUCH {
+                        write(home, log)?;
+                    }
+                }
+                write(home, log)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ShardRestore {
+    /// Whether a record was found that begins in the segment or behind it.
+    fn reached_before(&self, base: Lsn) -> bool {
+        self.segments[..self.reached].iter().any(|(other, ..)| *other == base)
+    }
+}
