@@ -50,6 +50,20 @@ pub struct SegmentFile {
     pub map: Mmap,
 }
 
+impl SegmentFile {
+    /// Gives back the memory of a part that was read; it is read from the file again if it is looked at
+    /// again.
+    pub(super) fn let_go(&self, offset: u64, len: u64) {
+        let (Ok(offset), Ok(len)) = (usize::try_from(offset), usize::try_from(len)) else { return };
+        // SAFETY: the map is of a file and nobody writes through it, so that pages which are dropped come
+        // back with the same bytes.
+        // It is no more than advice.
+        let _ = unsafe {
+            self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, len)
+        };
+    }
+}
+
 /// Opens the journals in force in a store's directory: none if nothing is stored there yet.
 ///
 /// # Errors

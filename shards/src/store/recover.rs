@@ -1,6 +1,6 @@
 //! Reading the journals of a generation: each on a thread of its own, side by side.
 
-use super::{Generation, ShardFiles};
+use super::{Generation, SegmentFile, ShardFiles};
 use fletch_engine::ShardRestore;
 use fletch_journal::Lsn;
 use fletch_journal::recovery::{Damage, Walked, Walker};
@@ -124,6 +124,7 @@ fn read_one(
     let mut walker = Walker::new(&files.superblock, &segments, salvage).map_err(damaged)?;
     let mut restore = ShardRestore::new(in_use(files), memory);
     let from = files.superblock.oldest_lsn.0;
+    let mut behind = Behind::new(files);
     loop {
         let mut visit = |span: fletch_journal::recovery::Span, record: &[u8]| {
             restore.record(span.begin, record)
@@ -131,8 +132,41 @@ fn read_one(
         if !walker.step(&mut visit).map_err(damaged)? {
             break;
         }
+        behind.pass(walker.walked().end);
         counter.bytes.store(walker.walked().end.0 - from, Relaxed);
         counter.records.store(restore.records(), Relaxed);
     }
     Ok(Read { restore, walked: walker.finish() })
+}
+
+/// Lets go of the pages that a reader has passed, so that reading a large journal does not take as much
+/// memory as it has bytes.
+pub(super) struct Behind<'a> {
+    segments: &'a [SegmentFile],
+    /// Up to here they are let go.
+    passed: Lsn,
+}
+
+impl<'a> Behind<'a> {
+    /// Bytes that are let go at once.
+    const STEP: u64 = 8 << 20;
+
+    pub(super) fn new(files: &'a ShardFiles) -> Behind<'a> {
+        Behind { segments: &files.segments, passed: files.superblock.oldest_lsn }
+    }
+
+    /// The reader has come here.
+    pub(super) fn pass(&mut self, at: Lsn) {
+        if at.0 - self.passed.0 < Self::STEP {
+            return;
+        }
+        for segment in self.segments {
+            let end = segment.base.0 + segment.map.len() as u64;
+            let (from, to) = (self.passed.0.max(segment.base.0), at.0.min(end));
+            if from < to {
+                segment.let_go(from - segment.base.0, to - from);
+            }
+        }
+        self.passed = at;
+    }
 }
