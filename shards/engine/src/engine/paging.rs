@@ -35,10 +35,12 @@ impl Engine {
 
     /// The emptying of a deleted queue comes to a body that is away.
     pub(super) fn read_for_job(&mut self, queue: QueueId, place: Seq) {
-        if let Some(store) = &mut self.store {
+        // If it is just being written to another place, the job looks again.
+        if self.read_bodies(queue, place)
+            && let Some(store) = &mut self.store
+        {
             store.pager.job = Some(queue);
         }
-        self.read_bodies(queue, place);
     }
 
     /// Whether the job at hand waits for a read.
@@ -49,6 +51,7 @@ impl Engine {
     /// The end of a turn: lets bodies go if there are too many, and asks for those that are wanted.
     pub(super) fn page(&mut self) {
         self.shed();
+        let mut later = Vec::new();
         while let Some(store) = &mut self.store
             && store.pager.may_read()
             && let Some(queue) = store.pager.waiting.pop_front()
@@ -56,9 +59,14 @@ impl Engine {
             if store.pager.is_loading(queue) {
                 continue; // It says so again when that is there.
             }
-            if let Some(place) = self.queues.get_mut(&queue).and_then(Queue::first_wanted) {
-                self.read_bodies(queue, place);
+            if let Some(place) = self.queues.get_mut(&queue).and_then(Queue::first_wanted)
+                && !self.read_bodies(queue, place)
+            {
+                later.push(queue);
             }
+        }
+        if let Some(store) = &mut self.store {
+            store.pager.waiting.extend(later);
         }
     }
 
@@ -80,17 +88,22 @@ impl Engine {
         pager.shedding = sent > 0 && pager.estimate > pager.budget / 4 * 3;
     }
 
-    /// Reads the slice of the log in which a record stands.
-    fn read_bodies(&mut self, queue: QueueId, place: Seq) {
-        let Some(store) = &mut self.store else { return };
-        let Some(at) = store.log.batch_of(place) else { return };
+    /// Reads the slice of the log in which a record stands. False if it is just being written there.
+    fn read_bodies(&mut self, queue: QueueId, place: Seq) -> bool {
+        let Some(store) = &mut self.store else { return false };
+        if place > store.log.durable() {
+            return false;
+        }
+        let Some(at) = store.log.batch_of(place) else { return false };
         let assembler = Assembler::new();
-        self.read_slice(Load { queue, at, segment: at, assembler, slices: 0, begun: false });
+        self.read_slice(Load { queue, at, segment: at, assembler, slices: 0, begun: false })
     }
 
-    fn read_slice(&mut self, mut load: Load) {
-        let Some(store) = &mut self.store else { return };
-        let Some((segment, offset, len)) = store.log.slice_at(load.at, BATCH_MAX) else { return };
+    fn read_slice(&mut self, mut load: Load) -> bool {
+        let Some(store) = &mut self.store else { return false };
+        let Some((segment, offset, len)) = store.log.slice_at(load.at, BATCH_MAX) else {
+            return false;
+        };
         load.segment = segment;
         load.slices += 1;
         store.log.pin(segment);
@@ -98,6 +111,7 @@ impl Engine {
         store.pager.next += 1;
         store.pager.loads.insert(number, load);
         store.log.ask(Request::Read { number, segment, offset, len });
+        true
     }
 
     /// A slice is there.
@@ -132,10 +146,13 @@ impl Engine {
         store.pager.grown(1, grown);
         if !brought && (read.open || load.slices < SLICES) {
             // The one that is wanted goes on in the next slice, or begins there: see `Log::batch_of`.
-            self.read_slice(load);
-            return;
+            if self.read_slice(load) {
+                return;
+            }
         }
-        if store.pager.job == Some(queue) {
+        if let Some(store) = &mut self.store
+            && store.pager.job == Some(queue)
+        {
             store.pager.job = None;
         }
         if let Some(q) = self.queues.get_mut(&queue) {

@@ -176,7 +176,7 @@ impl Queue {
         for position in first..=last.min(self.newest()) {
             self.entries.remove_available(position);
         }
-        self.entries.skip_to(last.saturating_add(1));
+        self.restore_end(last);
     }
 
     /// Deliveries up to this position may have happened before the restart.
@@ -184,9 +184,13 @@ impl Queue {
         let durable = self.durable.get_or_insert_default();
         durable.told = durable.told.max(upto);
         durable.known = durable.told;
-        // Those positions were given out, even if nothing of them is left: the next message is
-        // another one, which nobody has seen.
-        self.entries.skip_to(upto.saturating_add(1));
+        self.restore_end(upto);
+    }
+
+    /// The position was given out, even if nothing that was there is left: the next message is another
+    /// one, which nobody has seen.
+    pub(crate) fn restore_end(&mut self, position: Position) {
+        self.entries.skip_to(position.saturating_add(1));
     }
 
     /// Recovery has found all there is.
