@@ -1,12 +1,17 @@
 //! What runs on each shard: the engine, the front ends of the connections placed here, and the
 //! sessions that are ending. The runtime's pump is its only caller.
 
+use crate::critical;
 use crate::timers::Timers;
 use crate::v0_10::{Connection, Ending, Settings, Step};
-use fletch_engine::{self as engine, Effects, Engine, Event, Frame, SessionId, ShardId, Time};
-use fletch_shards::{ConnectionId, Cx, Disconnect, Peer, Service};
+use fletch_engine::{
+    self as engine, Effects, Engine, Event, Frame, Restored, SessionId, ShardId, Time,
+};
+use fletch_journal::{Done, Request, Write};
+use fletch_shards::{ConnectionId, Cx, Disconnect, DiskError, Peer, Service};
 use foldhash::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Effects gathered before they are handed on: bounds what one batch of input can pile up through
 /// wide fan-out, and keeps messages in the core's nearest cache from publish to delivery.
@@ -53,14 +58,25 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    /// The part of one shard of `shards`.
-    pub(crate) fn new(shard: ShardId, shards: u16, settings: Arc<Settings>) -> Shard {
+    /// The part of one shard of `shards`, with what it goes on with if the broker has a store.
+    pub(crate) fn new(
+        shard: ShardId,
+        shards: u16,
+        settings: Arc<Settings>,
+        restored: Option<Restored>,
+    ) -> Shard {
         let (purge_interval, slice) = (settings.purge_interval, engine::Config::SLICE);
-        let config = engine::Config { shard, shards, purge_interval, slice };
+        let flush_timeout = settings.flush_timeout;
+        let memory = settings.queue_memory / u64::from(shards);
+        let config = engine::Config { shard, shards, purge_interval, slice, flush_timeout, memory };
+        let engine = match restored {
+            Some(restored) => Engine::restored(&config, restored),
+            None => Engine::new(&config),
+        };
         Shard {
             shard,
             settings,
-            engine: Engine::new(&config),
+            engine,
             fx: Effects::default(),
             scratch: Vec::new(),
             connections: Vec::new(),
@@ -147,6 +163,11 @@ impl Shard {
                 }
             }
         }
+    }
+
+    /// Whether nobody is connected and nothing is left of those who were.
+    fn is_deserted(&self) -> bool {
+        self.open == 0 && self.sessions.is_empty()
     }
 
     /// Whether the connection is stalled still; then it is noted that reading stops.
@@ -392,6 +413,33 @@ impl Service for Shard {
         self.touched = touched;
         self.engine.turn_end(cx.now(), &mut self.fx);
         self.dispatch(cx);
+        if self.stopping && self.is_deserted() {
+            self.engine.close_journal();
+        }
+    }
+
+    fn next_write(&mut self) -> Option<usize> {
+        self.engine.next_write()
+    }
+
+    fn fill(&mut self, buffer: &mut [u8]) -> Write {
+        self.engine.fill(buffer)
+    }
+
+    fn next_request(&mut self) -> Option<Request> {
+        self.engine.next_request()
+    }
+
+    fn disk_done(&mut self, cx: &mut Cx<'_, Frame>, done: Done) {
+        self.engine.disk_done(cx.now(), done, &mut self.fx);
+        if let Some(damaged) = self.engine.damage() {
+            end_without_disk(&damaged);
+        }
+        self.dispatch(cx);
+    }
+
+    fn disk_failed(&mut self, error: DiskError) {
+        end_without_disk(&error);
     }
 
     fn stopping(&mut self, cx: &mut Cx<'_, Frame>, _deadline: Time) {
@@ -408,8 +456,21 @@ impl Service for Shard {
     }
 
     fn stopped(&self) -> bool {
-        self.open == 0 && self.sessions.is_empty()
+        self.is_deserted() && self.engine.is_journal_closed()
     }
+}
+
+/// The exit status of a broker whose journal's disk failed: EX_IOERR.
+const DISK_FAILED: i32 = 74;
+/// What the log's threads get to write their last line.
+const LAST_LINE: Duration = Duration::from_millis(200);
+
+/// Ends the process: what it would go on promising, it could not keep. A start reads what is
+/// on the disk.
+fn end_without_disk(error: &dyn std::error::Error) -> ! {
+    critical!("The disk of the journal failed, the broker ends: {error}");
+    std::thread::sleep(LAST_LINE);
+    std::process::exit(DISK_FAILED)
 }
 
 /// What helper threads ask of a shard. Management will fill it.

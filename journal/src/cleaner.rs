@@ -126,7 +126,7 @@ impl<P: Payload> Log<P> {
         let len = usize::try_from(end.0.saturating_sub(at.0)).unwrap_or(BATCH_MAX).min(BATCH_MAX);
         let (segment, offset) = (s.base, at.0 - s.base.0);
         self.cleaner.state = State::Reading(at);
-        self.request(Request::Read { number: at.0, segment, offset, len });
+        self.ask(Request::Read { number: at.0, segment, offset, len });
     }
 
     /// The records of a slice that was read.
@@ -206,18 +206,11 @@ impl<P: Payload> Log<P> {
         self.segment_of(seq).is_some_and(|s| s.base == segment)
     }
 
-    /// Stages a live message again: `refs` are the places that refer to it, each with the number of the
-    /// record that goes, `len` its payload's length.
-    pub fn relocate(
-        &mut self,
-        refs: Refs,
-        old: Seq,
-        payload: P,
-        xid: Option<Xid>,
-        delivered: bool,
-    ) -> Seq {
+    /// Stages a live message again: `refs` are the places that refer to it, `old` is the record that
+    /// goes.
+    pub fn relocate(&mut self, refs: Refs, old: Seq, payload: P, xid: Option<Xid>) -> Seq {
         let (places, len) = (refs.len(), payload.len());
-        let new = self.publish_again(refs, payload, xid, delivered);
+        let new = self.publish_again(refs, payload, xid);
         for _ in 0..places {
             self.moved(old, len, new);
         }

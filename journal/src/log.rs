@@ -33,8 +33,9 @@ pub trait Payload {
     fn put(&self, out: &mut [u8]);
 }
 
-/// The places of one message; nearly always one.
-pub type Refs = SmallVec<[Ref; 1]>;
+/// The places of one message, nearly always one; each with whether a delivery from there may have
+/// happened.
+pub type Refs = SmallVec<[(Ref, bool); 1]>;
 
 /// Places of one publish at most: a wider fan-out within a shard is several records.
 pub const REFS_MAX: usize = 10_000;
@@ -55,6 +56,11 @@ impl LogConfig {
     /// The first segment of a journal is no longer than this, so that the first write need not wait
     /// for many zeros.
     const FIRST: u64 = 4 << 20;
+
+    /// The size of a journal's first segment.
+    pub fn first(&self) -> u64 {
+        self.segment.min(Self::FIRST)
+    }
 }
 
 /// What a root is known by.
@@ -78,7 +84,6 @@ enum Staged<P> {
     Publish {
         refs: Refs,
         payload: P,
-        delivered: bool,
         xid: Option<Xid>,
         /// An older record of it is in the log.
         again: bool,
@@ -167,6 +172,8 @@ pub struct Log<P> {
     slot: u8,
     superblock_busy: bool,
     superblock_stale: bool,
+    /// A superblock on the disk may say that the log was closed.
+    closed: bool,
     staged: VecDeque<Staged<P>>,
     /// The number of the first of those.
     first: Seq,
@@ -192,6 +199,8 @@ pub struct Log<P> {
     vouch: bool,
     roots: BTreeMap<Key, Root>,
     requests: VecDeque<Request>,
+    /// Segments that are being read, and how often.
+    pins: BTreeMap<Lsn, u32>,
     /// Segments given up in the superblock under way: recycled when it is durable.
     leaving: usize,
     retiring: usize,
@@ -210,6 +219,8 @@ pub struct Position {
     /// The segments, oldest first, each with the number recovery gave to the first record that begins
     /// in it; those behind the end included.
     pub segments: Vec<(Lsn, u64, Seq)>,
+    /// Batches here and there, with the number recovery gave to the first record that begins there.
+    pub marks: Vec<(Lsn, Seq)>,
     /// Where the next batch goes.
     pub end: Lsn,
     /// The checksum it chains to.
@@ -219,8 +230,8 @@ pub struct Position {
 }
 
 impl<P: Payload> Log<P> {
-    /// A log that goes on at a position. What is live in it is told by [`Log::adopt`] and
-    /// [`Log::adopt_root`] next.
+    /// A log that goes on at a position. What is live in it is told by [`Log::adopt`],
+    /// [`Log::adopt_definition`] and [`Log::adopt_decision`] next.
     pub fn new(config: LogConfig, position: Position) -> Log<P> {
         let mut segments = Segments::default();
         let mut ahead = VecDeque::new();
@@ -231,12 +242,14 @@ impl<P: Payload> Log<P> {
                 ahead.push_back(Ahead { base, len, ready: true });
             }
         }
+        position.marks.into_iter().for_each(|(lsn, seq)| segments.mark(lsn, seq));
         Log {
             config,
             superblock: position.superblock,
             slot: 1 - position.slot,
             superblock_busy: false,
             superblock_stale: false,
+            closed: false,
             staged: VecDeque::new(),
             first: position.last.next(),
             staged_bytes: 0,
@@ -258,6 +271,7 @@ impl<P: Payload> Log<P> {
             vouch: false,
             roots: BTreeMap::new(),
             requests: VecDeque::new(),
+            pins: BTreeMap::new(),
             leaving: 0,
             retiring: 0,
             cleaner: crate::cleaner::Cleaner::default(),
@@ -318,21 +332,15 @@ impl<P: Payload> Log<P> {
     }
 
     /// A message is in these queues: 1 to [`REFS_MAX`] places. With `xid` it holds only if that
-    /// transaction is decided so. `delivered`: a delivery may have happened.
-    pub fn publish(&mut self, refs: Refs, payload: P, xid: Option<Xid>, delivered: bool) -> Seq {
+    /// transaction is decided so.
+    pub fn publish(&mut self, refs: Refs, payload: P, xid: Option<Xid>) -> Seq {
         debug_assert!(!refs.is_empty() && refs.len() <= REFS_MAX);
-        self.stage(Staged::Publish { refs, payload, delivered, xid, again: false })
+        self.stage(Staged::Publish { refs, payload, xid, again: false })
     }
 
     /// The same for a message that is in the log already.
-    pub(crate) fn publish_again(
-        &mut self,
-        refs: Refs,
-        payload: P,
-        xid: Option<Xid>,
-        delivered: bool,
-    ) -> Seq {
-        self.stage(Staged::Publish { refs, payload, delivered, xid, again: true })
+    pub(crate) fn publish_again(&mut self, refs: Refs, payload: P, xid: Option<Xid>) -> Seq {
+        self.stage(Staged::Publish { refs, payload, xid, again: true })
     }
 
     /// A message left a queue. `seq` is where its record stands, `len` its payload's length. Returns
@@ -364,7 +372,7 @@ impl<P: Payload> Log<P> {
         let before = op.len();
         let mut taken = Taken::Whole;
         if let Staged::Publish { refs, again, .. } = op
-            && let Some(n) = refs.iter().position(|r| *r == at)
+            && let Some(n) = refs.iter().position(|(r, _)| *r == at)
         {
             if *again {
                 taken = Taken::Older;
@@ -385,7 +393,11 @@ impl<P: Payload> Log<P> {
     /// position stands: if it is not written yet it is written with that said.
     pub fn delivered(&mut self, at: Ref, seq: Seq) {
         match self.staged_mut(seq) {
-            Some(Staged::Publish { delivered, .. }) => *delivered = true,
+            Some(Staged::Publish { refs, .. }) => {
+                if let Some((_, delivered)) = refs.iter_mut().find(|(r, _)| *r == at) {
+                    *delivered = true;
+                }
+            }
             Some(_) => {}
             None => {
                 let Ref { queue, position } = at;
@@ -524,6 +536,7 @@ impl<P: Payload> Log<P> {
             && !self.superblock_busy
             && !self.superblock_stale
             && self.retiring == 0
+            && self.pins.is_empty()
             && self.cleaner.is_idle()
             && self.ahead.iter().all(|a| a.ready || self.full)
     }
@@ -551,8 +564,12 @@ impl<P: Payload> Log<P> {
         if wanted == 0 && !self.vouch || self.writes.len() >= self.config.depth {
             return None;
         }
-        // What comes after the clean stop, an expired message perhaps, is for the next run to do.
-        if self.superblock.state != State::Running {
+        if self.closed {
+            // What follows the end that the superblock notes would be taken for damage.
+            if self.superblock.state != State::Running {
+                self.superblock.state = State::Running;
+                self.superblock_stale = true;
+            }
             return None;
         }
         self.prepare_ahead();
@@ -597,8 +614,7 @@ impl<P: Payload> Log<P> {
             let end = self.segments.current().map_or(self.head, Segment::end);
             let base = self.ahead.back().map_or(end, |a| Lsn(a.base.0 + a.len));
             let first = base == Lsn(0);
-            let len =
-                if first { self.config.segment.min(LogConfig::FIRST) } else { self.config.segment };
+            let len = if first { self.config.first() } else { self.config.segment };
             self.ahead.push_back(Ahead { base, len, ready: false });
             self.requests.push_back(Request::Prepare { segment: base, len });
         }
@@ -613,6 +629,7 @@ impl<P: Payload> Log<P> {
         let room = room.min(BATCH_MAX) / ALIGN * ALIGN;
         assert!(room >= ALIGN, "a batch needs a segment");
         let mut body = Body { bytes: &mut buffer[HEADER..room], len: 0, fragments: 0 };
+        let first_seq = self.first;
         self.continue_spill(&mut body);
         while self.spill.is_empty() && body.room() > FRAGMENT_HEAD {
             let Some(op) = self.staged.pop_front() else { break };
@@ -631,6 +648,7 @@ impl<P: Payload> Log<P> {
             records: fragments,
             prev_crc: self.prev_crc,
         };
+        self.segments.mark(self.head, first_seq);
         self.prev_crc = seal(&header, &mut buffer[..batch], len);
         self.vouched = self.durable_lsn;
         self.vouch = false;
@@ -679,11 +697,11 @@ impl<P: Payload> Log<P> {
         scratch.clear();
         match op {
             Staged::Gone => return,
-            Staged::Publish { refs, payload, delivered, xid, again: _ } => {
+            Staged::Publish { refs, payload, xid, again: _ } => {
                 if let Some(xid) = xid {
                     Op::Prepare(xid).put(scratch);
                 }
-                put_publish(scratch, delivered, &refs, payload.len());
+                put_publish(scratch, &refs, payload.len());
                 let bytes = publish_len(1, payload.len()) as u64;
                 self.segments.born(seq, refs.len(), bytes);
                 if body.room() >= len {
@@ -723,10 +741,6 @@ impl<P: Payload> Log<P> {
         self.requests.pop_front()
     }
 
-    pub(crate) fn request(&mut self, request: Request) {
-        self.requests.push_back(request);
-    }
-
     /// A write or request has ended. What was read is for [`Log::cleaned`].
     pub fn done(&mut self, done: Done) {
         match done {
@@ -741,6 +755,7 @@ impl<P: Payload> Log<P> {
             Done::Retired { .. } => self.retiring -= 1,
             Done::Superblock => {
                 self.superblock_busy = false;
+                self.closed &= self.superblock_stale || self.superblock.state != State::Running;
                 for _ in 0..std::mem::take(&mut self.leaving) {
                     if let Some(Segment { base, len, .. }) = self.segments.pop() {
                         self.retiring += 1;
@@ -773,6 +788,9 @@ impl<P: Payload> Log<P> {
             true => self.segments.free(self.durable, self.durable_lsn),
             false => 0, // It reads the oldest.
         };
+        let pinned = self.pins.keys().next();
+        let unread = |s: &&Segment| pinned.is_none_or(|pinned| s.base < *pinned);
+        let free = self.segments.iter().take(free).take_while(unread).count();
         if free > 0 {
             self.leaving = free;
             let oldest = self.segments.iter().nth(free).map_or(self.head, |s| s.base);
@@ -793,20 +811,61 @@ impl<P: Payload> Log<P> {
         self.slot = 1 - self.slot;
     }
 
-    /// Notes a clean stop: where the log ends. Only when it is idle; nothing may be staged after it.
+    /// Notes a clean stop: where the log ends. Only when it is idle. What is staged afterwards opens it
+    /// again.
     pub fn close(&mut self) {
         debug_assert!(self.is_idle());
+        self.closed = true;
         // The superblock vouches for all of it.
         self.vouch = false;
         self.superblock.state = State::Clean { end: self.head, crc: self.prev_crc };
         self.superblock_stale = true;
     }
 
-    /// Whether [`Log::close`] is on disk, or has not been called.
+    /// Whether [`Log::close`] was called, and nothing was staged since.
+    pub fn is_closing(&self) -> bool {
+        self.superblock.state != State::Running && self.staged.is_empty()
+    }
+
+    /// Whether that is on disk.
     pub fn is_closed(&self) -> bool {
-        matches!(self.superblock.state, State::Clean { .. })
-            && !self.superblock_busy
-            && !self.superblock_stale
+        self.is_closing() && !self.superblock_busy && !self.superblock_stale
+    }
+
+    // ---- reading back --------------------------------------------------------------------
+
+    /// A batch at or before the one in which a record begins, not far before it.
+    pub fn batch_of(&self, seq: Seq) -> Option<Lsn> {
+        if self.is_staged(seq) { None } else { self.segments.batch_of(seq) }
+    }
+
+    /// What can be read at a place in one go, which has to be durable: segment, offset and length, of so
+    /// many bytes at most.
+    pub fn slice_at(&self, at: Lsn, most: usize) -> Option<(Lsn, u64, usize)> {
+        let s = self.segments.iter().find(|s| s.base <= at && at < s.end())?;
+        let end = s.end().min(self.durable_lsn);
+        let len = usize::try_from(end.0.checked_sub(at.0)?).map_or(most, |len| len.min(most));
+        (len > 0).then(|| (s.base, at.0 - s.base.0, len))
+    }
+
+    /// Keeps a segment from being given up while it is read, until [`Log::unpin`].
+    pub fn pin(&mut self, segment: Lsn) {
+        *self.pins.entry(segment).or_insert(0) += 1;
+    }
+
+    /// The read is over.
+    pub fn unpin(&mut self, segment: Lsn) {
+        if let Some(pins) = self.pins.get_mut(&segment) {
+            *pins -= 1;
+            if *pins == 0 {
+                self.pins.remove(&segment);
+            }
+        }
+    }
+
+    /// Asks the driver for something on the engine's behalf.
+    pub fn ask(&mut self, request: Request) {
+        self.requests.push_back(request);
     }
 
     // ---- for the cleaner -----------------------------------------------------------------

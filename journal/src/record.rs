@@ -8,7 +8,7 @@
 //! ```text
 //!  0     1      2      4            8
 //!  | kind| flag | u16  | u32        |
-//!  1 Publish    delivered   queues      payload length   then queues x (queue u64, position u64), payload
+//!  1 Publish                queues      payload length   then queues x (queue u64, position u64), payload
 //!  2 Dequeue                                             then queue u64, first u64, last u64
 //!  3 Define                             payload length   then id u64, payload
 //!  4 Undefine                                            then id u64
@@ -16,6 +16,8 @@
 //!  6 Decide     commit      coordinator                  then number u64
 //!  7 Delivered                                           then queue u64, up to u64
 //! ```
+//!
+//! The highest bit of a publish's position says that a delivery from that queue may have happened.
 
 /// Bytes of an operation before its variable part.
 const HEAD: usize = 8;
@@ -30,7 +32,10 @@ const DEFINE: u8 = 3;
 const UNDEFINE: u8 = 4;
 const PREPARE: u8 = 5;
 const DECIDE: u8 = 6;
-const DELIVERED: u8 = 7;
+const UP_TO: u8 = 7;
+
+/// The bit of a publish's position that says that a delivery may have happened.
+const DELIVERED: u64 = 1 << 63;
 
 /// A message's place in a queue. Both numbers are the engine's; the journal compares them only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -55,8 +60,6 @@ pub struct Xid {
 pub enum Op<'a> {
     /// A message is in these queues.
     Publish {
-        /// A delivery may have happened before a crash could follow.
-        delivered: bool,
         /// Where it is; at least one place.
         refs: Refs<'a>,
         /// The message, opaque here.
@@ -116,11 +119,12 @@ impl<'a> Refs<'a> {
         self.0.is_empty()
     }
 
-    /// All of them.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = Ref> + use<'a> {
+    /// All of them, each with whether a delivery from there may have happened.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (Ref, bool)> + use<'a> {
         self.0.iter().map(|bytes| {
             let (queue, position) = bytes.split_at(8);
-            Ref { queue: u64_of(queue), position: u64_of(position) }
+            let (queue, position) = (u64_of(queue), u64_of(position));
+            (Ref { queue, position: position & !DELIVERED }, position & DELIVERED != 0)
         })
     }
 }
@@ -137,6 +141,9 @@ pub enum RecordError {
     /// A publish to no queue, or a range that ends before it begins.
     #[error("an operation without a subject")]
     Empty,
+    /// What an operation carries cannot be read.
+    #[error("what an operation carries cannot be read")]
+    Content,
     /// Fragments that do not follow each other.
     #[error("fragments out of order")]
     Order,
@@ -161,14 +168,17 @@ pub fn publish_len(refs: usize, payload: usize) -> usize {
     HEAD + 16 * refs + payload
 }
 
-/// Appends a publish up to its payload, which the caller appends.
-pub fn put_publish(out: &mut Vec<u8>, delivered: bool, refs: &[Ref], payload: usize) {
+/// Appends a publish up to its payload, which the caller appends. Each place comes with whether a
+/// delivery from there may have happened.
+pub fn put_publish(out: &mut Vec<u8>, refs: &[(Ref, bool)], payload: usize) {
     // The caller splits a wider fan-out.
     let (queues, payload) = (refs.len() as u16, payload as u32);
-    head(out, PUBLISH, delivered, queues, payload);
-    for r in refs {
+    head(out, PUBLISH, false, queues, payload);
+    for (r, delivered) in refs {
+        debug_assert!(r.position < DELIVERED);
+        let position = r.position | if *delivered { DELIVERED } else { 0 };
         out.extend_from_slice(&r.queue.to_le_bytes());
-        out.extend_from_slice(&r.position.to_le_bytes());
+        out.extend_from_slice(&position.to_le_bytes());
     }
 }
 
@@ -179,8 +189,8 @@ impl Op<'_> {
             all.iter().for_each(|n| out.extend_from_slice(&n.to_le_bytes()));
         };
         match *self {
-            Op::Publish { delivered, refs, payload } => {
-                head(out, PUBLISH, delivered, refs.len() as u16, payload.len() as u32);
+            Op::Publish { refs, payload } => {
+                head(out, PUBLISH, false, refs.len() as u16, payload.len() as u32);
                 out.extend_from_slice(refs.0.as_flattened());
                 out.extend_from_slice(payload);
             }
@@ -206,7 +216,7 @@ impl Op<'_> {
                 numbers(out, &[xid.number]);
             }
             Op::Delivered { queue, upto } => {
-                head(out, DELIVERED, false, 0, 0);
+                head(out, UP_TO, false, 0, 0);
                 numbers(out, &[queue, upto]);
             }
         }
@@ -245,7 +255,7 @@ impl<'a> Ops<'a> {
         let op = match head[0] {
             PUBLISH => {
                 let (refs, _) = self.take(16 * usize::from(short))?.as_chunks::<16>();
-                Op::Publish { delivered: flag, refs: Refs(refs), payload: self.take(long)? }
+                Op::Publish { refs: Refs(refs), payload: self.take(long)? }
             }
             DEQUEUE => {
                 let queue = self.number()?;
@@ -257,7 +267,7 @@ impl<'a> Ops<'a> {
             DECIDE => {
                 Op::Decide { xid: Xid { shard: short, number: self.number()? }, commit: flag }
             }
-            DELIVERED => Op::Delivered { queue: self.number()?, upto: self.number()? },
+            UP_TO => Op::Delivered { queue: self.number()?, upto: self.number()? },
             kind => return Err(RecordError::Kind(kind)),
         };
         match op {
@@ -408,20 +418,21 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn refs(all: &[Ref]) -> Vec<[u8; 16]> {
+    fn refs(all: &[(Ref, bool)]) -> Vec<[u8; 16]> {
         let mut out = Vec::new();
-        put_publish(&mut out, false, all, 0);
+        put_publish(&mut out, all, 0);
         out[HEAD..].as_chunks::<16>().0.to_vec()
     }
 
     #[test]
     fn every_operation_is_read_as_it_was_written() {
-        let places = [Ref { queue: 1, position: 2 }, Ref { queue: 3, position: 4 }];
+        let places =
+            [(Ref { queue: 1, position: 2 }, true), (Ref { queue: 3, position: 4 }, false)];
         let encoded = refs(&places);
         let xid = Xid { shard: 3, number: 99 };
         let all = [
             Op::Prepare(xid),
-            Op::Publish { delivered: true, refs: Refs(&encoded), payload: b"body" },
+            Op::Publish { refs: Refs(&encoded), payload: b"body" },
             Op::Dequeue { queue: 1, first: 5, last: 9 },
             Op::Define { id: 7, payload: b"queue" },
             Op::Undefine { id: 7 },
@@ -433,7 +444,7 @@ mod tests {
         all.iter().for_each(|op| op.put(&mut out));
         let read: Result<Vec<Op<'_>>, RecordError> = ops(&out).collect();
         assert_eq!(read.as_deref(), Ok(&all[..]));
-        let Op::Publish { refs, payload, .. } = all[1] else { panic!("the second") };
+        let Op::Publish { refs, payload } = all[1] else { panic!("the second") };
         assert_eq!(refs.iter().collect::<Vec<_>>(), places);
         let mut one = Vec::new();
         all[1].put(&mut one);

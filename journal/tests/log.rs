@@ -47,6 +47,7 @@ impl Disk {
             superblock: superblock(),
             slot: 0,
             segments: Vec::new(),
+            marks: Vec::new(),
             end: Lsn(0),
             end_crc: 0,
             last: Seq::NONE,
@@ -130,8 +131,8 @@ fn at(position: u64) -> Ref {
 }
 
 fn publish(disk: &mut Disk, position: u64, len: usize) -> Seq {
-    let refs: Refs = [at(position)].into_iter().collect();
-    disk.log.publish(refs, Body(vec![position as u8; len]), None, false)
+    let refs: Refs = [(at(position), false)].into_iter().collect();
+    disk.log.publish(refs, Body(vec![position as u8; len]), None)
 }
 
 #[test]
@@ -188,7 +189,7 @@ fn a_record_larger_than_a_segment_comes_back_whole() {
     let mut sizes = Vec::new();
     disk.ops(|op| {
         if let Op::Publish { refs, payload, .. } = op {
-            let position = refs.iter().next().expect("one").position;
+            let position = refs.iter().next().expect("one").0.position;
             assert!(payload.iter().all(|b| *b == position as u8));
             sizes.push(payload.len());
         }
@@ -246,7 +247,7 @@ fn space_stays_within_twice_what_lives_whatever_one_old_message_does() {
     assert!(disk.log.stats().freed > 30 && disk.log.stats().relocated > 10);
     let (mut first, mut defined) = (0, 0);
     disk.ops(|op| match op {
-        Op::Publish { refs, payload, .. } if refs.iter().any(|r| r == at(1)) => {
+        Op::Publish { refs, payload, .. } if refs.iter().any(|(r, _)| r == at(1)) => {
             assert_eq!(payload, [1; 1000]);
             first += 1;
         }
@@ -265,11 +266,11 @@ fn clean(disk: &mut Disk, places: &mut BTreeMap<u64, Seq>) {
     for record in &cleaned.records {
         for op in ops(record) {
             let Op::Publish { refs, payload, .. } = op.expect("whole") else { continue };
-            let r = refs.iter().next().expect("one");
+            let (r, delivered) = refs.iter().next().expect("one");
             let Some(seq) = places.get(&r.position).copied() else { continue };
             if disk.log.stands_in(seq, cleaned.segment) {
-                let refs = [r].into_iter().collect();
-                let new = disk.log.relocate(refs, seq, Body(payload.to_vec()), None, false);
+                let refs = [(r, delivered)].into_iter().collect();
+                let new = disk.log.relocate(refs, seq, Body(payload.to_vec()), None);
                 places.insert(r.position, new);
             }
         }
@@ -321,16 +322,19 @@ fn an_idle_log_is_vouched_for_once() {
 fn a_prepared_publish_says_so() {
     let mut disk = Disk::new(1);
     let xid = Xid { shard: 3, number: 5 };
-    let refs: Refs = [at(1)].into_iter().collect();
-    disk.log.publish(refs, Body(vec![1]), Some(xid), true);
+    let refs: Refs = [(at(1), true), (at(2), false)].into_iter().collect();
+    disk.log.publish(refs, Body(vec![1]), Some(xid));
     disk.settle();
-    let mut kinds = Vec::new();
+    let mut kinds = 0;
     disk.ops(|op| {
-        kinds.push(match op {
+        kinds += 1;
+        match op {
             Op::Prepare(x) => assert_eq!(x, xid),
-            Op::Publish { delivered, .. } => assert!(delivered),
+            Op::Publish { refs, .. } => {
+                assert!(refs.iter().eq([(at(1), true), (at(2), false)]));
+            }
             other => panic!("{other:?}"),
-        })
+        }
     });
-    assert_eq!(kinds.len(), 2);
+    assert_eq!(kinds, 2);
 }

@@ -2,30 +2,35 @@
 
 use fletch_engine::Time;
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
-static ORIGIN: OnceLock<Instant> = OnceLock::new();
+static ORIGIN: OnceLock<(Instant, u64)> = OnceLock::new();
 
-/// Monotonic time since an origin that all threads of the process share.
+/// Monotonic time that all threads of the process share, counted from the UNIX epoch as the system had
+/// it when the process began: so a time that one run has noted, such as when a message expires, means
+/// the same to the next.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     origin: Instant,
+    /// What the time was then, in nanoseconds.
+    at: u64,
 }
 
 impl Clock {
-    /// The process's clock. Its origin is a little before the first call, so that no time read
-    /// from it is zero.
+    /// The process's clock.
     pub fn new() -> Clock {
-        let origin = *ORIGIN.get_or_init(|| {
-            let now = Instant::now();
-            now.checked_sub(std::time::Duration::from_secs(1)).unwrap_or(now)
+        let (origin, at) = *ORIGIN.get_or_init(|| {
+            let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            // A clock set to before 1970 is as good as one set to it; no time is zero.
+            let at = since.map_or(1, |since| u64::try_from(since.as_nanos()).unwrap_or(1));
+            (Instant::now(), at.max(1))
         });
-        Clock { origin }
+        Clock { origin, at }
     }
 
     /// Reads it.
     pub fn now(&self) -> Time {
-        Time(self.origin.elapsed().as_nanos() as u64)
+        Time(self.at.saturating_add(self.origin.elapsed().as_nanos() as u64))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Settings of the runtime.
 
 use crate::cpus::CpuList;
+use crate::disk::JournalConfig;
 use crate::idle::IdleStrategy;
 use crate::placement::ConnectionPlacement;
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub struct Config {
     pub unconsumed_limit: usize,
     /// How long a closed connection may take to accept its output and answer the close.
     pub linger: Duration,
+    /// Where the shards' journals are. Without, no service is asked for writes.
+    pub journal: Option<JournalConfig>,
     /// How often the watchdog looks at the shards.
     pub watchdog_interval: Duration,
     /// After how long without an answer from a shard an error is logged.
@@ -59,6 +62,7 @@ impl Config {
             read_size: 64 * 1024,
             unconsumed_limit: 128 * 1024,
             linger: Duration::from_secs(2),
+            journal: None,
             watchdog_interval: Duration::from_millis(250),
             stall_limit: Duration::from_secs(5),
             long_turn: Duration::from_millis(10),

@@ -7,8 +7,9 @@
 //!
 //! This crate knows bytes and frames, not queues. All callbacks of a service run on its shard's
 //! thread, one at a time, never inside an `await`. One round of them is a *turn*: input of
-//! sockets, control messages, frames, timers, then `turn_end`, then output is written and frames
-//! are pushed, then the shard sleeps as its [`IdleStrategy`] says.
+//! sockets, ends of disk IO, control messages, frames, timers, then `turn_end`, then IO is
+//! started, output is written and frames are pushed, then the shard sleeps as its
+//! [`IdleStrategy`] says.
 //!
 //! `runtime/` is the only place that names the event loop's crate.
 
@@ -20,6 +21,10 @@ mod clock;
 mod config;
 #[cfg(not(loom))]
 mod cpus;
+#[cfg(not(loom))]
+mod disk;
+#[cfg(not(loom))]
+mod files;
 #[cfg(not(loom))]
 mod idle;
 #[cfg(not(loom))]
@@ -36,6 +41,8 @@ mod signal;
 mod startup;
 #[cfg(not(loom))]
 mod stats;
+#[cfg(not(loom))]
+pub mod store;
 mod wake;
 #[cfg(not(loom))]
 mod watchdog;
@@ -45,6 +52,7 @@ pub use self::{
     clock::Clock,
     config::Config,
     cpus::{CpuList, CpuListError},
+    disk::{DiskError, Durability, JournalConfig, SyncBy, WRITE_MAX, check_direct_io},
     idle::{DurationError, IdleStrategy, IdleStrategyError, parse_duration},
     placement::{ConnectionPlacement, Listener, PlacementError},
     runtime::{Cx, Handle, Runtime, ShardGone},

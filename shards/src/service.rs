@@ -1,7 +1,9 @@
 //! What runs on a shard: the interface between this crate and the broker.
 
+use crate::disk::DiskError;
 use crate::runtime::Cx;
 use fletch_engine::{ShardId, Time};
+use fletch_journal::{Done, Request, Write};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -135,10 +137,31 @@ pub trait Service: Sized + 'static {
     /// turn.
     fn turn_end(&mut self, cx: &mut Cx<'_, Self::Frame>);
 
+    /// How large a buffer is wanted for a batch that may be written now, at most
+    /// [`WRITE_MAX`](crate::WRITE_MAX) and a multiple of [`ALIGN`](fletch_journal::ALIGN). Asked after
+    /// each turn, and again after each `fill`, until there is none; never without a
+    /// [`Config::journal`](crate::Config::journal), which holds for the other requests too.
+    fn next_write(&mut self) -> Option<usize>;
+
+    /// Encodes that batch to the front of the buffer, whose old contents mean nothing, and says
+    /// where it goes.
+    fn fill(&mut self, buffer: &mut [u8]) -> Write;
+
+    /// What else is wanted of the disk. Asked until there is nothing.
+    fn next_request(&mut self) -> Option<Request>;
+
+    /// The end of a write or request. They end in any order.
+    fn disk_done(&mut self, cx: &mut Cx<'_, Self::Frame>, done: Done);
+
+    /// A write or request failed, and what is on the disk is not known any more: nothing durable
+    /// can be promised from here on. No `disk_done` comes for it.
+    fn disk_failed(&mut self, error: DiskError);
+
     /// No new connections come; finish by `deadline`.
     fn stopping(&mut self, cx: &mut Cx<'_, Self::Frame>, deadline: Time);
 
     /// Whether everything is finished. Asked at the end of each turn after `stopping`. Once it
-    /// was true on every shard, the shards end.
+    /// was true on every shard, the shards end. When they end at the deadline, writes and reads
+    /// that are under way are waited for still.
     fn stopped(&self) -> bool;
 }

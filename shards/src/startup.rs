@@ -5,6 +5,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{FromRawFd, OwnedFd};
+use std::path::PathBuf;
 use thiserror::Error;
 
 /// Why the runtime did not start: one line that says what is wrong and how to mend it.
@@ -52,6 +53,25 @@ pub enum StartError {
     Ports {
         /// The first address.
         address: SocketAddr,
+        /// The number of shards.
+        shards: usize,
+    },
+    /// The journal's directory does not take direct IO.
+    #[error(
+        "files in {} cannot be written past the page cache (O_DIRECT): {source}; the journal has to \
+         be on a file system that can, such as ext4 or XFS on a local disk", .path.display()
+    )]
+    DirectIo {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Not one journal for each shard.
+    #[error("{dirs} journals for {shards} shards")]
+    Journals {
+        /// The number of journals.
+        dirs: usize,
         /// The number of shards.
         shards: usize,
     },

@@ -19,10 +19,19 @@ pub struct ShardStats {
     pub(crate) disconnected: AtomicU64,
     pub(crate) longest_turn: AtomicU64,
     pub(crate) long_turns: AtomicU64,
+    pub(crate) journal_writes: AtomicU64,
+    pub(crate) journal_bytes: AtomicU64,
+    pub(crate) longest_journal_write: AtomicU64,
     /// Placed here: counted up by the accept thread, down by the shard.
     pub(crate) connections: AtomicUsize,
     /// Written by the watchdog's task on the shard.
     pub(crate) rescues: AtomicU64,
+}
+
+pub(crate) fn raise(counter: &AtomicU64, to: u64) {
+    if to > counter.load(Relaxed) {
+        counter.store(to, Relaxed);
+    }
 }
 
 pub(crate) fn add(counter: &AtomicU64, n: u64) {
@@ -62,6 +71,10 @@ readers! {
     disconnected
     /// Turns longer than the configured limit.
     long_turns
+    /// Writes of the journal that are durable.
+    journal_writes
+    /// The bytes of these.
+    journal_bytes
     /// Times the watchdog woke a shard that slept although it had work.
     rescues
 }
@@ -75,5 +88,10 @@ impl ShardStats {
     /// The longest turn so far, in nanoseconds; starts again from zero.
     pub fn take_longest_turn(&self) -> u64 {
         self.longest_turn.swap(0, Relaxed)
+    }
+
+    /// The longest write of the journal so far, in nanoseconds; starts again from zero.
+    pub fn take_longest_journal_write(&self) -> u64 {
+        self.longest_journal_write.swap(0, Relaxed)
     }
 }

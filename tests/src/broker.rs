@@ -1,12 +1,14 @@
 //! A real `fletchd` on an ephemeral loopback port, for as long as the value lives.
 //!
-//! Owns the process, its temporary directory (home, log) and nothing else. Dropping it kills the
-//! process by its pid; `stop` asks politely and insists on exit status 0. The binary comes from
+//! Owns the process, its temporary directory (home, log) and nothing else; a data directory that
+//! outlives it is its caller's (`store`). Dropping it kills the process by its pid; `stop` asks
+//! politely and insists on exit status 0, `kill` does not ask. The binary comes from
 //! `FLETCH_BIN_DIR`, else it is built (a no-op when fresh) in the profile of the running test.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -24,6 +26,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// What the tests give every broker: loopback, no data, no password, no configuration but theirs.
 const USUAL: [&str; 7] =
     ["--port", "0", "--interface", "127.0.0.1", "--no-data-dir", "--auth", "no"];
+
+/// The same with a data directory.
+const USUAL_ON: [&str; 7] =
+    ["--port", "0", "--interface", "127.0.0.1", "--auth", "no", "--data-dir"];
 
 /// A running broker.
 #[derive(Debug)]
@@ -46,6 +52,26 @@ impl Broker {
     pub fn start(options: &[&str]) -> Result<Broker> {
         let all: Vec<&str> = USUAL.iter().chain(options).copied().collect();
         Self::start_with(&all)
+    }
+
+    /// Starts `fletchd` on a data directory that outlives it, with the usual options and these.
+    pub fn start_on(data: &Path, options: &[&str]) -> Result<Broker> {
+        Self::start_with(&on(data, options)?)
+    }
+
+    /// Like [`Broker::start_on`]; a broker that ends by itself instead is no error here: how it ended, and what it said.
+    pub fn try_start_on(
+        data: &Path,
+        options: &[&str],
+    ) -> Result<Result<Broker, (ExitStatus, String)>> {
+        let mut process = Process::spawn(&on(data, options)?)?;
+        match process.port() {
+            Ok(port) => Ok(Ok(Broker { process, port })),
+            Err(_) => {
+                let status = process.wait(PATIENCE)?;
+                Ok(Err((status, process.log())))
+            }
+        }
     }
 
     /// Starts `fletchd` with these options only (`--config` apart); one of them must be `--port 0`.
@@ -108,12 +134,47 @@ impl Broker {
     }
 
     /// Like `stop`, with a signal of one's choice.
-    pub fn stop_by(mut self, signal: Signal) -> Result<()> {
+    pub fn stop_by(self, signal: Signal) -> Result<()> {
         self.process.signal(signal)?;
+        self.stopped()
+    }
+
+    /// Waits for the end of a broker that was asked to stop (a second signal would hurry it), and insists on exit
+    /// status 0.
+    pub fn stopped(mut self) -> Result<()> {
         let status = self.process.wait(PATIENCE)?;
-        ensure!(status.success(), "{signal:?} ended the broker with {status}:\n{}", self.log());
+        ensure!(status.success(), "the broker ended with {status}:\n{}", self.log());
         Ok(())
     }
+
+    /// A signal while others still use it; [`Broker::stopped`] or [`Broker::kill`] then says how that ended.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
+    }
+
+    /// SIGKILL, and insists that nothing else ended it before. Returns what it had logged.
+    pub fn kill(mut self) -> Result<String> {
+        self.process.kill()?;
+        Ok(self.log())
+    }
+}
+
+/// Starts `fletchd` like [`Broker::start_on`] and kills it so long after, wherever it is by then: before it is
+/// ready, most likely. Insists that nothing else ended it before.
+pub fn killed_in_start(data: &Path, options: &[&str], after: Duration) -> Result<()> {
+    let mut process = Process::spawn(&on(data, options)?)?;
+    std::thread::sleep(after);
+    process.kill()
+}
+
+/// Runs `fletchd` like [`Broker::start_on`] until it ends by itself: see [`run_to_end`].
+pub fn run_to_end_on(data: &Path, options: &[&str]) -> Result<(ExitStatus, String)> {
+    run_to_end(&on(data, options)?)
+}
+
+fn on<'a>(data: &'a Path, options: &[&'a str]) -> Result<Vec<&'a str>> {
+    let data = data.to_str().context("a temporary path is text")?;
+    Ok(USUAL_ON.iter().chain(&[data]).chain(options).copied().collect())
 }
 
 /// Runs `fletchd` with these options until it ends by itself, as a failed start does.
@@ -232,6 +293,14 @@ impl Process {
 
     fn signal(&self, signal: Signal) -> Result<()> {
         kill_process(self.pid()?, signal).context("signalling fletchd")
+    }
+
+    fn kill(&mut self) -> Result<()> {
+        self.signal(Signal::KILL)?;
+        let status = self.wait(PATIENCE)?;
+        let killed = status.signal() == Some(Signal::KILL.as_raw());
+        ensure!(killed, "it had ended with {status} before; its log:\n{}", self.log());
+        Ok(())
     }
 
     fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {

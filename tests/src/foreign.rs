@@ -1,9 +1,11 @@
 //! Runs clients nobody here wrote against fresh brokers and judges the outcome.
 //!
 //! `suites` drives the reference's Python suites test by test, `expected` is the checked-in list of
-//! tests that cannot pass yet, `output` reads the runner's output, `jms` drives our Java program.
+//! tests that cannot pass yet, `output` reads the runner's output, `jms` drives our Java program,
+//! `crash` kills brokers under the Python client.
 //! `tests/run` installs the clients; what is missing here is an error that says so.
 
+pub mod crash;
 pub mod expected;
 pub mod jms;
 pub mod output;

@@ -12,7 +12,8 @@ mod value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fletch_shards::{ConnectionPlacement, CpuList, IdleStrategy};
+use fletch_journal::{ALIGN, LogConfig as JournalConfig};
+use fletch_shards::{ConnectionPlacement, CpuList, Durability, IdleStrategy};
 use sources::Values;
 use table::{Kind, Status};
 use value::Unit;
@@ -29,6 +30,10 @@ pub const DEFAULT_FILES: &[&str] = &["/etc/fletch/fletchd.conf", "/etc/qpid/qpid
 pub struct Config {
     /// Directory of persistent data; none with `--no-data-dir`.
     pub data_dir: Option<PathBuf>,
+    /// How durable things are stored; none without a directory.
+    pub store: Option<StoreConfig>,
+    /// Bytes of memory that messages in queues may take before bodies that can be read back leave it.
+    pub queue_memory: u64,
     /// TCP port; 0 takes a free one.
     pub port: u16,
     /// Interfaces, addresses and networks to listen on; empty is all.
@@ -71,6 +76,23 @@ pub struct Config {
     pub daemon: DaemonConfig,
     /// What the user should hear about the options, once logging works.
     pub notes: Vec<Note>,
+}
+
+/// Options of the journals.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// Their directory.
+    pub dir: PathBuf,
+    /// Set what is stored aside.
+    pub truncate: bool,
+    /// Start with what can be read of a damaged journal.
+    pub salvage: bool,
+    /// When a write counts as durable.
+    pub durability: Durability,
+    /// Size of segments, in bytes.
+    pub segment: u64,
+    /// How long a write may wait for company.
+    pub flush_timeout: Duration,
 }
 
 /// Options of the background daemon.
@@ -310,9 +332,12 @@ fn build(
     let shards = shard_count(values, cpus.as_ref(), &mut notes)?;
     let watchdog = duration(values, "watchdog-interval")?;
     let known_hosts = text(values, "known-hosts-url").filter(|url| !matches!(*url, "none" | ""));
+    let data_dir =
+        (!flag(values, "no-data-dir")).then(|| path(values, "data-dir").unwrap_or(default_data));
     Ok(Config {
-        data_dir: (!flag(values, "no-data-dir"))
-            .then(|| path(values, "data-dir").unwrap_or(default_data)),
+        store: build_store(values, data_dir.as_deref())?,
+        data_dir,
+        queue_memory: parsed(values, "queue-memory", value::size)?.unwrap_or_else(half_of_memory),
         port: integer(values, "port")?.unwrap_or_default(),
         interfaces: list(values, "interface").to_vec(),
         listen_tcp,
@@ -341,6 +366,44 @@ fn build(
         notes,
     })
 }
+
+fn build_store(
+    values: &Values,
+    data_dir: Option<&Path>,
+) -> Result<Option<StoreConfig>, ConfigError> {
+    let dir = path(values, "store-dir").or_else(|| data_dir.map(|dir| dir.join("journal")));
+    let Some(dir) = dir else { return Ok(None) };
+    let segment = parsed(values, "journal-segment-size", |text| {
+        let size = value::size(text)?;
+        if size < JournalConfig::SEGMENT_MIN {
+            return Err("a segment has at least 1 MiB".to_owned());
+        }
+        if size > SEGMENT_MAX {
+            return Err("a segment has at most 1 GiB".to_owned());
+        }
+        Ok(size.next_multiple_of(ALIGN as u64))
+    })?;
+    Ok(Some(StoreConfig {
+        dir,
+        truncate: flag(values, "truncate"),
+        salvage: flag(values, "journal-salvage"),
+        durability: match text(values, "durability") {
+            Some("device") => Durability::Device,
+            _ => Durability::default(),
+        },
+        segment: segment.unwrap_or(JournalConfig::SEGMENT_MIN),
+        flush_timeout: duration(values, "journal-flush-timeout")?,
+    }))
+}
+
+/// Half of what the machine has.
+fn half_of_memory() -> u64 {
+    let total = rustix::system::sysinfo().totalram as u64;
+    (total / 2).max(64 << 20)
+}
+
+/// A larger segment gains nothing and takes long to make.
+const SEGMENT_MAX: u64 = 1 << 30;
 
 /// Options whose silent loss would open the broker to those it was told to keep out. Serving
 /// anyway with a warning in a log is not enough for these.

@@ -151,7 +151,6 @@ const U64: u64 = u64::MAX;
 
 const BUILT_IN: &str = "every module is built in";
 const ONE_JOURNAL: &str = "the journal has no fixed files or caches to size";
-const STORE: &str = "the durable store is";
 const TLS: &str = "TLS is";
 const HA: &str = "HA is";
 const QMF: &str = "management is";
@@ -242,6 +241,13 @@ const QUEUES: &[OptionSpec] = &[
         "Largest content of a queue that sets no limit of its own",
     )
     .later("a limit on queues is"),
+    OptionSpec::new(
+        "queue-memory",
+        Kind::Size,
+        "BYTES",
+        "Memory that messages may take before those that are stored leave it and are read back when \
+         they are wanted (default: half of the machine's)",
+    ),
     number(
         "default-flow-stop-threshold",
         100,
@@ -347,9 +353,31 @@ const HA_OPTIONS: &[OptionSpec] = &[
 ];
 
 const STORE_OPTIONS: &[OptionSpec] = &[
-    text("store-dir", "DIR", "Directory of the journal").later(STORE),
-    boolean("truncate", "no", "Discard what is stored").later(STORE),
-    seconds("journal-flush-timeout", "0", "Longest time a write waits for company").later(STORE),
+    text("store-dir", "DIR", "Directory of the journals (default: journal/ in the data directory)"),
+    boolean(
+        "truncate",
+        "no",
+        "Set what is stored aside, in a numbered directory, and start with nothing",
+    ),
+    boolean(
+        "journal-salvage",
+        "no",
+        "Start with what can be read of a damaged journal, and say what was lost",
+    ),
+    choice(
+        "durability",
+        &["sync", "device"],
+        "sync|device",
+        "sync",
+        "When a message is stored: when the disk has flushed it (sync), or when it has taken it \
+         (device), which only a disk with a protected cache keeps over a loss of power",
+    ),
+    size("journal-segment-size", "33554432", "Size of a journal's files; at least 1m"),
+    seconds(
+        "journal-flush-timeout",
+        "0",
+        "Longest time a write waits for company; without, it waits for the write before it only",
+    ),
     text("storage-provider", "NAME", "Store of the reference broker")
         .not_needed("there is one store"),
     number("num-jfiles", U64, "", "Journal files of the reference's store").not_needed(ONE_JOURNAL),

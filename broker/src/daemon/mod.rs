@@ -7,6 +7,7 @@
 mod background;
 mod listen;
 mod serve;
+mod store;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ use crate::{critical, notice};
 
 use background::{BackgroundError, PidFile};
 use listen::ListenError;
+use store::StoreError;
 
 /// How often the main thread looks after the log while it waits for signals.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(1);
@@ -42,6 +44,8 @@ enum RunError {
     Listen(#[from] ListenError),
     #[error(transparent)]
     Background(#[from] BackgroundError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error(transparent)]
     Start(#[from] StartError),
     #[error("cannot handle signals: {0}")]
@@ -103,7 +107,9 @@ fn run(config: &Config, log: &mut Log) -> Result<(), RunError> {
 
     notice!("Fletch {} (pid={}) start-up", env!("CARGO_PKG_VERSION"), std::process::id());
     log_notes(config, &addresses);
-    let serving = serve::serve(config, listeners)?;
+    let store = config.store.as_ref().map(|store| store::open(store, config)).transpose()?;
+    let (_store_lock, store) = store.unzip();
+    let serving = serve::serve(config, listeners, store)?;
     for address in &addresses {
         tracing::debug!(target: "Network", "Listening on {address}");
         notice!(target: "Network", "Listening on TCP/TCP6 port {}", address.port());

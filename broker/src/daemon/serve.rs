@@ -1,11 +1,14 @@
 //! From options to running shards: what each shard is made of, and stopping them all in time.
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
-use fletch_shards::{CpuList, Listener, Runtime, StartError};
+use fletch_engine::{Restored, ShardId};
+use fletch_shards::store::Started;
+use fletch_shards::{CpuList, JournalConfig, Listener, Runtime, StartError};
 
 use crate::config::Config;
 use crate::shard::Shard;
@@ -19,21 +22,37 @@ pub(super) struct Serving {
     runtime: Runtime<Shard>,
 }
 
-/// Starts the shards and lets connections in.
-pub(super) fn serve(config: &Config, listeners: Vec<Listener>) -> Result<Serving, StartError> {
+/// Starts the shards and lets connections in. `store` is what they go on with, if they have one.
+pub(super) fn serve(
+    config: &Config,
+    listeners: Vec<Listener>,
+    store: Option<Started>,
+) -> Result<Serving, StartError> {
     let settings = Arc::new(Settings::new(
         &config.realm,
         config.max_negotiate_time,
         config.queue_purge_interval,
+        (
+            config.store.as_ref().map_or(Duration::ZERO, |store| store.flush_timeout),
+            config.queue_memory,
+        ),
         &config.federation_tag.clone().unwrap_or_else(random_tag),
         config.known_hosts_url.clone(),
     ));
     let shards = u16::try_from(config.shards).map_err(|_| StartError::Shards(config.shards))?;
-    let make = move |shard| Shard::new(shard, shards, Arc::clone(&settings));
-    Ok(Serving { runtime: Runtime::start(runtime_config(config), listeners, make)? })
+    let (dirs, restored) = store.map(|store| (store.dirs, store.shards)).unzip();
+    // Each shard takes its part on its own thread.
+    let parts: Vec<Mutex<Option<Restored>>> =
+        restored.into_iter().flatten().map(|part| Mutex::new(Some(part))).collect();
+    let make = move |shard: ShardId| {
+        let part = parts.get(shard.index()).and_then(|part| part.lock().ok()?.take());
+        Shard::new(shard, shards, Arc::clone(&settings), part)
+    };
+    Ok(Serving { runtime: Runtime::start(runtime_config(config, dirs), listeners, make)? })
 }
 
-fn runtime_config(config: &Config) -> fletch_shards::Config {
+fn runtime_config(config: &Config, dirs: Option<Vec<PathBuf>>) -> fletch_shards::Config {
+    let durability = config.store.as_ref().map(|store| store.durability).unwrap_or_default();
     fletch_shards::Config {
         cpus: config.cpus.clone().unwrap_or_else(CpuList::allowed),
         idle: config.idle,
@@ -42,6 +61,7 @@ fn runtime_config(config: &Config) -> fletch_shards::Config {
             .max_connections
             .map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX)),
         nodelay: config.tcp_nodelay,
+        journal: dirs.map(|dirs| JournalConfig { dirs, durability }),
         stall_limit: config.watchdog_interval.unwrap_or(Duration::MAX),
         ..fletch_shards::Config::with_shards(config.shards)
     }

@@ -1,11 +1,12 @@
 //! The tool `fletch`, and the reference's tools that it stands in for: called as `qpid-send`, `qpid-receive`, `drain` or
-//! `spout` it is that tool. All of it is a client; the only broker it starts is the demonstration's, as another process.
+//! `spout` it is that tool. All of it but `journal` is a client; the only broker it starts is the demonstration's, as another process.
 
 pub mod address;
 mod connect;
 mod demo;
 mod drain;
 mod groups;
+mod journal;
 mod logs;
 mod message;
 mod ping;
@@ -49,6 +50,7 @@ enum Tool {
     Spout(spout::Options),
     Ping(ping::Options),
     Demo(demo::Options),
+    Journal(journal::Options),
 }
 
 impl Tool {
@@ -60,6 +62,7 @@ impl Tool {
             Tool::Spout(options) => options.run(),
             Tool::Ping(options) => options.run(),
             Tool::Demo(options) => options.run(),
+            Tool::Journal(options) => options.run(),
         }
     }
 
@@ -71,6 +74,7 @@ impl Tool {
             Tool::Spout(_) => "fletch spout",
             Tool::Ping(_) => "fletch ping",
             Tool::Demo(_) => "fletch demo",
+            Tool::Journal(_) => "fletch journal",
         }
     }
 }

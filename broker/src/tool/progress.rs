@@ -15,19 +15,30 @@ pub(super) struct Progress {
     started: Instant,
     shown: bool,
     count: u64,
+    steps: u64,
 }
 
 impl Progress {
     /// For `total` messages, or 0 if nobody knows. `quiet` when the same terminal shows the messages themselves.
     pub(super) fn new(total: u64, what: &'static str, quiet: bool) -> Progress {
+        let template = match total {
+            0 => "{spinner} {msg} {human_pos}  {per_sec}  {elapsed}",
+            _ => "{msg} [{bar:30}] {human_pos}/{human_len}  {per_sec}  eta {eta}",
+        };
+        Self::of(total, template, what, quiet)
+    }
+
+    /// For so many bytes.
+    pub(super) fn bytes(total: u64, what: &'static str) -> Progress {
+        let template = "{msg} [{bar:30}] {bytes}/{total_bytes}  {bytes_per_sec}  eta {eta}";
+        Self::of(total, template, what, false)
+    }
+
+    fn of(total: u64, template: &str, what: &'static str, quiet: bool) -> Progress {
         let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
             let bar = match total {
                 0 => ProgressBar::no_length(),
                 total => ProgressBar::new(total),
-            };
-            let template = match total {
-                0 => "{spinner} {msg} {human_pos}  {per_sec}  {elapsed}",
-                _ => "{msg} [{bar:30}] {human_pos}/{human_len}  {per_sec}  eta {eta}",
             };
             bar.set_draw_target(ProgressDrawTarget::hidden());
             if let Ok(style) = ProgressStyle::with_template(template) {
@@ -35,15 +46,21 @@ impl Progress {
             }
             bar.with_message(what)
         });
-        Progress { bar, started: Instant::now(), shown: false, count: 0 }
+        Progress { bar, started: Instant::now(), shown: false, count: 0, steps: 0 }
     }
 
     /// One more.
     pub(super) fn step(&mut self) {
+        self.advance(1);
+    }
+
+    /// So many more.
+    pub(super) fn advance(&mut self, by: u64) {
         let Some(bar) = &self.bar else { return };
-        self.count += 1;
+        self.count += by;
+        self.steps += 1;
         // Slow runs look at the clock each time, fast ones seldom.
-        if !self.shown && (self.count < 64 || self.count.is_multiple_of(64)) {
+        if !self.shown && (self.steps < 64 || self.steps.is_multiple_of(64)) {
             if self.started.elapsed() < QUIET {
                 return;
             }

@@ -1,6 +1,6 @@
 //! The files of a log, as one sequence of places that batches belong to or not.
 
-use super::{Damage, Place, Segment};
+use super::{Damage, Lost, Place, Segment};
 use crate::batch::{Batch, BatchError, Head, has_magic};
 use crate::lsn::{ALIGN, Lsn};
 use crate::superblock::Superblock;
@@ -42,19 +42,26 @@ fn end(segment: &Segment<'_>) -> Lsn {
 impl<'a> Files<'a> {
     /// The files that the log needs: those which end before its oldest position are leftovers of a
     /// recycling that a crash interrupted. `salvage` takes the whole pages of a file that has lost
-    /// its end.
+    /// its end, and says so.
     pub(super) fn new(
         superblock: &Superblock,
         segments: &'a [Segment<'a>],
         salvage: bool,
-    ) -> Result<Files<'a>, Damage> {
-        let mut before = Lsn(0);
+    ) -> Result<(Files<'a>, Vec<Lost>), Damage> {
+        let (mut before, mut lost) = (Lsn(0), Vec::new());
         for segment in segments {
             let len = segment.bytes.len() as u64;
             let whole = len > 0 && len.is_multiple_of(ALIGN as u64);
             let fits = segment.base.0.checked_add(len).is_some();
-            if !segment.base.is_aligned() || !fits || !(whole || salvage) {
-                return Err(Damage::File { segment: segment.base, len });
+            let damage = Damage::File { segment: segment.base, len };
+            if !segment.base.is_aligned() || !fits {
+                return Err(damage);
+            }
+            if !whole {
+                if !salvage {
+                    return Err(damage);
+                }
+                lost.push(Lost { from: end(segment), to: end(segment), damage });
             }
             if segment.base < before {
                 return Err(Damage::Overlap { segment: segment.base });
@@ -63,7 +70,7 @@ impl<'a> Files<'a> {
         }
         let Superblock { salt, shard, oldest_lsn: oldest, .. } = *superblock;
         let leftovers = segments.partition_point(|segment| end(segment) <= oldest);
-        Ok(Files { segments: &segments[leftovers..], salt, shard, oldest })
+        Ok((Files { segments: &segments[leftovers..], salt, shard, oldest }, lost))
     }
 
     /// How many segments begin at or before a position.

@@ -356,7 +356,13 @@ fn salvage_takes_the_whole_pages_of_a_shortened_file() {
     assert!(matches!(damage(&disk), Damage::File { .. }));
     let (visited, walked) = disk.walk(true).expect("salvage goes on");
     assert_eq!(visited.iter().map(|(_, r)| r[0]).collect::<Vec<_>>(), [0, 1, 4, 5]);
-    assert_eq!((walked.lost[0].from, walked.lost[0].to), (Lsn(2 * PAGE), Lsn(4 * PAGE)));
+    assert!(matches!(walked.lost[0].damage, Damage::File { .. }));
+    assert_eq!((walked.lost[1].from, walked.lost[1].to), (Lsn(2 * PAGE), Lsn(4 * PAGE)));
+    // Also where nothing stood.
+    let mut disk = plain(4, 6);
+    disk.segments[1].1.truncate(3 * ALIGN + 100);
+    let (visited, walked) = disk.walk(true).expect("salvage goes on");
+    assert_eq!((visited.len(), walked.lost.len()), (6, 1));
 }
 
 #[test]

@@ -60,8 +60,9 @@ impl<'a> Walker<'a> {
     ) -> Result<Walker<'a>, Damage> {
         let oldest = superblock.oldest_lsn;
         let first_ever = oldest == Lsn(0);
+        let (files, lost) = Files::new(superblock, segments, salvage)?;
         Ok(Walker {
-            files: Files::new(superblock, segments, salvage)?,
+            files,
             salvage,
             clean: match superblock.state {
                 State::Running => None,
@@ -73,13 +74,13 @@ impl<'a> Walker<'a> {
             begin: oldest,
             skipping: !first_ever,
             vouching: None,
-            walked: Walked { end: oldest, ..Walked::default() },
+            walked: Walked { end: oldest, lost, ..Walked::default() },
         })
     }
 
-    /// Where the next batch stands.
-    pub fn position(&self) -> Lsn {
-        self.walked.end
+    /// What was found so far; its end is where the next step reads.
+    pub fn walked(&self) -> &Walked {
+        &self.walked
     }
 
     /// Reads one batch, or passes over what is damaged. False at the log's end.

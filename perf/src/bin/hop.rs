@@ -212,6 +212,19 @@ impl Service for Hop {
     fn turn_end(&mut self, cx: &mut Cx<'_, Frame>) {
         self.pass(cx);
     }
+    fn next_write(&mut self) -> Option<usize> {
+        None
+    }
+    fn fill(&mut self, _: &mut [u8]) -> fletch_journal::Write {
+        panic!("nothing is to be written")
+    }
+    fn next_request(&mut self) -> Option<fletch_journal::Request> {
+        None
+    }
+    fn disk_done(&mut self, _: &mut Cx<'_, Frame>, _: fletch_journal::Done) {}
+    fn disk_failed(&mut self, error: DiskError) {
+        panic!("there is no journal, but {error}")
+    }
     fn stopping(&mut self, _: &mut Cx<'_, Frame>, _: Time) {}
     fn stopped(&self) -> bool {
         true

@@ -25,7 +25,8 @@ impl fmt::Display for ShardId {
     }
 }
 
-/// Monotonic time: nanoseconds since an origin that is the same for all shards of a process.
+/// Monotonic time: nanoseconds since an origin that is the same for all shards of a process, and for
+/// all runs of a broker that goes on from its journals: the UNIX epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Time(pub u64);
 

@@ -30,10 +30,38 @@ pub(crate) enum Origin {
     Session(SessionId, OpId),
     /// A queue that was here or is: the journalled message leaves it for good when it is safe
     /// elsewhere.
-    Queue { from: DeliveryRef, place: Seq, size: usize },
+    Queue { from: DeliveryRef, place: Seq, size: usize, reject: Option<u32> },
     /// Another publish: one of its queues was deleted while it was under way, and this goes where the
     /// queue's messages went. It counts as a receipt of that one.
     Publish { to: ShardId, slot: u32 },
+}
+
+/// Rejections at homes here that wait until what was rejected is safe where it went.
+#[derive(Debug, Default)]
+pub(crate) struct Rejections(Slab<Rejection>);
+
+#[derive(Debug)]
+struct Rejection {
+    asker: (SessionId, OpId),
+    missing: u32,
+}
+
+impl Rejections {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// One more rejection of so many messages that have to be safe elsewhere.
+    pub(crate) fn insert(&mut self, asker: (SessionId, OpId), missing: u32) -> u32 {
+        self.0.insert(Rejection { asker, missing }) as u32
+    }
+
+    /// One of them is. Who asked, if that was the last.
+    pub(crate) fn moved(&mut self, key: u32) -> Option<(SessionId, OpId)> {
+        let rejection = self.0.get_mut(key as usize)?;
+        rejection.missing -= 1;
+        (rejection.missing == 0).then(|| self.0.remove(key as usize).asker)
+    }
 }
 
 /// A publish to durable queues on several shards.

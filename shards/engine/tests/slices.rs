@@ -19,7 +19,14 @@ struct Broker {
 impl Broker {
     fn new(slice: usize) -> Broker {
         let (shard, purge_interval) = (ShardId(0), Duration::ZERO);
-        let engine = Engine::new(&Config { shard, shards: 1, purge_interval, slice });
+        let engine = Engine::new(&Config {
+            shard,
+            shards: 1,
+            purge_interval,
+            slice,
+            flush_timeout: Duration::ZERO,
+            memory: u64::MAX,
+        });
         Broker { engine, session: SessionId::new(shard, 1), fx: Effects::default(), next_op: 0 }
     }
 

@@ -68,8 +68,14 @@ impl<'t> World<'t> {
         let engine = |shard| {
             // Small slices would route a deleted queue's messages later than the model does.
             let slice = Config::SLICE;
-            let config =
-                Config { shard: ShardId(shard), shards: mix.shards, purge_interval, slice };
+            let config = Config {
+                shard: ShardId(shard),
+                shards: mix.shards,
+                purge_interval,
+                slice,
+                flush_timeout: Duration::ZERO,
+                memory: u64::MAX,
+            };
             Engine::new(&config)
         };
         World {

@@ -2,14 +2,17 @@
 
 mod connection;
 mod core;
+mod disk;
 mod pump;
 mod shard;
 
 pub use self::core::Cx;
 
+use self::disk::Journal;
 use crate::accept::{Accept, Acceptor};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::disk::{DiskError, check_direct_io};
 use crate::mesh::mesh;
 use crate::placement::{Chooser, ConnectionPlacement, Listener};
 use crate::service::{Origin, Peer, Service};
@@ -19,6 +22,7 @@ use crate::stats::ShardStats;
 use crate::watchdog::{Touch, Watchdog};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use fletch_engine::{ShardId, Time};
+use fletch_journal::Done;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
@@ -41,6 +45,8 @@ pub(crate) enum Command<C> {
     Adopt(OwnedFd, Peer),
     /// For the service.
     Control(C),
+    /// From the helper thread of the journal.
+    Disk(Result<Done, DiskError>),
     /// Finish by this time.
     Stop(Time),
 }
@@ -139,6 +145,8 @@ pub struct Runtime<S: Service> {
     acceptor: Option<Acceptor>,
     watchdog: Watchdog,
     threads: Vec<JoinHandle<()>>,
+    /// Of the journals. Each ends after its shard.
+    helpers: Vec<JoinHandle<()>>,
 }
 
 /// What all shards of a runtime share, besides their links.
@@ -162,6 +170,13 @@ impl<S: Service> Runtime<S> {
     ) -> Result<Runtime<S>, StartError> {
         config.cpus.check()?;
         let io_memory = startup::prepare(config.shards)?;
+        if let Some(journal) = &config.journal {
+            let (dirs, shards) = (journal.dirs.len(), config.shards);
+            if dirs != shards {
+                return Err(StartError::Journals { dirs, shards });
+            }
+            journal.dirs.iter().try_for_each(|dir| check_direct_io(dir))?;
+        }
         let system = |what| move |source| StartError::System { what, source };
         let signals: Vec<Arc<Signal>> = (0..config.shards)
             .map(|_| Signal::new().map(Arc::new))
@@ -186,6 +201,7 @@ impl<S: Service> Runtime<S> {
         let mut links = Vec::new();
         let mut touches = Vec::new();
         let mut threads = Vec::new();
+        let mut helpers = Vec::new();
         let ports = mesh(&signals, config.ring_frames, config.outbox_mark);
         for (index, (port, signal)) in ports.into_iter().zip(signals).enumerate() {
             let id = ShardId(index as u16);
@@ -193,8 +209,18 @@ impl<S: Service> Runtime<S> {
             let stats = Arc::new(ShardStats::default());
             let touch = Arc::new(Touch::new(stats.clone()));
             touches.push(touch.clone());
-            links.push(ShardLink { id, commands, signal: signal.clone(), stats: stats.clone() });
-            let seat = shard::Seat { id, port, inbox, signal, stats, touch };
+            let link = ShardLink { id, commands, signal: signal.clone(), stats: stats.clone() };
+            let journal = match &config.journal {
+                Some(journal) => {
+                    let (journal, helper) = Journal::start(journal, link.clone())
+                        .map_err(system("a journal's thread"))?;
+                    helpers.push(helper);
+                    Some(journal)
+                }
+                None => None,
+            };
+            links.push(link);
+            let seat = shard::Seat { id, port, inbox, signal, stats, touch, journal };
             let (shared, make) = (shared.clone(), make_service.clone());
             let (made, ready) = (made.clone(), ready.clone());
             let thread = std::thread::Builder::new()
@@ -222,7 +248,8 @@ impl<S: Service> Runtime<S> {
         let watchdog = Watchdog::start(touches, config.watchdog_interval, config.stall_limit)
             .map_err(system("the watchdog"))?;
         let local_addrs = listeners.iter().map(|listener| listener.local).collect();
-        let mut runtime = Runtime { handle, local_addrs, acceptor: None, watchdog, threads };
+        let mut runtime =
+            Runtime { handle, local_addrs, acceptor: None, watchdog, threads, helpers };
         if !listeners.is_empty() {
             let placement = match config.placement {
                 // Connections of listeners without a shard of their own.
@@ -276,7 +303,7 @@ impl<S: Service> Runtime<S> {
             // One that could not start is gone already.
             let _ = link.send(Command::Stop(deadline));
         }
-        for thread in self.threads {
+        for thread in self.threads.into_iter().chain(self.helpers) {
             let _ = thread.join();
         }
         self.watchdog.stop();

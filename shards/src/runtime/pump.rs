@@ -7,14 +7,16 @@
 
 use super::connection::Phase;
 use super::core::{Core, Cx};
+use super::disk::{Disk, Io, OpenFiles};
 use super::{Command, Shared};
 use crate::mesh::Inlet;
 use crate::service::{ConnectionId, Disconnect, Peer, Service};
-use crate::stats::add;
+use crate::stats::{add, raise};
 use crossbeam_channel::Receiver;
 use fletch_engine::Time;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::sync::atomic::Ordering::*;
 use std::time::Duration;
 
@@ -32,6 +34,10 @@ const SENDS: usize = 4;
 const SLICE: Duration = Duration::from_micros(10);
 /// Looks for arrivals between two readings of the clock while polling.
 const POLLS: usize = 32;
+/// Connections whose output is written before IO of the same turn is started: to start it, the
+/// ring has to be looked at, which takes about as long. With 64 clients that each wait for a
+/// durable write, starting the IO first makes a sixth more of them.
+const OUTPUTS_FIRST: usize = 2;
 /// Output buffers larger than this are freed when they are empty.
 const OUTPUT_KEPT: usize = 64 * 1024;
 
@@ -48,6 +54,9 @@ pub(super) struct Shard<S: Service> {
     pub(super) read_size: usize,
     pub(super) unconsumed_limit: usize,
     shared: Shared,
+    pub(super) disk: Option<Disk>,
+    /// The outputs of the last turn are not written yet, because IO was to be started.
+    late: bool,
     /// Tasks to be spawned after the turn: the event loop runs a new task at once, and it wants
     /// the shard for itself.
     pub(super) tasks: Vec<Task>,
@@ -57,12 +66,14 @@ pub(super) struct Shard<S: Service> {
     finished: bool,
 }
 
-/// A task of one connection.
+/// A task to be spawned.
 pub(super) enum Task {
-    /// Reads it.
+    /// Reads a connection.
     Reader(ConnectionId),
-    /// Waits for room to write.
+    /// Waits for room to write to a connection.
     Writer(ConnectionId),
+    /// Does an IO of the journal.
+    Disk(Rc<OpenFiles>, Io),
 }
 
 /// What the pump does next.
@@ -82,6 +93,7 @@ impl<S: Service> Shard<S> {
         inlets: Vec<Inlet<S::Frame>>,
         inbox: Receiver<Command<S::Control>>,
         shared: Shared,
+        disk: Option<Disk>,
     ) -> Shard<S> {
         let (read_size, unconsumed_limit) =
             (shared.config.read_size, shared.config.unconsumed_limit);
@@ -95,6 +107,8 @@ impl<S: Service> Shard<S> {
             read_size,
             unconsumed_limit,
             shared,
+            disk,
+            late: false,
             tasks: Vec::new(),
             idle_at: Time(0),
             stopping: None,
@@ -166,7 +180,7 @@ impl<S: Service> Shard<S> {
     /// True if work is left that nothing else will wake the pump for.
     fn turn(&mut self) -> bool {
         self.core.begin_turn();
-        let started = self.core.now;
+        let began = self.core.now;
         self.commands();
         self.frames();
         self.timers();
@@ -179,30 +193,34 @@ impl<S: Service> Shard<S> {
             }
         }
         self.ends();
-        self.outputs();
-        self.ends();
+        let started = !self.overdue() && self.start_io();
+        // The disk gets to work before much output is written, but output waits only once.
+        self.late = started && !self.late && self.core.dirty.len() > OUTPUTS_FIRST;
+        if !self.late {
+            self.outputs();
+            self.ends();
+        }
         if self.core.outlets.flush(&self.core.stats) {
             let held = std::mem::take(&mut self.core.held);
             self.core.wake_readers(held);
         }
         self.check_finished();
         self.core.in_turn = false;
-        self.count(started);
+        self.count(began);
         let core = &self.core;
-        !(core.local.is_empty()
+        // The event loop looks at the ring soon, and with that the IO starts.
+        !(!started
+            && core.local.is_empty()
             && core.dirty.is_empty()
             && core.ending.is_empty()
             && core.deferred.is_empty())
     }
 
-    fn count(&mut self, started: Time) {
+    fn count(&mut self, began: Time) {
         let stats = &self.core.stats;
         add(&stats.turns, 1);
-        let took = self.core.clock.now().since(started);
-        let nanos = took.as_nanos() as u64;
-        if nanos > stats.longest_turn.load(Relaxed) {
-            stats.longest_turn.store(nanos, Relaxed);
-        }
+        let took = self.core.clock.now().since(began);
+        raise(&stats.longest_turn, took.as_nanos() as u64);
         if took > self.shared.config.long_turn {
             add(&stats.long_turns, 1);
         }
@@ -217,6 +235,7 @@ impl<S: Service> Shard<S> {
                 Command::Control(control) => {
                     self.service.control(&mut Cx { core: &mut self.core }, control);
                 }
+                Command::Disk(result) => self.file_op_ended(result),
                 Command::Stop(deadline) => {
                     if self.stopping.is_none() {
                         self.stopping = Some(deadline);
@@ -277,7 +296,9 @@ impl<S: Service> Shard<S> {
     fn deadline(&self) -> Option<Time> {
         let expiry = self.core.expiries.front().map(|&(at, _)| at);
         let service = self.service.next_deadline();
-        [expiry, service, self.stopping].into_iter().flatten().min()
+        // Once it has passed only IO is waited for.
+        let stopping = self.stopping.filter(|_| !self.overdue());
+        [expiry, service, stopping].into_iter().flatten().min()
     }
 
     /// Writes the outputs of this turn.
@@ -381,8 +402,7 @@ impl<S: Service> Shard<S> {
 
     /// Notes that this shard's service has finished, once.
     fn check_finished(&mut self) {
-        let Some(deadline) = self.stopping else { return };
-        if !self.finished && (self.service.stopped() || self.core.now >= deadline) {
+        if self.stopping.is_some() && !self.finished && (self.service.stopped() || self.overdue()) {
             self.finished = true;
             self.shared.finished.fetch_add(1, AcqRel);
             for signal in self.shared.signals.iter() {
@@ -391,13 +411,18 @@ impl<S: Service> Shard<S> {
         }
     }
 
-    /// Whether the shard ends now: all shards have finished, or there is no time left.
+    /// Whether there is no time left.
+    fn overdue(&self) -> bool {
+        self.stopping.is_some_and(|deadline| self.core.now >= deadline)
+    }
+
+    /// Whether the shard ends now: all shards have finished, or there is no time left, and no IO
+    /// is under way.
     fn ended(&self) -> bool {
         let all = self.shared.signals.len();
-        self.stopping.is_some_and(|deadline| {
-            self.finished
-                && (self.core.now >= deadline || self.shared.finished.load(Acquire) == all)
-        })
+        self.finished
+            && (self.overdue() || self.shared.finished.load(Acquire) == all)
+            && self.disk.as_ref().is_none_or(Disk::idle)
     }
 
     /// The last thing a shard does: writes what the sockets take and closes them.

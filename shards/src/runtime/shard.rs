@@ -7,6 +7,7 @@
 
 use super::connection;
 use super::core::Core;
+use super::disk::{self, Disk, Journal};
 use super::pump::{Next, Shard, Task};
 use super::{Command, Shared};
 use crate::mesh::Port;
@@ -42,6 +43,7 @@ pub(super) struct Seat<S: Service> {
     pub(super) signal: Arc<Signal>,
     pub(super) stats: Arc<ShardStats>,
     pub(super) touch: Arc<Touch>,
+    pub(super) journal: Option<Journal>,
 }
 
 /// Submission entries of each ring.
@@ -126,18 +128,21 @@ async fn main<S: Service>(
     timer: Timer,
     ready: Sender<ShardId>,
 ) {
-    let Seat { id, port, inbox, stats, touch, .. } = seat;
+    let Seat { id, port, inbox, stats, touch, journal, .. } = seat;
     let Port { outlets, inlets } = port;
     let core = Core::new(id, outlets, seat.signal.clone(), stats, shared.config.linger);
-    let shard = Shard::new(service, core, inlets, inbox, shared);
+    let disk = journal.map(Disk::new);
+    let files = disk.as_ref().map(Disk::files);
+    let shard = Shard::new(service, core, inlets, inbox, shared, disk);
     let shard = Rc::new(RefCell::new(shard));
     let ended = Rc::new(Cell::new(false));
+    let untouched = Rc::new(Cell::new(false));
 
     let signals = glommio::spawn_local(signals(shard.clone(), signal, ended.clone()));
     let (deadline, file) = timer.split();
     let timers = glommio::spawn_local(timers(shard.clone(), deadline.clone(), file, ended.clone()));
     let touches = glommio::spawn_local({
-        let (shard, touch, ended) = (shard.clone(), touch.clone(), ended.clone());
+        let (shard, touch, ended) = (shard.clone(), touch.clone(), untouched.clone());
         poll_fn(move |cx| touch.poll(cx, ended.get(), || shard.borrow_mut().signalled()))
     });
 
@@ -161,6 +166,9 @@ async fn main<S: Service>(
             match task {
                 Task::Reader(id) => glommio::spawn_local(connection::read(shard.clone(), id)),
                 Task::Writer(id) => glommio::spawn_local(connection::write(shard.clone(), id)),
+                Task::Disk(files, io) => {
+                    glommio::spawn_local(disk::perform(shard.clone(), files, io))
+                }
             }
             .detach();
         }
@@ -184,16 +192,22 @@ async fn main<S: Service>(
     ended.set(true);
     seat.signal.ring();
     deadline.fire();
-    touch.wake();
     drop(again);
     passes.await;
     signals.await;
     timers.await;
-    touches.await;
-    // The connections' tasks have been woken and see that their connection is gone.
-    while Rc::strong_count(&shard) > 1 {
+    // The connections' tasks have been woken and see that their connection is gone; those of IO
+    // have told of its end. What is left is here and in the touch task.
+    while Rc::strong_count(&shard) > 2 {
         glommio::executor().yield_task_queue_now().await;
     }
+    if let Some(files) = files {
+        files.close_all().await;
+    }
+    // Last, because until here the watchdog may have to wake this shard.
+    untouched.set(true);
+    touch.wake();
+    touches.await;
 }
 
 /// Ends when the sender does. The event loop looks at its shared channels once for each time it

@@ -189,6 +189,24 @@ impl Service for Echo {
 
     fn turn_end(&mut self, _cx: &mut Cx<'_, Frame>) {}
 
+    fn next_write(&mut self) -> Option<usize> {
+        None
+    }
+
+    fn fill(&mut self, _: &mut [u8]) -> fletch_journal::Write {
+        panic!("nothing is to be written")
+    }
+
+    fn next_request(&mut self) -> Option<fletch_journal::Request> {
+        None
+    }
+
+    fn disk_done(&mut self, _: &mut Cx<'_, Frame>, _: fletch_journal::Done) {}
+
+    fn disk_failed(&mut self, error: DiskError) {
+        panic!("there is no journal, but {error}")
+    }
+
     fn stopping(&mut self, _cx: &mut Cx<'_, Frame>, _deadline: Time) {
         self.stopping = true;
     }

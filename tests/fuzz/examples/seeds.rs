@@ -11,6 +11,8 @@ use fletch_amqp::v0_10::{
     ErrorCode, Event, ServerConfig,
 };
 use fletch_amqp::{CommandId, Map, SequenceSet, Value};
+use fletch_journal::record::{Part, fragment_head, put_publish};
+use fletch_journal::{Op, Ref, Xid};
 
 fn main() {
     let (to_server, to_client) = conversation();
@@ -74,6 +76,51 @@ fn main() {
     let mut short = vec![0; 80];
     short[40] = 16;
     write("journal_batch", "body", &short);
+    journal();
+}
+
+/// Records with each kind of operation, and logs that end in each way.
+fn journal() {
+    let xid = Xid { shard: 1, number: 2 };
+    let mut record = Vec::new();
+    put_publish(&mut record, &[(Ref { queue: 1, position: 2 }, true)], 3);
+    record.extend_from_slice(b"abc");
+    for op in [
+        Op::Prepare(xid),
+        Op::Dequeue { queue: 1, first: 2, last: 3 },
+        Op::Define { id: 1, payload: b"queue" },
+        Op::Undefine { id: 1 },
+        Op::Decide { xid, commit: true },
+        Op::Delivered { queue: 1, upto: 3 },
+    ] {
+        op.put(&mut record);
+    }
+    write("journal_record", "operations", &record);
+    write("journal_record", "cut", &[&[3, 10, 100, 200], &record[..]].concat());
+    let parts = [Part::Whole, Part::First, Part::Middle, Part::Last];
+    let body: Vec<u8> =
+        parts.iter().flat_map(|part| [&fragment_head(*part, 2)[..], b"xy"].concat()).collect();
+    write("journal_record", "fragments", &body);
+    // Steps of a script: see `walk.rs`. A whole record, one over three batches, one more batch.
+    let log = [
+        &[0, 5, 3, 0, 1, 2, 9, 9, 0, 255][..],
+        &[2, 1, 7, 0, 255, 3, 1, 8, 0, 255, 4, 1, 9, 0, 255],
+        &[1, 1, 5, 0, 255],
+    ];
+    let log = log.concat();
+    write("journal_walk", "whole", &log);
+    write("journal_walk", "closed", &[&log[..], &[10, 0]].concat());
+    write("journal_walk", "torn", &[&log[..], &[7, 1, 0]].concat());
+    write("journal_walk", "damaged", &[&log[..], &[6, 0, 16, 70, 1]].concat());
+    write("journal_walk", "file-missing", &[&log[..], &[5, 2, 1, 5, 2, 1, 8, 1]].concat());
+    write("journal_walk", "shortened", &[&log[..], &[5, 2, 1, 11, 1, 20, 0, 0]].concat());
+    write("journal_walk", "freed", &[&log[..], &[9, 2]].concat());
+    write("journal_walk", "unacknowledged", &[0, 1, 1, 7, 0, 0, 1, 1, 7, 0, 0, 7, 0, 0]);
+    for (name, wrong) in [("salt", 1), ("shard", 2), ("chain", 3), ("newer", 4)] {
+        write("journal_walk", name, &[&log[..], &[1, 1, 5, wrong, 255, 1, 1, 5, 0, 0]].concat());
+    }
+    let operations = [&[1, 1, record.len() as u8][..], &record, &[0, 0]].concat();
+    write("journal_walk", "operations", &operations);
 }
 
 fn write(target: &str, name: &str, octets: &[u8]) {

@@ -2,7 +2,8 @@
 //! is wrong; `src/bin` has one libFuzzer target for each, of the same name.
 //!
 //! `amqp` depends on nothing but `fletch-amqp`: `broker/amqp/tests/corpus.rs` runs it without
-//! libFuzzer over the corpus that is checked in.
+//! libFuzzer over the corpus that is checked in. `journal` needs `fletch-journal` alone, and
+//! `journal/tests/corpus.rs` does the same.
 
 pub mod amqp;
 pub mod journal;

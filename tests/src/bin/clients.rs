@@ -1,4 +1,5 @@
-//! Runs the foreign clients that `tests/run` installed: `clients python`, `clients jms`.
+//! Runs the foreign clients that `tests/run` installed: `clients python`, `clients jms`,
+//! `clients crash`.
 //!
 //! The last line is `N passed, N failed`; the exit status is 1 when anything failed.
 
@@ -11,7 +12,8 @@ use clap::{Args, Parser, Subcommand};
 use fletch_tests::foreign::expected::Expected;
 use fletch_tests::foreign::jms::Jms;
 use fletch_tests::foreign::suites::{self, Plan, Python};
-use fletch_tests::foreign::{Tally, clients_dir};
+use fletch_tests::foreign::{Tally, clients_dir, crash};
+use fletch_tests::random::Random;
 
 #[derive(Debug, Parser)]
 #[command(about = "Runs clients nobody here wrote against fresh brokers")]
@@ -26,6 +28,18 @@ enum What {
     Python(PythonOptions),
     /// Our Java program on the JMS client for AMQP 0-10
     Jms(Target),
+    /// SIGKILL under load of the reference's Python client
+    Crash(CrashOptions),
+}
+
+#[derive(Debug, Args)]
+struct CrashOptions {
+    /// Shard counts, the kills shared among them
+    #[arg(long, value_delimiter = ',', default_value = "1,2,4")]
+    shards: Vec<u16>,
+    /// Kills altogether
+    #[arg(long, default_value_t = 18)]
+    kills: usize,
 }
 
 #[derive(Debug, Args)]
@@ -63,6 +77,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().what {
         What::Python(options) => python(options),
         What::Jms(target) => jms(&target),
+        What::Crash(options) => crash(&options),
     };
     match result {
         Ok(tally) => {
@@ -105,6 +120,26 @@ fn python(options: PythonOptions) -> Result<Tally> {
         plan.logs.display()
     );
     Ok(summary.tally)
+}
+
+fn crash(options: &CrashOptions) -> Result<Tally> {
+    let python = Python::installed()?;
+    let seed = Random::seed();
+    let kills = options.kills.div_ceil(options.shards.len().max(1));
+    let mut tally = Tally::default();
+    for &shards in &options.shards {
+        match crash::run(&python, shards, kills, seed) {
+            Ok(said) => {
+                println!("shards {shards}: {said}");
+                tally.passed += 1;
+            }
+            Err(error) => {
+                println!("shards {shards}: FAILED, FLETCH_SEED={seed}: {error:#}");
+                tally.failed += 1;
+            }
+        }
+    }
+    Ok(tally)
 }
 
 fn jms(target: &Target) -> Result<Tally> {

@@ -108,6 +108,14 @@ impl Python {
         Ok(names)
     }
 
+    /// A program of ours on the client.
+    pub fn program(&self, script: &Path) -> Command {
+        let mut command = Command::new(&self.interpreter);
+        command.args(["-B", "-u"]).arg(script).env("PYTHONPATH", &self.packages);
+        command.stdin(Stdio::null());
+        command
+    }
+
     /// The runner, with few descriptors: some tests use up all there are.
     fn runner(&self) -> Command {
         let mut command = Command::new("sh");

@@ -5,15 +5,15 @@
 //! home; when all have that durable, the publisher's shard *decides*, and when that is durable the
 //! publisher is told; then each home *notes* the decision, and when all have noted it, it is over.
 
-use super::Engine;
+use super::{Config, Engine, paging};
 use crate::error::{Error, ErrorKind};
 use crate::frame::{Effects, Frame};
 use crate::ids::{QueueId, SessionId, ShardId, Time};
 use crate::message::Message;
 use crate::pending::Origin;
-use crate::queue::Queue;
+use crate::queue::{Output, Queue};
 use crate::request::{DeliveryRef, Event, OpId, Reply};
-use crate::store::{Decided, Restored, Store, Waiter, payload_len};
+use crate::store::{Decided, Restored, Store, Waiter, decode, payload_len};
 use crate::topology::{Change, Route, Routes};
 use fletch_journal::record::ops;
 use fletch_journal::{Cleaned, Damaged, Done, Op, REFS_MAX, Ref, Refs, Request, Seq, Write, Xid};
@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 impl Engine {
     /// Takes up what recovery found. Before any input.
-    pub(super) fn restore(&mut self, restored: Restored) {
+    pub(super) fn restore(&mut self, restored: Restored, config: &Config) {
         let Restored { mut store, mut queues, changes, next_id, to_note } = restored;
         for change in changes.iter() {
             let epoch = self.topology.epoch().next();
@@ -42,6 +42,8 @@ impl Engine {
         if let Some(orderer) = &mut self.orderer {
             orderer.restore(self.topology.epoch(), next_id);
         }
+        store.gather = config.flush_timeout;
+        store.pager.budget = config.memory;
         self.store = Some(store);
     }
 
@@ -106,7 +108,7 @@ impl Engine {
             let at = if journals && q.is_durable() { place } else { Seq::NONE };
             let position = q.enqueue_at(now, message.clone(), at, &mut self.outputs);
             if let Some(position) = position.filter(|_| at != Seq::NONE) {
-                refs.push(Ref { queue: queue.0, position });
+                refs.push((Ref { queue: queue.0, position }, false));
                 if refs.len() == REFS_MAX {
                     safe = self.stage(std::mem::take(&mut refs), message, xid);
                     place = next(&self.store);
@@ -145,7 +147,8 @@ impl Engine {
         if let Some(xid) = xid {
             store.undecided.entry(xid).or_default().extend(refs.iter().copied());
         }
-        store.log.publish(refs, message.clone(), xid, false)
+        store.pager.grown(refs.len(), message.size());
+        store.log.publish(refs, message.clone(), xid)
     }
 
     /// A journalled message left its queue for good.
@@ -157,22 +160,44 @@ impl Engine {
         }
     }
 
-    /// A journalled message was delivered to somebody who may not settle it before a crash.
-    pub(super) fn journal_delivery(&mut self, at: DeliveryRef, place: Seq) {
-        let Some(store) = &mut self.store else { return };
+    /// A journalled message is about to be delivered to somebody who may not settle it before a crash:
+    /// whether that has to wait until the journal knows of it.
+    pub(super) fn journal_delivery(&mut self, at: DeliveryRef, place: Seq) -> bool {
+        let Some(store) = &mut self.store else { return false };
+        let r = Ref { queue: at.queue.0, position: at.position };
         if store.log.is_staged(place) {
-            let at = Ref { queue: at.queue.0, position: at.position };
-            store.log.delivered(at, place);
-            return;
+            // It is written with that said.
+            store.log.delivered(r, place);
+            return false;
         }
-        let news = self.queues.get_mut(&at.queue).is_some_and(|q| q.note_delivered(at.position));
-        if news {
-            match store.delivered.last_mut() {
-                Some((queue, position, seq)) if *queue == at.queue => {
-                    (*position, *seq) = (at.position.max(*position), place);
-                }
-                _ => store.delivered.push((at.queue, at.position, place)),
+        let Some(q) = self.queues.get_mut(&at.queue) else { return false };
+        if q.note_delivered(at.position) {
+            store.log.delivered(r, place);
+        }
+        !q.is_known_delivered(at.position)
+    }
+
+    /// Hands on an output of a queue, or holds it back behind others that are.
+    pub(super) fn output(&mut self, queue: QueueId, wait: bool, output: Output, fx: &mut Effects) {
+        match &mut self.store {
+            Some(store) if wait || store.is_holding(queue) => store.hold(queue, output),
+            _ => self.emit(output, fx),
+        }
+    }
+
+    /// Answers a subscriber after what is held back for it.
+    pub(super) fn answer_behind(
+        &mut self,
+        queue: QueueId,
+        (session, op): (SessionId, OpId),
+        result: Result<Reply, Error>,
+        fx: &mut Effects,
+    ) {
+        match &mut self.store {
+            Some(store) if store.is_holding(queue) => {
+                store.wait_for_all(Waiter::Answer { session, op, result: Box::new(result) });
             }
+            _ => self.answer(session, op, result, fx),
         }
     }
 
@@ -194,7 +219,7 @@ impl Engine {
     ) {
         match &mut self.store {
             Some(store) if safe > store.log.durable() => {
-                store.wait_for_all(Waiter::Answer { session, op, reply: Box::new(reply) });
+                store.wait_for_all(Waiter::Answer { session, op, result: Box::new(Ok(reply)) });
             }
             _ => self.answer(session, op, Ok(reply), fx),
         }
@@ -204,8 +229,9 @@ impl Engine {
 
     /// Bytes of buffer for a batch of the journal that may be written now; see
     /// [`fletch_journal::Log::next_write`].
-    pub fn next_write(&mut self, now: Time) -> Option<usize> {
+    pub fn next_write(&mut self) -> Option<usize> {
         let store = self.store.as_mut()?;
+        let now = store.now;
         if !store.gather.is_zero() && store.log.staged_bytes() < GATHER_MAX {
             if store.log.staged_bytes() == 0 {
                 store.gather_until = None;
@@ -239,7 +265,14 @@ impl Engine {
     /// Something of that is done.
     pub fn disk_done(&mut self, now: Time, done: Done, fx: &mut Effects) {
         let Some(store) = &mut self.store else { return };
-        store.log.done(done);
+        match done {
+            Done::Read { number, bytes } if number & paging::READS != 0 => {
+                self.bodies_read(now, number, &bytes, fx);
+                self.run_local(now, fx);
+                return;
+            }
+            done => store.log.done(done),
+        }
         store.watch(now);
         self.clean();
         self.settle_durable(fx);
@@ -266,16 +299,21 @@ impl Engine {
         self.store.as_ref().and_then(|store| store.damage)
     }
 
-    /// Notes a clean stop in the journal, once everything is durable. False as long as it is not.
-    pub fn close_journal(&mut self) -> bool {
-        let Some(store) = &mut self.store else { return true };
-        if store.log.is_closed() {
-            return true;
-        }
-        if store.is_idle() && store.log.is_idle() {
+    /// Notes a clean stop in the journal if everything is durable. Call it again until
+    /// [`Engine::is_journal_closed`].
+    pub fn close_journal(&mut self) {
+        if let Some(store) = &mut self.store
+            && !store.log.is_closing()
+            && store.is_idle()
+            && store.log.is_idle()
+        {
             store.log.close();
         }
-        false
+    }
+
+    /// Whether a clean stop is noted durably, or there is no journal.
+    pub fn is_journal_closed(&self) -> bool {
+        self.store.as_ref().is_none_or(|store| store.is_idle() && store.log.is_closed())
     }
 
     // ---- turns ---------------------------------------------------------------------------
@@ -283,14 +321,13 @@ impl Engine {
     /// The end of a turn: stages what was gathered, sends what has become due.
     pub(super) fn journal_turn_end(&mut self, now: Time, fx: &mut Effects) {
         let Some(store) = &mut self.store else { return };
-        for (queue, position, place) in store.delivered.drain(..) {
-            store.log.delivered(Ref { queue: queue.0, position }, place);
-        }
+        store.now = now;
         // What was taken back needs no write to be safe.
         store.log.skip_gone();
         store.watch(now);
         self.clean();
         self.settle_durable(fx);
+        self.page();
         let Some(store) = &mut self.store else { return };
         for (peer, numbers) in store.noted.iter_mut().enumerate() {
             if !numbers.is_empty() {
@@ -335,7 +372,19 @@ impl Engine {
                     fx.events.push(Event::Published { session, op })
                 }
                 Waiter::Receipt { to, slot } => self.receipt_for(to, slot, fx),
-                Waiter::Answer { session, op, reply } => self.answer(session, op, Ok(*reply), fx),
+                Waiter::Answer { session, op, result } => self.answer(session, op, *result, fx),
+                Waiter::Output { queue, output } => {
+                    store.released(queue);
+                    if let Output::Deliver { delivery, .. } = &*output
+                        && let Some(q) = self.queues.get_mut(&queue)
+                    {
+                        q.set_known_delivered(delivery.position);
+                    }
+                    self.emit(*output, fx);
+                }
+                Waiter::Ended { to, waiting, reason } => {
+                    self.end_subscription(to, waiting, reason, fx);
+                }
                 Waiter::Part { session, op } => self.answer_part(session, op, Vec::new(), fx),
                 Waiter::Decided(decided) => {
                     let Decided { session, op, number, homes } = *decided;
@@ -393,7 +442,7 @@ impl Engine {
             store.wait(seq, Waiter::Noted { to: from, number });
         } else if let Some(refs) = prepared {
             store.log.note(xid, false);
-            refs.into_iter().for_each(|at| self.undo(at));
+            refs.into_iter().for_each(|(at, _)| self.undo(at));
         }
     }
 
@@ -485,25 +534,32 @@ impl Engine {
                     }
                     // The record may say that it was delivered where the queue does not: when that was
                     // before the record was written.
-                    Op::Publish { mut delivered, refs, payload } => {
+                    Op::Publish { refs, payload } => {
                         let mut live = Refs::new();
-                        let mut kept: Option<(Message, Seq)> = None;
-                        for r in refs.iter() {
+                        let mut kept: Option<(Option<Message>, Seq)> = None;
+                        for (r, delivered) in refs.iter() {
                             let Some(q) = self.queues.get(&QueueId(r.queue)) else { continue };
-                            let Some((message, place, seen)) = q.place(r.position) else {
+                            let Some((place, seen, message)) = q.place(r.position) else {
                                 continue;
                             };
                             if store.log.stands_in(place, cleaned.segment) {
-                                live.push(r);
-                                delivered |= seen;
-                                kept.get_or_insert_with(|| (message.clone(), place));
+                                live.push((r, delivered || seen));
+                                let kept = kept.get_or_insert((None, place));
+                                kept.0 = kept.0.take().or_else(|| message.cloned());
                             }
                         }
                         let Some((message, old)) = kept else { continue };
-                        debug_assert_eq!(payload.len(), payload_len(message.size()));
+                        // What is away comes from the very record that goes.
+                        let message = match message {
+                            Some(message) => message,
+                            None => match decode(payload) {
+                                Ok(message) => message,
+                                Err(_) => continue,
+                            },
+                        };
                         let places = live.clone();
-                        let new = store.log.relocate(live, old, message, xid, delivered);
-                        for r in places {
+                        let new = store.log.relocate(live, old, message, xid);
+                        for (r, _) in places {
                             if let Some(q) = self.queues.get_mut(&QueueId(r.queue)) {
                                 q.set_place(r.position, new);
                             }

@@ -14,38 +14,48 @@ use fletch_journal::Seq;
 use std::sync::Arc;
 
 impl Engine {
-    /// Hands a queue's outputs to their sessions.
+    /// Hands a queue's outputs to their sessions, and its dequeues to the journal.
     pub(super) fn deliver(&mut self, fx: &mut Effects) {
         let mut outputs = std::mem::take(&mut self.outputs);
         for output in outputs.drain(..) {
-            match output {
+            match &output {
                 Output::Dequeued { delivery, place, size } => {
-                    self.journal_dequeue(delivery, place, size);
+                    self.journal_dequeue(*delivery, *place, *size);
                 }
-                Output::Deliver { to, delivery, message, redelivered, place } => {
-                    if place != Seq::NONE {
-                        self.journal_delivery(delivery, place);
-                    }
-                    let shard = to.session.shard();
-                    if shard == self.shard {
-                        fx.events.push(Event::Deliver { to, delivery, message, redelivered });
-                    } else {
-                        let frame = Frame::Deliver { to, delivery, message, redelivered };
-                        fx.frames.push((shard, frame));
-                    }
+                Output::Deliver { delivery, place, .. } => {
+                    let queue = delivery.queue;
+                    let wait = *place != Seq::NONE && self.journal_delivery(*delivery, *place);
+                    self.output(queue, wait, output, fx);
                 }
-                Output::Flushed { to, op } => {
-                    let session = to.session;
-                    if session.shard() == self.shard {
-                        fx.events.push(Event::Reply { session, op, result: Ok(Reply::Done) });
-                    } else {
-                        let result = Box::new(Ok(Reply::Done));
-                        fx.frames.push((session.shard(), Frame::Reply { session, op, result }));
-                    }
-                }
+                Output::Wanted { queue } => self.want_bodies(*queue),
+                Output::Flushed { queue, .. } => self.output(*queue, false, output, fx),
             }
         }
         self.outputs = outputs;
+    }
+
+    /// Sends an output to its session.
+    pub(super) fn emit(&mut self, output: Output, fx: &mut Effects) {
+        match output {
+            Output::Dequeued { .. } | Output::Wanted { .. } => {}
+            Output::Deliver { to, delivery, message, redelivered, .. } => {
+                let shard = to.session.shard();
+                if shard == self.shard {
+                    fx.events.push(Event::Deliver { to, delivery, message, redelivered });
+                } else {
+                    fx.frames.push((shard, Frame::Deliver { to, delivery, message, redelivered }));
+                }
+            }
+            Output::Flushed { to, op, .. } => {
+                let session = to.session;
+                if session.shard() == self.shard {
+                    fx.events.push(Event::Reply { session, op, result: Ok(Reply::Done) });
+                } else {
+                    let result = Box::new(Ok(Reply::Done));
+                    fx.frames.push((session.shard(), Frame::Reply { session, op, result }));
+                }
+            }
+        }
     }
 
     pub(super) fn on_queue_command(
@@ -80,7 +90,7 @@ impl Engine {
                 self.deliver(fx);
                 // If the queue goes with its last subscription, it is gone when this is answered.
                 if !self.report_if_unused(queue, Some((session, op)), fx) {
-                    self.answer(session, op, Ok(Reply::Done), fx);
+                    self.answer_behind(queue, (session, op), Ok(Reply::Done), fx);
                 }
             }
             QueueCommand::Flush { op, tag } => q.flush(now, id(tag), op, outputs),
@@ -88,7 +98,7 @@ impl Engine {
                 q.stop(id(tag), outputs);
                 // Flushes that this ends are answered before it.
                 self.deliver(fx);
-                self.answer(session, op, Ok(Reply::Done), fx);
+                self.answer_behind(queue, (session, op), Ok(Reply::Done), fx);
             }
             QueueCommand::Purge { op } => {
                 let until = q.newest();
@@ -104,16 +114,18 @@ impl Engine {
             }
             QueueCommand::Acquire { op, positions } => {
                 let mut acquired = Vec::new();
-                self.on_deliveries(now, queue, positions.into_iter(), None, &mut acquired, fx);
+                let asker = (session, op);
+                let all = positions.into_iter();
+                self.on_deliveries(now, asker, queue, all, None, &mut acquired, fx);
                 self.answer_part(session, op, acquired, fx);
             }
             QueueCommand::Settle { op, outcome, positions } => {
+                let (asker, all) = ((session, op), positions.into_iter());
                 let mut none = Vec::new();
-                self.on_deliveries(now, queue, positions.into_iter(), Some(outcome), &mut none, fx);
-                match (self.take_dequeued(), &mut self.store) {
-                    (Some(_), Some(store)) => store.wait_for_all(Waiter::Part { session, op }),
-                    _ => self.answer_part(session, op, Vec::new(), fx),
+                if self.on_deliveries(now, asker, queue, all, Some(outcome), &mut none, fx) {
+                    return; // Answered when what was rejected is safe elsewhere.
                 }
+                self.part_when_durable(session, op, fx);
             }
         }
         self.deliver(fx);
@@ -162,17 +174,28 @@ impl Engine {
         self.send(session.shard(), Frame::Part { session, op, acquired }, fx);
     }
 
-    /// Settles (or, with no outcome, acquires) at a queue homed here.
+    /// Answers a part of a settlement when what was dequeued for it is durable.
+    pub(super) fn part_when_durable(&mut self, session: SessionId, op: OpId, fx: &mut Effects) {
+        match (self.take_dequeued(), &mut self.store) {
+            (Some(_), Some(store)) => store.wait_for_all(Waiter::Part { session, op }),
+            _ => self.answer_part(session, op, Vec::new(), fx),
+        }
+    }
+
+    /// Settles (or, with no outcome, acquires) at a queue homed here. True if a part of the answer
+    /// follows by itself.
+    #[expect(clippy::too_many_arguments, reason = "a command's fields")]
     pub(super) fn on_deliveries(
         &mut self,
         now: Time,
+        asker: (SessionId, OpId),
         queue: QueueId,
         positions: impl Iterator<Item = Position>,
         outcome: Option<Outcome>,
         acquired: &mut Vec<DeliveryRef>,
         fx: &mut Effects,
-    ) {
-        let Some(q) = self.queues.get_mut(&queue) else { return };
+    ) -> bool {
+        let Some(q) = self.queues.get_mut(&queue) else { return false };
         match outcome {
             None => {
                 acquired.extend(
@@ -191,11 +214,18 @@ impl Engine {
                 let rejected: Vec<(Position, Message, Seq)> = positions
                     .filter_map(|p| q.reject(p).map(|(message, place)| (p, message, place)))
                     .collect();
+                let moving = rejected.iter().filter(|(_, message, place)| {
+                    *place != Seq::NONE && !self.alternate_routes(queue, message).is_empty()
+                });
+                let moving = moving.count() as u32;
+                let key = (moving > 0).then(|| self.rejections.insert(asker, moving));
                 for (position, message, place) in rejected {
-                    self.move_on(DeliveryRef { queue, position }, &message, place, fx);
+                    self.move_on(DeliveryRef { queue, position }, &message, place, key, fx);
                 }
+                return key.is_some();
             }
         }
+        false
     }
 
     pub(super) fn report(&self, queue: QueueId) -> Option<QueueReport> {
@@ -256,20 +286,35 @@ impl Engine {
         }
         let reason =
             Error::new(ErrorKind::ResourceDeleted, format!("Queue {name} has been deleted."));
-        let (subscriptions, messages) = q.drain_for_delete(&mut self.outputs);
+        let (subscriptions, rest) = q.drain_for_delete(&mut self.outputs);
         self.deliver(fx);
         for (to, waiting) in subscriptions {
-            if to.session.shard() == self.shard {
-                self.subscription_ended(to, waiting, reason.clone(), fx);
-            } else {
-                let reason = Box::new(reason.clone());
-                fx.frames
-                    .push((to.session.shard(), Frame::SubscriptionEnded { to, waiting, reason }));
+            let reason = Box::new(reason.clone());
+            match &mut self.store {
+                Some(store) if store.is_holding(queue) => {
+                    store.wait_for_all(Waiter::Ended { to, waiting, reason });
+                }
+                _ => self.end_subscription(to, waiting, reason, fx),
             }
         }
         self.moving.entry(queue).or_default().begin();
-        self.start(Job::Empty { queue, messages: Box::new(messages) }, fx);
+        self.start(Job::Empty { queue, rest: Box::new(rest) }, fx);
         Ok(())
+    }
+
+    /// Tells a subscriber, wherever it is, that its queue is gone.
+    pub(super) fn end_subscription(
+        &mut self,
+        to: SubscriptionId,
+        waiting: bool,
+        reason: Box<Error>,
+        fx: &mut Effects,
+    ) {
+        if to.session.shard() == self.shard {
+            self.subscription_ended(to, waiting, *reason, fx);
+        } else {
+            fx.frames.push((to.session.shard(), Frame::SubscriptionEnded { to, waiting, reason }));
+        }
     }
 
     pub(super) fn subscription_ended(

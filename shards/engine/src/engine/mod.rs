@@ -10,13 +10,14 @@ mod durable;
 mod gone;
 mod home;
 mod moving;
+mod paging;
 mod slices;
 
 use crate::error::Error;
 use crate::frame::{Effects, Frame, QueueCommand, QueueFrame};
 use crate::ids::{Epoch, Position, QueueId, SessionId, ShardId, SubscriptionId, Time};
 use crate::message::Message;
-use crate::pending::{Origin, Parts, Prepared, Publishes};
+use crate::pending::{Origin, Parts, Prepared, Publishes, Rejections};
 use crate::queue::{CreditUnit, FlowMode, Output, Queue};
 use crate::request::{DeliveryRef, Event, OpId, Outcome, Published, Reply, Request, Subscribe};
 use crate::store::{Decided, Restored, Store, Waiter};
@@ -45,6 +46,11 @@ pub struct Config {
     /// Messages of a backlog that are handled in one turn when a queue is purged or deleted; see
     /// [`Config::SLICE`].
     pub slice: usize,
+    /// How long the journal's writes may wait for company (`--journal-flush-timeout`).
+    pub flush_timeout: Duration,
+    /// Bytes of memory that this shard's messages may take before bodies that can be read back leave it
+    /// (this shard's part of `--queue-memory`).
+    pub memory: u64,
 }
 
 impl Config {
@@ -107,6 +113,7 @@ pub struct Engine {
     store: Option<Store>,
     /// Queues here, or deleted here, with messages on their way to their alternate exchanges.
     moving: FixedMap<QueueId, Moving>,
+    rejections: Rejections,
     // Reused between calls.
     routes: Routes,
     outputs: Vec<Output>,
@@ -140,6 +147,7 @@ impl Engine {
             stats: Stats::default(),
             store: None,
             moving: FixedMap::default(),
+            rejections: Rejections::default(),
             routes: Routes::default(),
             outputs: Vec::new(),
             decisions: Vec::new(),
@@ -149,7 +157,7 @@ impl Engine {
     /// An engine that goes on with what recovery found, and journals what is durable.
     pub fn restored(config: &Config, restored: Restored) -> Engine {
         let mut engine = Engine::new(config);
-        engine.restore(restored);
+        engine.restore(restored, config);
         engine
     }
 
@@ -188,6 +196,7 @@ impl Engine {
             && self.parked.is_empty()
             && self.receipts.iter().all(Vec::is_empty)
             && self.moving.is_empty()
+            && self.rejections.is_empty()
             && self.store.as_ref().is_none_or(Store::is_idle)
             && self.orderer.as_ref().is_none_or(Orderer::is_idle)
     }
@@ -314,8 +323,11 @@ impl Engine {
                     fx.events.push(Event::Refused { session, op, reason: *reason });
                 }
             },
-            Origin::Queue { from, place, size } => {
+            Origin::Queue { from, place, size, reject } => {
                 self.journal_dequeue(from, place, size);
+                if let Some((session, op)) = reject.and_then(|key| self.rejections.moved(key)) {
+                    self.part_when_durable(session, op, fx);
+                }
                 self.moved_on(from.queue, fx);
             }
             Origin::Publish { to, slot } => self.receipt_for(to, slot, fx),
@@ -582,7 +594,7 @@ impl Engine {
         outcome: Option<Outcome>,
         fx: &mut Effects,
     ) {
-        let mut remote = 0;
+        let mut parts = 0;
         let mut acquired = Vec::new();
         let accepts = outcome == Some(Outcome::Accepted);
         let mut deleted: SmallVec<[QueueId; 1]> = SmallVec::new();
@@ -600,24 +612,27 @@ impl Engine {
                 deleted.push(queue);
             } else if home == self.shard {
                 let positions = run.iter().map(|d| d.position);
-                self.on_deliveries(now, queue, positions, outcome, &mut acquired, fx);
+                let asker = (session, op);
+                let later =
+                    self.on_deliveries(now, asker, queue, positions, outcome, &mut acquired, fx);
+                parts += u32::from(later);
             } else {
                 let positions: Vec<Position> = run.iter().map(|d| d.position).collect();
                 let command = match outcome {
                     None => QueueCommand::Acquire { op, positions },
                     Some(outcome) => QueueCommand::Settle { op, outcome, positions },
                 };
-                remote += 1;
+                parts += 1;
                 self.ask_home(session, queue, home, command, fx);
             }
         }
         let unsafe_yet = self.take_dequeued();
-        if remote == 0 && unsafe_yet.is_none() && deleted.is_empty() {
+        if parts == 0 && unsafe_yet.is_none() && deleted.is_empty() {
             let reply = if outcome.is_none() { Reply::Acquired(acquired) } else { Reply::Done };
             self.answer(session, op, Ok(reply), fx);
             return;
         }
-        let parts = remote + u32::from(unsafe_yet.is_some()) + deleted.len() as u32;
+        let parts = parts + u32::from(unsafe_yet.is_some()) + deleted.len() as u32;
         self.parts.insert(session, op, parts, outcome.is_none(), acquired);
         if let (Some(_), Some(store)) = (unsafe_yet, &mut self.store) {
             store.wait_for_all(Waiter::Part { session, op });
@@ -687,8 +702,14 @@ impl Engine {
                 self.subscription_ended(to, waiting, *reason, fx);
             }
             Frame::Reply { session, op, result } => {
-                // Of a session here, or passed on: see `Frame::Unused`.
-                self.answer(session, op, *result, fx);
+                // Of a session here, or passed on: see `Frame::Unused`. Behind what is held back here, for
+                // the queue may be gone by now.
+                match &mut self.store {
+                    Some(store) if from == ShardId::ORDERER && store.is_holding_any() => {
+                        store.wait_for_all(Waiter::Answer { session, op, result });
+                    }
+                    _ => self.answer(session, op, *result, fx),
+                }
             }
             Frame::Part { session, op, acquired } => {
                 debug_assert_eq!(session.shard(), self.shard);

@@ -44,7 +44,7 @@ impl Moving {
 
 impl Engine {
     /// Where messages go that leave a queue for its alternate exchange.
-    fn alternate_routes(&self, queue: QueueId, message: &Message) -> Routes {
+    pub(super) fn alternate_routes(&self, queue: QueueId, message: &Message) -> Routes {
         let alternate = self.topology.alternate_of(queue).or_else(|| self.gone.alternate_of(queue));
         let mut routes = Routes::default();
         if let Some(exchange) = alternate {
@@ -96,12 +96,13 @@ impl Engine {
     }
 
     /// A message has left its queue for the alternate exchange. If it is journalled, its record goes
-    /// when it is safe where it went.
+    /// when it is safe where it went. `reject`: the rejection that waits for that.
     pub(super) fn move_on(
         &mut self,
         from: DeliveryRef,
         message: &Message,
         place: Seq,
+        reject: Option<u32>,
         fx: &mut Effects,
     ) {
         if place == Seq::NONE {
@@ -116,7 +117,7 @@ impl Engine {
         }
         self.moving.entry(from.queue).or_default().messages += 1;
         let receipts = u16::try_from(routes.len()).unwrap_or(u16::MAX);
-        let origin = Origin::Queue { from, place, size };
+        let origin = Origin::Queue { from, place, size, reject };
         let slot = self.publishes.insert(origin, receipts, None);
         self.pass_on(routes.iter().as_slice(), message, Some(slot), fx);
     }
@@ -145,7 +146,7 @@ impl Engine {
         }
         let Some(Moving { emptying, accepted, .. }) = self.moving.remove(&queue) else { return };
         for (session, op) in accepted {
-            self.part_when_durable(session, op, fx);
+            self.part_when_all_durable(session, op, fx);
         }
         if emptying == Emptying::Sent {
             self.send(ShardId::ORDERER, Frame::Vote { queue, result: Ok(()) }, fx);
@@ -162,12 +163,12 @@ impl Engine {
     ) {
         match self.moving.get_mut(&queue).filter(|_| self.store.is_some()) {
             Some(moving) => moving.accepted.push((session, op)),
-            None => self.part_when_durable(session, op, fx),
+            None => self.part_when_all_durable(session, op, fx),
         }
     }
 
     /// Answers a part of a settlement when all that is staged is durable.
-    fn part_when_durable(&mut self, session: SessionId, op: OpId, fx: &mut Effects) {
+    fn part_when_all_durable(&mut self, session: SessionId, op: OpId, fx: &mut Effects) {
         match &mut self.store {
             Some(store) if store.log.last_seq() > store.log.durable() => {
                 store.wait_for_all(Waiter::Part { session, op });

@@ -5,8 +5,8 @@
 use super::Engine;
 use crate::frame::Effects;
 use crate::ids::{Position, QueueId, SessionId};
-use crate::message::Message;
-use crate::request::{DeliveryRef, OpId, Reply};
+use crate::queue::{Next, Rest};
+use crate::request::{OpId, Reply};
 use fletch_journal::Seq;
 use std::fmt;
 
@@ -15,7 +15,14 @@ pub(super) enum Job {
     /// Drop what is available up to a position, then answer when it is dropped for good.
     Purge(Purge),
     /// Send what a deleted queue held to its alternate exchange, then tell the orderer.
-    Empty { queue: QueueId, messages: Box<dyn Iterator<Item = (Position, Message, Seq)>> },
+    Empty { queue: QueueId, rest: Box<Rest> },
+}
+
+impl Job {
+    /// Whether it is the emptying of this queue, and misses the body of the message at a position.
+    pub(super) fn misses(&self, queue: QueueId, position: Position) -> bool {
+        matches!(self, Job::Empty { queue: q, rest } if *q == queue && rest.is_away(position))
+    }
 }
 
 /// A purge under way.
@@ -51,7 +58,7 @@ impl Engine {
 
     /// Does one slice.
     pub(super) fn work(&mut self, fx: &mut Effects) {
-        let mut left = self.slice;
+        let mut left = if self.reads_for_job() { 0 } else { self.slice };
         while left > 0
             && let Some(job) = self.jobs.pop_front()
         {
@@ -72,17 +79,31 @@ impl Engine {
                         self.answer_when_durable(session, op, Reply::Purged(purged), safe, fx);
                     }
                 }
-                Job::Empty { queue, mut messages } => loop {
+                Job::Empty { queue, mut rest } => loop {
                     if left == 0 {
-                        self.jobs.push_front(Job::Empty { queue, messages });
+                        self.jobs.push_front(Job::Empty { queue, rest });
                         break;
                     }
-                    let Some((position, message, place)) = messages.next() else {
-                        self.sent_on(queue, fx);
-                        break;
-                    };
-                    self.move_on(DeliveryRef { queue, position }, &message, place, fx);
                     left -= 1;
+                    let wanted = self.gone.contains(queue);
+                    match rest.next(wanted) {
+                        Next::Message { delivery, message: Some(message), place, .. } => {
+                            self.move_on(delivery, &message, place, None, fx);
+                        }
+                        Next::Message { delivery, message: None, size, place } => {
+                            self.stats.discarded += 1;
+                            self.journal_dequeue(delivery, place, size);
+                        }
+                        Next::Away(position, place) => {
+                            self.jobs.push_front(Job::Empty { queue, rest });
+                            self.read_for_job(queue, (position, place));
+                            return;
+                        }
+                        Next::End => {
+                            self.sent_on(queue, fx);
+                            break;
+                        }
+                    }
                 },
             }
         }

@@ -5,17 +5,21 @@
 //! is in `engine/durable.rs`.
 
 mod codec;
+mod pager;
 mod restore;
 
 pub use codec::CodecError;
-pub use restore::{Combined, Journal, RestoreError, Restored, ShardRestore, combine};
+pub(crate) use pager::{Load, Pager};
+pub use restore::{Combined, Journal, Rehome, RestoreError, Restored, ShardRestore, combine};
 
 use codec::definition;
-pub(crate) use codec::payload_len;
+pub(crate) use codec::{message as decode, payload_len};
 
+use crate::error::Error;
 use crate::frame::Frame;
-use crate::ids::{QueueId, SessionId, ShardId, Time};
+use crate::ids::{QueueId, SessionId, ShardId, SubscriptionId, Time};
 use crate::message::Message;
+use crate::queue::Output;
 use crate::request::{OpId, Reply};
 use crate::topology::{Change, FixedMap};
 use fletch_journal::{Damaged, Log, Refs, Seq, Xid};
@@ -36,7 +40,11 @@ pub(crate) enum Waiter {
     /// A publish under way from a shard, this one included.
     Receipt { to: ShardId, slot: u32 },
     /// A session, anywhere, that asked for something.
-    Answer { session: SessionId, op: OpId, reply: Box<Reply> },
+    Answer { session: SessionId, op: OpId, result: Box<Result<Reply, Error>> },
+    /// A subscriber: an output of a durable queue that is held back, see [`Store::is_holding`].
+    Output { queue: QueueId, output: Box<Output> },
+    /// A subscriber whose queue is gone.
+    Ended { to: SubscriptionId, waiting: bool, reason: Box<Error> },
     /// A session, anywhere, whose settlement has parts.
     Part { session: SessionId, op: OpId },
     /// The decision of this shard about a publish to several shards.
@@ -74,12 +82,15 @@ pub(crate) struct Store {
     bindings: Bindings,
     /// The highest number of a dequeue since somebody looked.
     pub(crate) dequeued: Seq,
-    /// Deliveries of this turn that the journal should know of.
-    pub(crate) delivered: Vec<(QueueId, u64, Seq)>,
+    /// Outputs of each queue that wait.
+    holding: FixedMap<QueueId, u32>,
+    /// The time of the last turn.
+    pub(crate) now: Time,
     pub(crate) vouch_at: Time,
     /// How long the first operation of a batch may wait for company.
     pub(crate) gather: Duration,
     pub(crate) gather_until: Option<Time>,
+    pub(crate) pager: Pager,
     /// The journal read back something else than it wrote.
     pub(crate) damage: Option<Damaged>,
 }
@@ -97,10 +108,12 @@ impl Store {
             held: VecDeque::new(),
             bindings: Bindings::default(),
             dequeued: Seq::NONE,
-            delivered: Vec::new(),
+            holding: FixedMap::default(),
+            now: Time(0),
             vouch_at: Time(0),
             gather: Duration::ZERO,
             gather_until: None,
+            pager: Pager::default(),
             damage: None,
         }
     }
@@ -112,7 +125,34 @@ impl Store {
             && self.decisions.is_empty()
             && self.held.is_empty()
             && self.noted.iter().all(Vec::is_empty)
-            && self.delivered.is_empty()
+    }
+
+    /// Whether outputs of a queue are held back. A message whose record is written already is delivered
+    /// when the journal knows durably that it may have been, so that after a crash it is told to be
+    /// redelivered; and what follows for the queue's subscribers waits with it.
+    pub(crate) fn is_holding(&self, queue: QueueId) -> bool {
+        !self.holding.is_empty() && self.holding.contains_key(&queue)
+    }
+
+    /// Whether anything is held back.
+    pub(crate) fn is_holding_any(&self) -> bool {
+        !self.holding.is_empty()
+    }
+
+    /// Holds an output back until all that is staged is durable.
+    pub(crate) fn hold(&mut self, queue: QueueId, output: Output) {
+        *self.holding.entry(queue).or_insert(0) += 1;
+        self.wait_for_all(Waiter::Output { queue, output: Box::new(output) });
+    }
+
+    /// One that was held back is on its way.
+    pub(crate) fn released(&mut self, queue: QueueId) {
+        if let Some(holding) = self.holding.get_mut(&queue) {
+            *holding -= 1;
+            if *holding == 0 {
+                self.holding.remove(&queue);
+            }
+        }
     }
 
     /// A log that has nothing to write is to write its voucher in a while.

@@ -19,15 +19,14 @@ use fletch_journal::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Why a record cannot be restored.
+/// A definition that cannot be understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RestoreError {
-    /// It is no record.
-    #[error(transparent)]
-    Record(#[from] RecordError),
-    /// What it carries is no message or definition.
-    #[error("what a record carries is {0}")]
-    Codec(#[from] CodecError),
+#[error("the definition {id:#x} is {error}")]
+pub struct RestoreError {
+    /// Its id.
+    pub id: u64,
+    /// What is wrong with it.
+    pub error: CodecError,
 }
 
 /// A publish that waits for a decision.
@@ -36,7 +35,6 @@ struct Pending {
     seq: Seq,
     refs: Refs,
     message: Message,
-    delivered: bool,
 }
 
 /// What one shard's journal holds. See the module.
@@ -55,12 +53,19 @@ pub struct ShardRestore {
     decided: BTreeMap<Xid, (Seq, bool)>,
     /// Records that several places refer to.
     shared: BTreeSet<Seq>,
+    /// Batches, with the first record that begins in each; see [`LogPosition::marks`].
+    marks: Vec<(Lsn, Seq)>,
+    /// Bytes of messages that may be in memory.
+    memory: u64,
+    /// Bytes of those that are.
+    taken: u64,
     records: u64,
 }
 
 impl ShardRestore {
-    /// Nothing found so far, in a journal with these segments: first LSN and length of each.
-    pub fn new(segments: impl IntoIterator<Item = (Lsn, u64)>) -> ShardRestore {
+    /// Nothing found so far, in a journal with these segments: first LSN and length of each. Messages
+    /// beyond so many bytes of `memory` are not kept in it.
+    pub fn new(segments: impl IntoIterator<Item = (Lsn, u64)>, memory: u64) -> ShardRestore {
         ShardRestore {
             last: Seq::NONE,
             segments: segments.into_iter().map(|(base, len)| (base, len, Seq(1))).collect(),
@@ -70,6 +75,9 @@ impl ShardRestore {
             pending: BTreeMap::new(),
             decided: BTreeMap::new(),
             shared: BTreeSet::new(),
+            marks: Vec::new(),
+            memory,
+            taken: 0,
             records: 0,
         }
     }
@@ -87,8 +95,8 @@ impl ShardRestore {
     /// The next record of the log, which begins at `at`.
     ///
     /// # Errors
-    /// [`RestoreError`] if it was not written by this version or one before it.
-    pub fn record(&mut self, at: Lsn, record: &[u8]) -> Result<(), RestoreError> {
+    /// [`RecordError`] if it was not written by this version or one before it.
+    pub fn record(&mut self, at: Lsn, record: &[u8]) -> Result<(), RecordError> {
         let seq = Seq(self.last.0 + 1);
         // Those without a record of their own begin with the next one.
         while let Some((base, ..)) = self.segments.get(self.reached)
@@ -97,15 +105,17 @@ impl ShardRestore {
             self.segments[self.reached].2 = seq;
             self.reached += 1;
         }
+        if self.marks.last().is_none_or(|(last, _)| at.0 - last.0 >= MARK_EVERY) {
+            self.marks.push((at, seq));
+        }
         self.last = seq;
         self.records += 1;
         let mut prepared = None;
         for op in ops(record) {
             match op? {
                 Op::Prepare(xid) => prepared = Some(xid),
-                Op::Publish { delivered, refs, payload } => {
-                    let message = codec::message(payload)?;
-                    self.publish(seq, prepared, refs, message, delivered);
+                Op::Publish { refs, payload } => {
+                    self.publish(seq, prepared, refs, payload)?;
                 }
                 Op::Dequeue { queue, first, last } => self.dequeue(QueueId(queue), first, last),
                 Op::Delivered { queue, upto } => {
@@ -136,63 +146,91 @@ impl ShardRestore {
         seq: Seq,
         xid: Option<Xid>,
         refs: EncodedRefs<'_>,
-        message: Message,
-        delivered: bool,
-    ) {
-        if let Some(xid) = xid {
-            let decided = self.decided.get(&xid).map(|(_, commit)| *commit);
-            match decided {
-                Some(false) => return,
-                Some(true) => {}
-                None => {
-                    let pending = Pending { seq, refs: refs.iter().collect(), message, delivered };
-                    let all = self.pending.entry(xid).or_default();
-                    // Written again by the cleaner: the newer record counts.
-                    for old in all.iter_mut() {
-                        old.refs.retain(|r| !pending.refs.contains(r));
-                    }
-                    all.push(pending);
-                    for Ref { queue, position } in refs.iter() {
-                        self.queue(QueueId(queue)).restore_end(position);
-                    }
-                    return;
+        payload: &[u8],
+    ) -> Result<(), RecordError> {
+        let decided = xid.map(|xid| self.decided.get(&xid).map(|(_, commit)| *commit));
+        match (xid, decided) {
+            (_, Some(Some(false))) => {}
+            (Some(xid), Some(None)) => {
+                let message = readable(codec::message(payload))?;
+                let pending = Pending { seq, refs: refs.iter().collect(), message };
+                let all = self.pending.entry(xid).or_default();
+                // Written again by the cleaner: the newer record counts.
+                for old in all.iter_mut() {
+                    old.refs.retain(|(r, _)| !pending.refs.iter().any(|(other, _)| other == r));
+                }
+                all.push(pending);
+                for (Ref { queue, position }, _) in refs.iter() {
+                    self.queue(QueueId(queue)).restore_end(position);
                 }
             }
+            _ if self.taken < self.memory => {
+                let message = readable(codec::message(payload))?;
+                self.taken += message.size() as u64 + ENTRY;
+                self.put(seq, refs.iter(), &message);
+            }
+            _ => {
+                let what = readable(codec::outline(payload))?;
+                self.put_each(seq, refs.iter(), |queue, position, seen| {
+                    queue.restore_away(position, what, seq, seen);
+                });
+            }
         }
-        self.put(seq, refs.iter(), &message, delivered);
+        Ok(())
     }
 
-    fn put(
+    fn put(&mut self, seq: Seq, refs: impl Iterator<Item = (Ref, bool)>, message: &Message) {
+        self.put_each(seq, refs, |queue, position, seen| {
+            queue.restore(position, message.clone(), seq, seen);
+        });
+    }
+
+    fn put_each(
         &mut self,
         seq: Seq,
-        refs: impl Iterator<Item = Ref>,
-        message: &Message,
-        delivered: bool,
+        refs: impl Iterator<Item = (Ref, bool)>,
+        put: impl Fn(&mut Queue, Position, bool),
     ) {
-        for (n, Ref { queue, position }) in refs.enumerate() {
+        for (n, (Ref { queue, position }, seen)) in refs.enumerate() {
             if n == 1 {
                 self.shared.insert(seq);
             }
-            let queue = self.queue(QueueId(queue));
-            queue.restore(position, message.clone(), seq, delivered);
+            put(self.queue(QueueId(queue)), position, seen);
         }
     }
 
     fn dequeue(&mut self, queue: QueueId, first: Position, last: Position) {
         for pending in self.pending.values_mut().flatten() {
-            let gone = |r: &Ref| r.queue == queue.0 && (first..=last).contains(&r.position);
+            let gone =
+                |(r, _): &(Ref, bool)| r.queue == queue.0 && (first..=last).contains(&r.position);
             pending.refs.retain(|r| !gone(r));
         }
-        self.queue(queue).unrestore(first, last);
+        let q = self.queue(queue);
+        let before = q.resident();
+        q.unrestore(first, last);
+        let freed = before - q.resident();
+        self.taken = self.taken.saturating_sub(freed);
     }
 
     fn settle(&mut self, xid: Xid, commit: bool) {
         for p in self.pending.remove(&xid).into_iter().flatten() {
             if commit {
-                self.put(p.seq, p.refs.into_iter(), &p.message, p.delivered);
+                self.put(p.seq, p.refs.into_iter(), &p.message);
             }
         }
     }
+}
+
+/// What a message in memory costs besides its content, about.
+const ENTRY: u64 = 80;
+/// Bytes of log between two marks.
+const MARK_EVERY: u64 = 64 << 10;
+
+fn readable<T>(decoded: Result<T, CodecError>) -> Result<T, RecordError> {
+    decoded.map_err(|error| match error {
+        CodecError::Kind(kind) => RecordError::Kind(kind),
+        CodecError::Short | CodecError::Content => RecordError::Content,
+    })
 }
 
 /// One shard of a broker that goes on.
@@ -257,7 +295,8 @@ pub fn combine(mut shards: Vec<ShardRestore>) -> Result<Combined, RestoreError> 
     }
     let mut found = Vec::new();
     for (id, (_, bytes)) in shards.first().iter().flat_map(|s| &s.definitions) {
-        found.push((*id, codec::change(*id, bytes)?));
+        let change = codec::change(*id, bytes);
+        found.push((*id, change.map_err(|error| RestoreError { id: *id, error })?));
     }
     let changes = fit(found);
     let ids = changes.iter().filter_map(|change| match change {
@@ -362,11 +401,12 @@ impl Combined {
                     if shard.reached_before(*base) { *first } else { Seq(shard.last.0 + 1) };
             }
             position.last = shard.last;
+            position.marks = shard.marks;
             let mut log: Log<Message> = Log::new(config, position);
             let mut tally: BTreeMap<Seq, (usize, u64)> = BTreeMap::new();
             for queue in shard.queues.values() {
-                for (_, message, _, seq) in queue.entries() {
-                    let len = publish_len(1, payload_len(message.size())) as u64;
+                for (_, size, _, seq) in queue.places() {
+                    let len = publish_len(1, payload_len(size)) as u64;
                     if shard.shared.contains(&seq) {
                         tally.entry(seq).or_insert((0, len)).0 += 1;
                     } else {
@@ -394,47 +434,62 @@ impl Combined {
         restored.collect()
     }
 
-    /// Writes everything into new journals for another number of shards. `logs` are as many fresh logs;
-    /// `write` has to write out what is staged in one of them, and is called whenever that is much.
-    ///
-    /// # Errors
-    /// Those of `write`.
-    pub fn rehome<E>(
-        &self,
-        logs: &mut [Log<Message>],
-        mut write: impl FnMut(usize, &mut Log<Message>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        /// Bytes staged before they are written out.
-        const MUCH: u64 = 4 << 20;
+    /// Begins to write everything into new journals, for another number of shards. `logs` are as many
+    /// fresh logs.
+    pub fn rehome(&self, logs: Vec<Log<Message>>) -> Rehome<'_> {
         let shards = logs.len() as u16;
-        let mut homes: FixedMap<QueueId, ShardId> = FixedMap::default();
+        let mut rehome = Rehome { combined: self, logs, homes: FixedMap::default() };
         for change in &self.changes {
             let moved = match change {
                 Change::QueueCreated(q) => {
                     let home = home_of(shards, q);
-                    homes.insert(q.id, home);
+                    rehome.homes.insert(q.id, home);
                     Change::QueueCreated(Arc::new(QueueDescriptor { home, ..(**q).clone() }))
                 }
                 other => other.clone(),
             };
             if let Some((id, bytes)) = codec::definition(&moved) {
-                logs[0].define(id, &bytes);
+                rehome.logs[0].define(id, &bytes);
             }
         }
-        write(0, &mut logs[0])?;
-        for shard in &self.shards {
-            for queue in shard.queues.values() {
-                let home = homes.get(&queue.id()).map_or(0, |home| home.index());
-                let log = &mut logs[home];
-                let id = queue.id().0;
-                for (position, message, delivered, _) in queue.entries() {
-                    let refs = std::iter::once(Ref { queue: id, position }).collect();
-                    log.publish(refs, message.clone(), None, delivered);
-                    if log.staged_bytes() >= MUCH {
-                        write(home, log)?;
-                    }
+        rehome
+    }
+}
+
+/// Everything on its way into new journals: the records of the old ones are read once more, in the same
+/// order, and what is live goes over.
+#[derive(Debug)]
+pub struct Rehome<'a> {
+    combined: &'a Combined,
+    /// The new journals; the caller writes out what is staged in them.
+    pub logs: Vec<Log<Message>>,
+    homes: FixedMap<QueueId, ShardId>,
+}
+
+impl Rehome<'_> {
+    /// The `number`-th record of an old shard's journal, counted from 1.
+    ///
+    /// # Errors
+    /// [`RecordError`] if it cannot be read.
+    pub fn record(&mut self, shard: usize, number: u64, record: &[u8]) -> Result<(), RecordError> {
+        let queues = &self.combined.shards[shard].queues;
+        for op in ops(record) {
+            let Op::Publish { refs, payload } = op? else { continue };
+            // Made once it is known to be live.
+            let mut message = None;
+            for (r, seen) in refs.iter() {
+                let live = queues.get(&QueueId(r.queue)).and_then(|q| q.place(r.position));
+                let Some((place, redelivered, _)) = live else { continue };
+                if place != Seq(number) {
+                    continue;
                 }
-                write(home, log)?;
+                let message = match &mut message {
+                    Some(message) => message,
+                    none => none.insert(readable(codec::message(payload))?),
+                };
+                let home = self.homes.get(&QueueId(r.queue)).map_or(0, |home| home.index());
+                let at = (r, seen || redelivered);
+                self.logs[home].publish(std::iter::once(at).collect(), message.clone(), None);
             }
         }
         Ok(())

@@ -141,7 +141,9 @@ impl World<'_> {
         let mut homes = (0..self.shards).map(ShardId);
         homes.find_map(|shard| {
             let q = self.engines[shard.index()].queues().find(|q| q.id() == queue)?;
-            Some(q.entries().map(|(_, message, ..)| message_id(message)).collect())
+            // Which are away cannot be told.
+            (q.away() == 0)
+                .then(|| q.resident_messages().map(|(_, message, _)| message_id(message)).collect())
         })
     }
 }

@@ -89,6 +89,8 @@ pub(super) struct Mix {
     pub(super) segment: u64,
     pub(super) depth: usize,
     pub(super) slice: usize,
+    /// Bytes of a shard's messages that stay in memory.
+    pub(super) memory: u64,
     pub(super) purge_interval: Duration,
     // Clients.
     pub(super) queues: usize,
@@ -165,6 +167,7 @@ impl Mix {
             segment: *rng.pick(sizes(tight)),
             depth: rng.range(1, 3),
             slice,
+            memory: *rng.pick(&[u64::MAX, u64::MAX, 0, 3000]),
             purge_interval: Duration::from_nanos(*rng.pick(&[0, 1000, 1_000_000])),
             queues: rng.range(1, 5),
             exchanges: rng.range(1, 3),

@@ -143,8 +143,12 @@ impl World<'_> {
             assert!(session.publishing.is_empty(), "{id:?} waits for {:?}", session.publishing);
             assert!(session.asked.is_empty(), "{id:?} waits for {:?}", session.asked);
         }
-        let found = self.found();
-        self.model.check(&found, self.now, After::Rest, &mut self.marks);
+        let away = self.engines.iter().flat_map(Engine::queues).any(|q| q.away() > 0);
+        self.marks.hit("rest with bodies on the disk", away);
+        if !away {
+            let found = self.found();
+            self.model.check(&found, self.now, After::Rest, &mut self.marks);
+        }
     }
 
     /// All sessions end.

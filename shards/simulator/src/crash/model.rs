@@ -8,7 +8,6 @@
 use crate::message::{Content, MessageId, is_whole, message_id};
 use crate::trace::Marks;
 use fletch_engine::{DeliveryRef, Message, Position, QueueId, Time};
-use fletch_journal::Seq;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -33,15 +32,6 @@ pub(super) enum After {
     Rest,
 }
 
-/// How far the journal knows of the delivery of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Known {
-    No,
-    /// When this is durable.
-    With(Seq),
-    Yes,
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Copies {
     /// At least, at most.
@@ -53,7 +43,10 @@ struct Copies {
     direct: bool,
     /// Delivered since the start of the broker.
     delivered: bool,
-    known: Known,
+    /// Delivered to somebody who had to settle it, ever: if it comes back, it is said so.
+    seen: bool,
+    /// A crash has brought it back so.
+    returned: bool,
     position: Option<Position>,
     /// Deliveries of the queue when it came.
     deliveries_before: u64,
@@ -144,7 +137,8 @@ impl Model {
                     moved: 0,
                     direct: true,
                     delivered: false,
-                    known: Known::No,
+                    seen: false,
+                    returned: false,
                     position: None,
                     deliveries_before: q.deliveries,
                 },
@@ -185,7 +179,8 @@ impl Model {
             moved: 0,
             direct: false,
             delivered: false,
-            known: Known::No,
+            seen: false,
+            returned: false,
             position: None,
             deliveries_before,
         }))
@@ -209,34 +204,22 @@ impl Model {
             let position = *c.position.get_or_insert(at.position);
             assert_eq!(position, at.position, "message {number} has moved in {:?}", at.queue);
             assert!(
-                redelivered || c.known != Known::Yes || c.left.1 > 0,
+                redelivered || !c.returned || c.left.1 > 0,
                 "message {number} comes from {:?} as if for the first time",
                 at.queue
             );
         }
         c.delivered = true;
+        c.seen |= !taken;
         c.left.1 += u32::from(taken);
         if let Some(q) = self.queues.get_mut(&at.queue) {
             q.deliveries += 1;
         }
     }
 
-    /// What the home's journal has to have written for the delivery to be known after a crash.
-    pub(super) fn known_with(&mut self, queue: QueueId, number: MessageId, seq: Seq) {
-        if let Some(c) = self.queues.get_mut(&queue).and_then(|q| q.copies.get_mut(&number))
-            && c.known == Known::No
-        {
-            c.known = Known::With(seq);
-        }
-    }
-
-    /// A home dies; all up to this was durable.
-    pub(super) fn dies(&mut self, queue: QueueId, durable: Seq) {
-        let copies = self.queues.get_mut(&queue).into_iter().flat_map(|q| q.copies.values_mut());
-        for c in copies {
-            if let Known::With(seq) = c.known {
-                c.known = if seq <= durable { Known::Yes } else { Known::No };
-            }
+    /// The broker dies.
+    pub(super) fn dies(&mut self) {
+        for c in self.queues.values_mut().flat_map(|q| q.copies.values_mut()) {
             c.delivered = false;
         }
     }
@@ -468,14 +451,17 @@ impl Model {
                 if c.came.1 != 1 || self.arrivals(*queue, number) > 0 {
                     continue;
                 }
-                let due = c.known == Known::Yes;
+                let due = c.seen;
                 marks.hit("redelivered after a crash", due);
                 assert!(
                     *redelivered || !due,
                     "message {number} in {queue:?} at {position} was delivered, which is forgotten"
                 );
                 let sent = &self.messages[number as usize];
-                let may = sent.delivered || q.deliveries > c.deliveries_before;
+                // The journal knows before it is sent: to anybody who subscribed.
+                let used = self.used.contains(&q.facts.name);
+                let may =
+                    c.returned || used || sent.delivered || q.deliveries > c.deliveries_before;
                 assert!(
                     may || !redelivered,
                     "message {number} in {queue:?} at {position} was never delivered"
@@ -550,7 +536,8 @@ impl Model {
                     moved: 0,
                     direct: false,
                     delivered: true,
-                    known: Known::No,
+                    seen: false,
+                    returned: false,
                     position: None,
                     deliveries_before,
                 });
@@ -559,9 +546,8 @@ impl Model {
                 c.moved = 0;
                 c.direct &= n == 1 && !moved.contains(&(*queue, number));
                 c.position = c.direct.then_some(*position);
-                if *redelivered && after == After::Crash {
-                    c.known = Known::Yes;
-                }
+                c.returned |= *redelivered && after == After::Crash;
+                c.seen |= c.returned;
             }
         }
     }

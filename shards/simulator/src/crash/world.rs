@@ -6,7 +6,7 @@ use super::model::{AllFound, Found, Model, QueueFacts};
 use super::start::Planted;
 use super::topology::History;
 use crate::disk::Disk;
-use crate::message::{MessageId, message_id};
+use crate::message::message_id;
 use crate::network::{Network, label};
 use crate::rng::Rng;
 use crate::trace::{Marks, Trace};
@@ -43,8 +43,6 @@ pub(super) struct World<'t> {
     pub(super) homes: BTreeMap<QueueId, ShardId>,
     /// The queues for dead letters.
     pub(super) dead: Vec<QueueId>,
-    /// Deliveries of this turn that the home's journal does not know of yet.
-    due: Vec<(ShardId, QueueId, MessageId)>,
     /// A disk has lied, and recovery has not looked yet.
     pub(super) planted: Option<Planted>,
     /// Recovery has looked, and something was lost.
@@ -73,7 +71,6 @@ impl<'t> World<'t> {
             history: History::default(),
             homes: BTreeMap::new(),
             dead: Vec::new(),
-            due: Vec::new(),
             planted: None,
             damaged: false,
             trace,
@@ -155,9 +152,6 @@ impl<'t> World<'t> {
         self.trace.add(shard.0, "sends", u64::from(number), delivery.position);
         self.know(shard, delivery.queue);
         self.model.sent(delivery, message, redelivered, taken);
-        if !taken {
-            self.due.push((shard, delivery.queue, number));
-        }
     }
 
     /// What the model has to know of a queue.
@@ -211,15 +205,6 @@ impl<'t> World<'t> {
 
     pub(super) fn turn_end(&mut self, shard: ShardId) {
         self.input(shard, |engine, now, fx| engine.turn_end(now, fx));
-        let last = self.engines[shard.index()].log().map(|log| log.last_seq());
-        let model = &mut self.model;
-        self.due.retain(|(home, queue, number)| {
-            let here = *home == shard;
-            if let Some(last) = last.filter(|_| here) {
-                model.known_with(*queue, *number, last);
-            }
-            !here
-        });
         if self.rng.chance(50) {
             self.poll(shard);
         }
@@ -227,9 +212,8 @@ impl<'t> World<'t> {
 
     /// Starts what a shard's journal wants to be done.
     pub(super) fn poll(&mut self, shard: ShardId) {
-        let now = self.now;
         let (engine, disk) = (&mut self.engines[shard.index()], &mut self.disks[shard.index()]);
-        while let Some(len) = engine.next_write(now) {
+        while let Some(len) = engine.next_write() {
             let mut buffer = vec![0xaa; len];
             let write = engine.fill(&mut buffer);
             buffer.truncate(write.len);
@@ -341,7 +325,7 @@ impl<'t> World<'t> {
             }
         }
         for q in self.engines.iter().flat_map(Engine::queues) {
-            let entries = q.entries().map(|(position, message, redelivered, _)| Found {
+            let entries = q.resident_messages().map(|(position, message, redelivered)| Found {
                 position,
                 message: message.clone(),
                 redelivered,
@@ -356,7 +340,6 @@ impl<'t> World<'t> {
         self.network = Network::new(self.shards);
         self.sessions.clear();
         self.events.clear();
-        self.due.clear();
         self.fx = Effects::default();
         self.engines.clear();
     }

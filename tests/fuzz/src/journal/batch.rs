@@ -1,4 +1,4 @@
-//! The journal's batch decoder: octets of a disk that may have torn or damaged them.
+//! One batch.
 
 use fletch_journal::{ALIGN, Batch, BatchError, Header, Lsn, encode};
 
@@ -17,7 +17,8 @@ pub fn journal_batch(data: &[u8]) {
         let crc = crc32c::crc32c(&mended[..60]);
         mended[60..64].copy_from_slice(&crc.to_le_bytes());
         let decoded = check(&mended);
-        assert_ne!(decoded, Err(BatchError::Header), "the header is right by now");
+        let never_was = data[4..6] == [0, 0];
+        assert_eq!(decoded == Err(BatchError::Header), never_was, "the header is right by now");
         assert!(decoded.is_err() || body.is_some(), "a body that is cut short was taken");
         round_trip(data);
     }

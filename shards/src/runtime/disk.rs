@@ -1,0 +1,343 @@
+//! The journal's part of a shard: its open files, and a task for each IO.
+//!
+//! A service says what it wants, see [`Service::next_write`]; the pump spawns a task for each of
+//! those, and the task tells of its end as a reader tells of input. An IO's task is never dropped,
+//! so that no buffer is while the kernel has it: the shard ends after its last IO. What is
+//! not reading or writing goes to the helper thread of `files.rs`, whose answers are commands.
+
+use super::core::Cx;
+use super::pump::{Shard, Task};
+use super::shard::AbortOnPanic;
+use super::{Command, ShardLink};
+use crate::disk::{DiskError, Durability, JournalConfig, SyncBy, WRITE_MAX};
+use crate::files::{FileOp, Files, System, segment_name};
+use crate::service::Service;
+use crate::stats::{add, raise};
+use crossbeam_channel::{Sender, unbounded};
+use fletch_engine::Time;
+use fletch_journal::{Done, Lsn, Request, Write};
+use glommio::GlommioError;
+use glommio::io::{DmaBuffer, DmaFile, OpenOptions};
+use rustix::fs::OFlags;
+use std::cell::RefCell;
+use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::JoinHandle;
+
+/// A shard's journal as its thread gets it: where it is, and the way to the helper thread.
+pub(super) struct Journal {
+    dir: PathBuf,
+    durability: Durability,
+    ops: Sender<FileOp>,
+    ended: Arc<AtomicBool>,
+}
+
+impl Journal {
+    /// Starts the helper thread. It ends after the journal is dropped.
+    pub(super) fn start<C: Send + 'static>(
+        config: &JournalConfig,
+        link: ShardLink<C>,
+    ) -> io::Result<(Journal, JoinHandle<()>)> {
+        let dir = config.dirs[link.id.index()].clone();
+        let (ops, inbox) = unbounded();
+        let ended = Arc::new(AtomicBool::new(false));
+        let files = Files::new(dir.clone(), System, ended.clone());
+        let thread =
+            std::thread::Builder::new().name(format!("journal-{}", link.id)).spawn(move || {
+                let _guard = AbortOnPanic::new();
+                files.run(&inbox, |result| link.send(Command::Disk(result)).is_ok());
+            })?;
+        Ok((Journal { dir, durability: config.durability, ops, ended }, thread))
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.ended.store(true, Relaxed);
+    }
+}
+
+/// One thing to do on the event loop.
+pub(super) enum Io {
+    /// Writes a batch, asked for at this time.
+    Write(Write, DmaBuffer, Time),
+    /// Reads `len` bytes.
+    Read { number: u64, segment: Lsn, offset: u64, len: usize },
+    /// Opens the file of a segment that is prepared, so that no write has to wait for it.
+    Open(Lsn),
+    /// Closes the file of a segment, then lets it be recycled.
+    Close(Lsn, u64),
+}
+
+/// What came of it: nothing to tell when the helper thread has more to do.
+type Outcome = Result<Option<Done>, DiskError>;
+
+/// The journal of a running shard.
+pub(super) struct Disk {
+    journal: Journal,
+    files: Rc<OpenFiles>,
+    /// IO of the event loop that was started and has not ended.
+    under_way: usize,
+}
+
+impl Disk {
+    pub(super) fn new(journal: Journal) -> Disk {
+        let (dir, durability) = (journal.dir.clone(), journal.durability);
+        let files = OpenFiles { dir, durability, open: RefCell::new(Vec::new()) };
+        Disk { journal, files: Rc::new(files), under_way: 0 }
+    }
+
+    pub(super) fn idle(&self) -> bool {
+        self.under_way == 0
+    }
+
+    pub(super) fn files(&self) -> Rc<OpenFiles> {
+        self.files.clone()
+    }
+
+    fn ask(&self, op: FileOp) {
+        // The thread lives as long as this shard: its panic would end the process.
+        let _ = self.journal.ops.send(op);
+    }
+}
+
+impl<S: Service> Shard<S> {
+    /// Takes what the service wants of its disk, and makes tasks of it. True if there are some.
+    pub(super) fn start_io(&mut self) -> bool {
+        let Shard { service, core, disk, tasks, .. } = self;
+        let Some(disk) = disk else { return false };
+        let before = disk.under_way;
+        let mut start = |disk: &mut Disk, io| {
+            disk.under_way += 1;
+            tasks.push(Task::Disk(disk.files(), io));
+        };
+        while let Some(size) = service.next_write() {
+            debug_assert!(size <= WRITE_MAX, "a write of {size} bytes");
+            let mut buffer = glommio::allocate_dma_buffer(size);
+            let write = service.fill(buffer.as_bytes_mut());
+            buffer.trim_to_size(write.len);
+            start(disk, Io::Write(write, buffer, core.clock.now()));
+        }
+        while let Some(request) = service.next_request() {
+            match request {
+                Request::Prepare { segment, len } => disk.ask(FileOp::Prepare { segment, len }),
+                Request::Superblock { slot, bytes } => {
+                    disk.ask(FileOp::Superblock { slot, bytes });
+                }
+                Request::Retire { segment, len } => start(disk, Io::Close(segment, len)),
+                Request::Read { number, segment, offset, len } => {
+                    start(disk, Io::Read { number, segment, offset, len });
+                }
+            }
+        }
+        disk.under_way > before
+    }
+
+    /// The helper thread has answered.
+    pub(super) fn file_op_ended(&mut self, result: Result<Done, DiskError>) {
+        let Some(disk) = &mut self.disk else { return };
+        match result {
+            Ok(Done::Prepared { segment }) => {
+                disk.under_way += 1;
+                self.tasks.push(Task::Disk(disk.files(), Io::Open(segment)));
+            }
+            Ok(done) => self.service.disk_done(&mut Cx { core: &mut self.core }, done),
+            Err(error) => self.service.disk_failed(error),
+        }
+    }
+
+    fn io_ended(&mut self, outcome: Outcome) {
+        self.core.begin_turn();
+        self.core.wake_pump();
+        self.core.worked = true;
+        if let Some(disk) = &mut self.disk {
+            disk.under_way -= 1;
+        }
+        match outcome {
+            Ok(Some(done)) => self.service.disk_done(&mut Cx { core: &mut self.core }, done),
+            Ok(None) => {}
+            Err(error) => self.service.disk_failed(error),
+        }
+    }
+
+    fn written(&self, len: usize, started: Time) {
+        let stats = &self.core.stats;
+        add(&stats.journal_writes, 1);
+        add(&stats.journal_bytes, len as u64);
+        let took = self.core.clock.now().since(started);
+        raise(&stats.longest_journal_write, took.as_nanos() as u64);
+    }
+
+    fn retire(&self, segment: Lsn, len: u64) {
+        if let Some(disk) = &self.disk {
+            disk.ask(FileOp::Retire { segment, len });
+        }
+    }
+}
+
+/// The task of one IO.
+pub(super) async fn perform<S: Service>(
+    shard: Rc<RefCell<Shard<S>>>,
+    files: Rc<OpenFiles>,
+    io: Io,
+) {
+    let outcome = match io {
+        Io::Write(write, buffer, started) => {
+            let written = files.write(&write, buffer).await;
+            if written.is_ok() {
+                shard.borrow().written(write.len, started);
+            }
+            written.map(|()| Some(Done::Written { number: write.number }))
+        }
+        Io::Read { number, segment, offset, len } => {
+            let bytes = files.read(segment, offset, len).await;
+            bytes.map(|bytes| Some(Done::Read { number, bytes }))
+        }
+        Io::Open(segment) => files.file(segment).await.map(|_| Some(Done::Prepared { segment })),
+        Io::Close(segment, len) => {
+            let closed = files.close(segment).await;
+            if closed.is_ok() {
+                shard.borrow().retire(segment, len);
+            }
+            closed.map(|()| None)
+        }
+    };
+    let _guard = AbortOnPanic::new();
+    shard.borrow_mut().io_ended(outcome);
+}
+
+/// The segments' files that are open: a few, found by their first LSN.
+pub(super) struct OpenFiles {
+    dir: PathBuf,
+    durability: Durability,
+    open: RefCell<Vec<(Lsn, Rc<DmaFile>)>>,
+}
+
+impl OpenFiles {
+    fn path(&self, segment: Lsn) -> PathBuf {
+        self.dir.join(segment_name(segment))
+    }
+
+    fn failed<E: Into<Failure>>(
+        &self,
+        operation: &'static str,
+        segment: Lsn,
+        offset: Option<u64>,
+    ) -> impl FnOnce(E) -> DiskError {
+        let path = self.path(segment);
+        move |error| DiskError { path, operation, offset, source: error.into().0 }
+    }
+
+    fn find(&self, segment: Lsn) -> Option<Rc<DmaFile>> {
+        self.open.borrow().iter().find(|(of, _)| *of == segment).map(|(_, file)| file.clone())
+    }
+
+    /// The file of a segment; opens it if it is not open.
+    async fn file(&self, segment: Lsn) -> Result<Rc<DmaFile>, DiskError> {
+        if let Some(file) = self.find(segment) {
+            return Ok(file);
+        }
+        let flags = match self.durability {
+            Durability::Sync(SyncBy::Dsync) => OFlags::DSYNC,
+            Durability::Sync(SyncBy::Fdatasync) | Durability::Device => OFlags::empty(),
+        };
+        let opened = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(flags.bits() as i32)
+            .dma_open(self.path(segment))
+            .await
+            .map_err(self.failed("open", segment, None))?;
+        if let Some(file) = self.find(segment) {
+            // Another task was quicker.
+            opened.close().await.map_err(self.failed("close", segment, None))?;
+            return Ok(file);
+        }
+        let file = Rc::new(opened);
+        self.open.borrow_mut().push((segment, file.clone()));
+        Ok(file)
+    }
+
+    async fn write(&self, write: &Write, buffer: DmaBuffer) -> Result<(), DiskError> {
+        let Write { segment, offset, len, .. } = *write;
+        let file = self.file(segment).await?;
+        let written = file.write_at(buffer, offset).await.map_err(self.failed(
+            "write",
+            segment,
+            Some(offset),
+        ))?;
+        if written < len {
+            return Err(self.failed("write", segment, Some(offset))(Failure(io::Error::new(
+                io::ErrorKind::WriteZero,
+                format!("{written} of {len} bytes written"),
+            ))));
+        }
+        if self.durability == Durability::Sync(SyncBy::Fdatasync) {
+            file.fdatasync().await.map_err(self.failed("sync", segment, None))?;
+        }
+        Ok(())
+    }
+
+    /// Reads so much, in pieces that are no larger than writes.
+    async fn read(&self, segment: Lsn, offset: u64, len: usize) -> Result<Vec<u8>, DiskError> {
+        let file = self.file(segment).await?;
+        let mut bytes = Vec::with_capacity(len);
+        while bytes.len() < len {
+            let at = offset + bytes.len() as u64;
+            let piece = (len - bytes.len()).min(WRITE_MAX);
+            let read = file.read_at_aligned(at, piece).await.map_err(self.failed(
+                "read",
+                segment,
+                Some(at),
+            ))?;
+            bytes.extend_from_slice(&read);
+            if read.len() < piece {
+                return Err(self.failed("read", segment, Some(at))(Failure(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    format!("{} of {piece} bytes are there", read.len()),
+                ))));
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Closes the file of a segment that nothing is written to or read from any more.
+    async fn close(&self, segment: Lsn) -> Result<(), DiskError> {
+        let file = {
+            let mut open = self.open.borrow_mut();
+            let index = open.iter().position(|(of, _)| *of == segment);
+            index.map(|index| open.swap_remove(index).1)
+        };
+        if let Some(file) = file {
+            file.close_rc().await.map_err(self.failed("close", segment, None))?;
+        }
+        Ok(())
+    }
+
+    /// The last thing: closes all files.
+    pub(super) async fn close_all(&self) {
+        let open = self.open.take();
+        for (segment, file) in open {
+            if let Err(error) = file.close_rc().await {
+                // All that was reported as durable is.
+                let error = self.failed("close", segment, None)(error);
+                tracing::warn!("{error}");
+            }
+        }
+    }
+}
+
+/// An error of the event loop without what it says of the file.
+struct Failure(io::Error);
+
+impl From<GlommioError<()>> for Failure {
+    fn from(error: GlommioError<()>) -> Failure {
+        Failure(match error {
+            GlommioError::EnhancedIoError { source, .. } => source,
+            other => other.into(),
+        })
+    }
+}

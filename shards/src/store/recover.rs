@@ -1,0 +1,172 @@
+//! Reading the journals of a generation: each on a thread of its own, side by side.
+
+use super::{Generation, SegmentFile, ShardFiles};
+use fletch_engine::ShardRestore;
+use fletch_journal::Lsn;
+use fletch_journal::recovery::{Damage, Walked, Walker};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// How often progress is told.
+const TELL: Duration = Duration::from_secs(1);
+
+/// How far reading has come, all shards together.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress {
+    /// Bytes read.
+    pub bytes: u64,
+    /// Bytes there are, at most: the files' sizes.
+    pub total: u64,
+    /// Records found.
+    pub records: u64,
+    /// Since when.
+    pub elapsed: Duration,
+}
+
+/// A journal that is damaged.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {damage}", path.display())]
+pub struct ShardDamage {
+    /// The shard's directory.
+    pub path: PathBuf,
+    /// Where and what.
+    #[source]
+    pub damage: Damage,
+}
+
+/// One journal, read.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) restore: ShardRestore,
+    pub(super) walked: Walked,
+}
+
+#[derive(Default)]
+struct Counter {
+    bytes: AtomicU64,
+    records: AtomicU64,
+}
+
+/// The segments of a journal that are in use, by their first LSN and length.
+pub(super) fn in_use(files: &ShardFiles) -> impl Iterator<Item = (Lsn, u64)> + '_ {
+    let oldest = files.superblock.oldest_lsn;
+    let all = files.segments.iter().map(|s| (s.base, s.map.len() as u64));
+    all.filter(move |(base, len)| base.0 + len > oldest.0)
+}
+
+/// Reads all journals, keeping messages in memory up to so many bytes. Damage in one does not keep the others from being read: all of it is returned.
+pub(super) fn read(
+    generation: &Generation,
+    salvage: bool,
+    memory: u64,
+    tell: &(dyn Fn(Progress) + Sync),
+) -> Result<Vec<Read>, Vec<ShardDamage>> {
+    let memory = memory / generation.shards.len().max(1) as u64;
+    let began = Instant::now();
+    let total = generation.shards.iter().flat_map(in_use).map(|(_, len)| len).sum();
+    let counters: Vec<Counter> = generation.shards.iter().map(|_| Counter::default()).collect();
+    let running = AtomicUsize::new(generation.shards.len());
+    let progress = || Progress {
+        bytes: counters.iter().map(|c| c.bytes.load(Relaxed)).sum(),
+        total,
+        records: counters.iter().map(|c| c.records.load(Relaxed)).sum(),
+        elapsed: began.elapsed(),
+    };
+    let results: Vec<Result<Read, ShardDamage>> = std::thread::scope(|scope| {
+        let teller = scope.spawn(|| {
+            let mut told = Instant::now();
+            while running.load(Relaxed) > 0 {
+                std::thread::park_timeout(TELL);
+                if told.elapsed() >= TELL && running.load(Relaxed) > 0 {
+                    told = Instant::now();
+                    tell(progress());
+                }
+            }
+        });
+        let threads: Vec<_> = generation
+            .shards
+            .iter()
+            .zip(&counters)
+            .map(|(files, counter)| scope.spawn(move || read_one(files, salvage, memory, counter)))
+            .collect();
+        let results = threads
+            .into_iter()
+            .map(|thread| {
+                let result = thread.join();
+                running.fetch_sub(1, Relaxed);
+                // A panic here is a bug of ours, and goes on where it can be seen.
+                result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+            .collect();
+        teller.thread().unpark();
+        results
+    });
+    tell(progress());
+    let (mut read, mut damage) = (Vec::new(), Vec::new());
+    for result in results {
+        match result {
+            Ok(one) => read.push(one),
+            Err(error) => damage.push(error),
+        }
+    }
+    if damage.is_empty() { Ok(read) } else { Err(damage) }
+}
+
+fn read_one(
+    files: &ShardFiles,
+    salvage: bool,
+    memory: u64,
+    counter: &Counter,
+) -> Result<Read, ShardDamage> {
+    let damaged = |damage| ShardDamage { path: files.path.clone(), damage };
+    let segments = files.segments();
+    let mut walker = Walker::new(&files.superblock, &segments, salvage).map_err(damaged)?;
+    let mut restore = ShardRestore::new(in_use(files), memory);
+    let from = files.superblock.oldest_lsn.0;
+    let mut behind = Behind::new(files);
+    loop {
+        let mut visit = |span: fletch_journal::recovery::Span, record: &[u8]| {
+            restore.record(span.begin, record)
+        };
+        if !walker.step(&mut visit).map_err(damaged)? {
+            break;
+        }
+        behind.pass(walker.walked().end);
+        counter.bytes.store(walker.walked().end.0 - from, Relaxed);
+        counter.records.store(restore.records(), Relaxed);
+    }
+    Ok(Read { restore, walked: walker.finish() })
+}
+
+/// Lets go of the pages that a reader has passed, so that reading a large journal does not take as much
+/// memory as it has bytes.
+pub(super) struct Behind<'a> {
+    segments: &'a [SegmentFile],
+    /// Up to here they are let go.
+    passed: Lsn,
+}
+
+impl<'a> Behind<'a> {
+    /// Bytes that are let go at once.
+    const STEP: u64 = 8 << 20;
+
+    pub(super) fn new(files: &'a ShardFiles) -> Behind<'a> {
+        Behind { segments: &files.segments, passed: files.superblock.oldest_lsn }
+    }
+
+    /// The reader has come here.
+    pub(super) fn pass(&mut self, at: Lsn) {
+        if at.0 - self.passed.0 < Self::STEP {
+            return;
+        }
+        for segment in self.segments {
+            let end = segment.base.0 + segment.map.len() as u64;
+            let (from, to) = (self.passed.0.max(segment.base.0), at.0.min(end));
+            if from < to {
+                segment.let_go(from - segment.base.0, to - from);
+            }
+        }
+        self.passed = at;
+    }
+}
