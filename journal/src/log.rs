@@ -393,13 +393,13 @@ impl<P: Payload> Log<P> {
     /// position stands: if it is not written yet it is written with that said.
     pub fn delivered(&mut self, at: Ref, seq: Seq) {
         match self.staged_mut(seq) {
-            Some(Staged::Publish { refs, .. }) => {
+            Some(Staged::Publish { refs, again: false, .. }) => {
                 if let Some((_, delivered)) = refs.iter_mut().find(|(r, _)| *r == at) {
                     *delivered = true;
                 }
             }
-            Some(_) => {}
-            None => {
+            // The older record is still there to be found.
+            Some(Staged::Publish { again: true, .. }) | None => {
                 let Ref { queue, position } = at;
                 if let Some(Staged::Delivered { queue: q, upto }) = self.staged.back_mut()
                     && *q == queue
@@ -409,7 +409,15 @@ impl<P: Payload> Log<P> {
                     self.stage(Staged::Delivered { queue, upto: position });
                 }
             }
+            Some(_) => {}
         }
+    }
+
+    /// Whether this is the only record of a message, and not written yet.
+    pub fn is_unwritten(&self, seq: Seq) -> bool {
+        let at = seq.0.checked_sub(self.first.0).and_then(|at| usize::try_from(at).ok());
+        let staged = at.and_then(|at| self.staged.get(at));
+        matches!(staged, Some(Staged::Publish { again: false, .. }))
     }
 
     /// Something durable exists from now on. Ids grow.

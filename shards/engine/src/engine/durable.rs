@@ -165,7 +165,7 @@ impl Engine {
     pub(super) fn journal_delivery(&mut self, at: DeliveryRef, place: Seq) -> bool {
         let Some(store) = &mut self.store else { return false };
         let r = Ref { queue: at.queue.0, position: at.position };
-        if store.log.is_staged(place) {
+        if store.log.is_unwritten(place) {
             // It is written with that said.
             store.log.delivered(r, place);
             return false;

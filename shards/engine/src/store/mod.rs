@@ -163,8 +163,10 @@ impl Store {
     }
 
     pub(crate) fn wait(&mut self, seq: Seq, waiter: Waiter) {
-        debug_assert!(self.waiting.back().is_none_or(|(last, _)| *last <= seq), "in order");
-        self.waiting.push_back((seq, waiter));
+        // A publish hears of itself after what its deliveries have staged, which waits already. All of
+        // that is in one write, as a rule.
+        let last = self.waiting.back().map_or(Seq::NONE, |(last, _)| *last);
+        self.waiting.push_back((seq.max(last), waiter));
     }
 
     /// Waits for everything staged so far.
