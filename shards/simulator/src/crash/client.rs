@@ -419,7 +419,7 @@ impl World<'_> {
             false => self.queue_name(),
         };
         let settles = !self.rng.chance(self.mix.no_accept_percent);
-        self.model.uses(&queue);
+        self.model.subscribes(&queue, settles);
         let session = self.session(id);
         let tag = session.next_tag;
         session.next_tag += 1;

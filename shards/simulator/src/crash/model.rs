@@ -97,8 +97,11 @@ pub(super) struct Model {
     queues: BTreeMap<QueueId, Queue>,
     /// Names of queues that somebody deletes, and how many do.
     deleting: BTreeMap<Arc<str>, u32>,
-    /// Names of queues that somebody has subscribed to: those which are auto-delete may go.
+    /// Names of queues that somebody has subscribed to: those which are auto-delete may go. And how: to
+    /// settle what comes, or not.
     used: BTreeSet<Arc<str>>,
+    settled: BTreeSet<Arc<str>>,
+    taken: BTreeSet<Arc<str>>,
     /// Published since the last check.
     open: BTreeSet<MessageId>,
     pub(super) deliveries: u64,
@@ -285,9 +288,23 @@ impl Model {
         }
     }
 
-    /// Somebody subscribes to a queue, or has it for himself.
+    /// Somebody has a queue for himself.
     pub(super) fn uses(&mut self, name: &Arc<str>) {
         self.used.insert(Arc::clone(name));
+    }
+
+    /// Somebody subscribes to it.
+    pub(super) fn subscribes(&mut self, name: &Arc<str>, settles: bool) {
+        self.uses(name);
+        let how = if settles { &mut self.settled } else { &mut self.taken };
+        how.insert(Arc::clone(name));
+    }
+
+    /// Whether a message may have left a queue for a consumer who does not settle, and not have been
+    /// sent: it waits until the journal knows of one to somebody else that was first.
+    fn may_be_held(&self, q: &Queue) -> bool {
+        let name = &q.facts.name;
+        self.taken.contains(name) && self.settled.contains(name)
     }
 
     fn may_go(&self, q: &Queue) -> bool {
@@ -362,7 +379,7 @@ impl Model {
         let Sent { content, refused, .. } = &self.messages[number as usize];
         let kept = q.facts.durable && content.durable && !*refused || after == After::Rest;
         let least = c.came.0.saturating_sub(c.left.1 - c.moved);
-        if !kept || n(queue, number) >= least || content.expires <= now {
+        if !kept || n(queue, number) >= least || content.expires <= now || self.may_be_held(q) {
             return;
         }
         let name = &q.facts.name;
@@ -372,7 +389,8 @@ impl Model {
             marks.hit("moved to an alternate exchange", true);
             let to = self.queues.get(alternate);
             let left = to.and_then(|q| q.copies.get(&number)).is_some_and(|c| c.left.1 > 0);
-            let there = n(*alternate, number) > 0 || left || to.is_some_and(|q| q.purged > 0);
+            let left = left || to.is_some_and(|q| q.purged > 0 || self.may_be_held(q));
+            let there = n(*alternate, number) > 0 || left;
             assert!(
                 there,
                 "message {number} has left {name} ({queue:?}) and is not in {alternate:?}: {c:?}"
@@ -430,7 +448,7 @@ impl Model {
                     continue;
                 }
                 let left = q.copies.get(number).is_none_or(|c| c.left.1 > 0);
-                if !left && !self.may_go(q) && found.contains_key(queue) {
+                if !left && !self.may_go(q) && !self.may_be_held(q) && found.contains_key(queue) {
                     missing = Some(*queue);
                 }
             }
@@ -516,6 +534,8 @@ impl Model {
         if after == After::Crash {
             self.deleting.clear();
             self.used.clear();
+            self.settled.clear();
+            self.taken.clear();
         }
         self.queues.retain(|queue, _| found.contains_key(queue));
         for (queue, all) in found {

@@ -148,7 +148,8 @@ impl<'t> World<'t> {
         redelivered: bool,
     ) {
         let number = message_id(message);
-        let taken = !self.sessions[&to.session].subscriptions[&to.tag].settles;
+        let s = self.sessions[&to.session].subscriptions.get(&to.tag);
+        let taken = !s.unwrap_or_else(|| panic!("{to:?} gets {delivery:?} after its end")).settles;
         self.trace.add(shard.0, "sends", u64::from(number), delivery.position);
         self.know(shard, delivery.queue);
         self.model.sent(delivery, message, redelivered, taken);
