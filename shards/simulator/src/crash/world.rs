@@ -223,7 +223,8 @@ impl<'t> World<'t> {
         }
         // Behind the writes, which may want another segment.
         while let Some(request) = engine.next_request() {
-            self.trace.add(shard.0, request_name(&request), 0, 0);
+            let (what, a, b) = label_request(&request);
+            self.trace.add(shard.0, what, a, b);
             disk.request(request);
         }
         let log = engine.log().expect("every shard has a journal");
@@ -361,13 +362,16 @@ fn facts(q: &QueueDescriptor, dead: &[QueueId]) -> QueueFacts {
     }
 }
 
-fn request_name(request: &fletch_journal::Request) -> &'static str {
+/// For the trace: what is asked of a disk, where and of how many bytes.
+fn label_request(request: &fletch_journal::Request) -> (&'static str, u64, u64) {
     use fletch_journal::Request as R;
     match request {
-        R::Prepare { .. } => "asks for a segment",
-        R::Retire { .. } => "gives up a segment",
-        R::Superblock { .. } => "writes its superblock",
-        R::Read { .. } => "reads a segment",
+        R::Prepare { segment, len } => ("asks for a segment", segment.0, *len),
+        R::Retire { segment, len } => ("gives up a segment", segment.0, *len),
+        R::Superblock { slot, .. } => ("writes its superblock", u64::from(*slot), 0),
+        R::Read { segment, offset, len, .. } => {
+            ("reads a segment", segment.0 + offset, *len as u64)
+        }
     }
 }
 
