@@ -18,6 +18,13 @@ pub(super) enum Job {
     Empty { queue: QueueId, rest: Box<Rest> },
 }
 
+impl Job {
+    /// Whether it is the emptying of this queue, and misses the body of the message at a position.
+    pub(super) fn misses(&self, queue: QueueId, position: Position) -> bool {
+        matches!(self, Job::Empty { queue: q, rest } if *q == queue && rest.is_away(position))
+    }
+}
+
 /// A purge under way.
 #[derive(Debug)]
 pub(super) struct Purge {
@@ -87,9 +94,9 @@ impl Engine {
                             self.stats.discarded += 1;
                             self.journal_dequeue(delivery, place, size);
                         }
-                        Next::Away(place) => {
+                        Next::Away(position, place) => {
                             self.jobs.push_front(Job::Empty { queue, rest });
-                            self.read_for_job(queue, place);
+                            self.read_for_job(queue, (position, place));
                             return;
                         }
                         Next::End => {

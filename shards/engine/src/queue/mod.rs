@@ -621,8 +621,8 @@ impl Queue {
         }
     }
 
-    /// Of the bodies that are wanted, now or soon, the first: where its record stands.
-    pub fn first_wanted(&mut self) -> Option<Seq> {
+    /// Of the bodies that are wanted, now or soon, the first: its position, and where its record stands.
+    pub fn first_wanted(&mut self) -> Option<(Position, Seq)> {
         let consumed = self.subscriptions.consuming() > 0;
         let front = consumed.then(|| self.entries.first().map(|e| e.position)).flatten();
         let ahead = front.and_then(|front| self.entries.first_away(front, READ_AHEAD));
@@ -632,9 +632,14 @@ impl Queue {
         };
         let swept = || (self.swept > 0).then(|| self.entries.first_away(self.swept, 1)).flatten();
         let position = ahead.or_else(browsed).or_else(swept);
-        let place = position.and_then(|p| self.entries.get(p)).map(|e| e.place);
-        self.wanting = place.is_some();
-        place
+        let entry = position.and_then(|p| self.entries.get(p)).map(|e| (e.position, e.place));
+        self.wanting = entry.is_some();
+        entry
+    }
+
+    /// Whether there is a message at a position whose body is away.
+    pub fn is_away(&self, position: Position) -> bool {
+        self.entries.is_away(position)
     }
 
     /// A body is back. False if nobody misses it.
@@ -679,8 +684,8 @@ pub enum Next {
         /// Where its record stands.
         place: Seq,
     },
-    /// Its body is away: where its record stands. See [`Rest::bring_back`].
-    Away(Seq),
+    /// Its body is away: its position, and where its record stands. See [`Rest::bring_back`].
+    Away(Position, Seq),
     /// There is none left.
     End,
 }
@@ -691,7 +696,7 @@ impl Rest {
         let Some(entry) = self.entries.first() else { return Next::End };
         let position = entry.position;
         if body && matches!(entry.body, Body::Away { .. }) {
-            return Next::Away(entry.place);
+            return Next::Away(position, entry.place);
         }
         let delivery = DeliveryRef { queue: self.queue, position };
         match self.entries.remove_available(position) {
@@ -705,6 +710,11 @@ impl Rest {
     /// A body is back. False if nobody misses it.
     pub fn bring_back(&mut self, position: Position, message: Message) -> bool {
         self.entries.bring_back(position, message)
+    }
+
+    /// Whether there is a message at a position whose body is away.
+    pub fn is_away(&self, position: Position) -> bool {
+        self.entries.is_away(position)
     }
 }
 
