@@ -150,7 +150,9 @@ impl Engine {
             }
             QueueCommand::Cancel { op, .. }
             | QueueCommand::Flush { op, .. }
-            | QueueCommand::Stop { op, .. } => self.answer(session, op, Ok(Reply::Done), fx),
+            | QueueCommand::Stop { op, .. } => {
+                self.answer_behind(queue, (session, op), Ok(Reply::Done), fx);
+            }
             QueueCommand::Query { op } => self.answer(session, op, Ok(Reply::Queue(None)), fx),
             QueueCommand::Delete { op, request } => {
                 self.send(ShardId::ORDERER, Frame::Topology { session, op, request }, fx);
