@@ -381,6 +381,8 @@ fn what_is_consumed_while_it_is_published_is_gone() -> Result<()> {
                         ensure!(text(&came) == format!("m{number}"), "{} came", text(&came));
                         session.accept(came.id)?;
                     }
+                    // The last ones are told before what says that all is done.
+                    session.flush()?;
                     Ok(session.sync()?)
                 });
                 publish_durable(&setup, "q", "m", 0..MESSAGES)?;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use fletch_journal::recovery::{Cut, Segment};
 use fletch_journal::{Batch, Found, Lsn, SLOT, State, Superblock};
-use memmap2::{Advice, Mmap};
+use memmap2::{Advice, Mmap, UncheckedAdvice};
 
 use super::layout::{Layout, names, segment, segment_base, shard_dirs, superblock};
 use super::{StoreError, generations, io_error};
@@ -48,20 +48,6 @@ pub struct SegmentFile {
     pub path: PathBuf,
     /// All of it.
     pub map: Mmap,
-}
-
-impl SegmentFile {
-    /// Gives back the memory of a part that was read; it is read from the file again if it is looked at
-    /// again.
-    pub(super) fn let_go(&self, offset: u64, len: u64) {
-        let (Ok(offset), Ok(len)) = (usize::try_from(offset), usize::try_from(len)) else { return };
-        // SAFETY: the map is of a file and nobody writes through it, so that pages which are dropped come
-        // back with the same bytes.
-        // It is no more than advice.
-        let _ = unsafe {
-            self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, len)
-        };
-    }
 }
 
 /// Opens the journals in force in a store's directory: none if nothing is stored there yet.
@@ -180,6 +166,35 @@ impl ShardFiles {
     /// The segments, for a walk.
     pub fn segments(&self) -> Vec<Segment<'_>> {
         self.segments.iter().map(|s| Segment { base: s.base, bytes: &s.map }).collect()
+    }
+
+    /// Gives back the memory of a part that was read; it is read from the files again if it is looked at
+    /// again.
+    pub(super) fn let_go(&self, from: Lsn, to: Lsn) {
+        for (map, at, len) in self.parts(from, to) {
+            // SAFETY: the map is of a file and nobody writes through it, so that pages which are dropped
+            // come back with the same bytes.
+            let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, at, len) };
+        }
+    }
+
+    /// Has a part read that will be looked at.
+    pub(super) fn read_ahead(&self, from: Lsn, to: Lsn) {
+        for (map, at, len) in self.parts(from, to) {
+            // No more than advice.
+            let _ = map.advise_range(Advice::WillNeed, at, len);
+        }
+    }
+
+    /// The parts of maps that lie between two positions.
+    fn parts(&self, from: Lsn, to: Lsn) -> impl Iterator<Item = (&Mmap, usize, usize)> {
+        self.segments.iter().filter_map(move |s| {
+            let end = s.base.after(s.map.len());
+            let (start, stop) = (from.max(s.base), to.min(end));
+            let at = usize::try_from(start.0 - s.base.0).ok()?;
+            let len = usize::try_from(stop.0.checked_sub(start.0)?).ok()?;
+            (len > 0).then_some((&s.map, at, len))
+        })
     }
 
     /// Wipes what a walk has cut, durably.

@@ -1,6 +1,6 @@
 //! Reading the journals of a generation: each on a thread of its own, side by side.
 
-use super::{Generation, SegmentFile, ShardFiles};
+use super::{Generation, ShardFiles};
 use fletch_engine::ShardRestore;
 use fletch_journal::Lsn;
 use fletch_journal::recovery::{Damage, Walked, Walker};
@@ -121,7 +121,9 @@ fn read_one(
 ) -> Result<Read, ShardDamage> {
     let damaged = |damage| ShardDamage { path: files.path.clone(), damage };
     let segments = files.segments();
+    let let_go = |from, to| files.let_go(from, to);
     let mut walker = Walker::new(&files.superblock, &segments, salvage).map_err(damaged)?;
+    walker.on_scanned(&let_go);
     let mut restore = ShardRestore::new(in_use(files), memory);
     let from = files.superblock.oldest_lsn.0;
     let mut behind = Behind::new(files);
@@ -140,33 +142,32 @@ fn read_one(
 }
 
 /// Lets go of the pages that a reader has passed, so that reading a large journal does not take as much
-/// memory as it has bytes.
+/// memory as it has bytes, and has those read that it comes to.
 pub(super) struct Behind<'a> {
-    segments: &'a [SegmentFile],
+    files: &'a ShardFiles,
     /// Up to here they are let go.
     passed: Lsn,
 }
 
 impl<'a> Behind<'a> {
     /// Bytes that are let go at once.
-    const STEP: u64 = 8 << 20;
+    const STEP: usize = 4 << 20;
+    /// Bytes that are read ahead.
+    const AHEAD: usize = 16 << 20;
 
     pub(super) fn new(files: &'a ShardFiles) -> Behind<'a> {
-        Behind { segments: &files.segments, passed: files.superblock.oldest_lsn }
+        let passed = files.superblock.oldest_lsn;
+        files.read_ahead(passed, passed.after(Self::AHEAD));
+        Behind { files, passed }
     }
 
     /// The reader has come here.
     pub(super) fn pass(&mut self, at: Lsn) {
-        if at.0 - self.passed.0 < Self::STEP {
+        if at.0 - self.passed.0 < Self::STEP as u64 {
             return;
         }
-        for segment in self.segments {
-            let end = segment.base.0 + segment.map.len() as u64;
-            let (from, to) = (self.passed.0.max(segment.base.0), at.0.min(end));
-            if from < to {
-                segment.let_go(from - segment.base.0, to - from);
-            }
-        }
+        self.files.let_go(self.passed, at);
+        self.files.read_ahead(self.passed.after(Self::AHEAD), at.after(Self::AHEAD));
         self.passed = at;
     }
 }
