@@ -643,13 +643,15 @@ impl Queue {
     }
 
     /// Of the bodies that are wanted, now or soon, the first: its position, and where its record stands.
-    pub fn first_wanted(&mut self) -> Option<(Position, Seq)> {
+    /// `short` of memory, so soon that it does not leave again before.
+    pub fn first_wanted(&mut self, short: bool) -> Option<(Position, Seq)> {
         let consumed = self.subscriptions.consuming() > 0;
         let front = consumed.then(|| self.entries.first().map(|e| e.position)).flatten();
-        let ahead = front.and_then(|front| self.entries.first_away(front, READ_AHEAD));
+        let (far, browsed) = if short { (KEPT, 1) } else { (READ_AHEAD, SLOTS_AHEAD) };
+        let ahead = front.and_then(|front| self.entries.first_away(front, far));
         let browsed = || {
             let mut cursors = self.subscriptions.cursors();
-            cursors.find_map(|cursor| self.entries.first_away(cursor, SLOTS_AHEAD))
+            cursors.find_map(|cursor| self.entries.first_away(cursor, browsed))
         };
         let swept = || (self.swept > 0).then(|| self.entries.first_away(self.swept, 1)).flatten();
         let position = ahead.or_else(browsed).or_else(swept);
@@ -680,6 +682,8 @@ impl Queue {
 
 /// Chunks of 64 messages at the front that stay in memory.
 const KEPT_CHUNKS: usize = 4;
+/// Messages at the front that are in those, wherever in its chunk the first one is.
+const KEPT: u64 = (KEPT_CHUNKS as u64 - 1) * 64;
 /// So many messages ahead of a consumer are brought back.
 const READ_AHEAD: u64 = 16 * 1024;
 /// The same ahead of a browser.
