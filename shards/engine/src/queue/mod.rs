@@ -673,6 +673,11 @@ impl Queue {
     /// Bodies came back: whoever waited for them is served.
     pub fn serve_returned(&mut self, now: Time, out: &mut Vec<Output>) {
         self.wanting = false;
+        if self.swept > 0 {
+            // At once: they may have left again when the next sweep comes.
+            let mut budget = RETURNED;
+            self.expire(now, &mut budget, out);
+        }
         self.serve_all(now, out);
         for key in self.subscriptions.flushing() {
             self.serve(now, key, out);
@@ -688,6 +693,8 @@ const KEPT: u64 = (KEPT_CHUNKS as u64 - 1) * 64;
 const READ_AHEAD: u64 = 16 * 1024;
 /// The same ahead of a browser.
 const SLOTS_AHEAD: u64 = 1024;
+/// Messages that the sweep looks at when bodies have come back for it.
+const RETURNED: usize = 1000;
 
 /// What a deleted queue held.
 pub struct Rest {
