@@ -184,8 +184,8 @@ impl History {
     /// The same of a request to delete it.
     pub(super) fn deleted(&mut self, name: &Name, asked_at: usize) {
         let there = |life: &&Life| life.from <= asked_at && life.to.is_none_or(|to| to > asked_at);
-        let meant = self.lives.iter().filter(|life| life.name.is_meant(name));
-        let Some(life) = meant.filter(there).next() else { return };
+        let mut meant = self.lives.iter().filter(|life| life.name.is_meant(name));
+        let Some(life) = meant.find(there) else { return };
         let to = life.to.unwrap_or_else(|| panic!("{name:?} was deleted and is still there"));
         if let Some(id) = life.id {
             self.promise(to, id, false);
