@@ -1,0 +1,120 @@
+//! A disk without room: what is refused, what goes on, what is kept, and how it ends.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use fletch_amqp::v0_10::ErrorCode;
+use fletch_client::{ConnectOptions, Connection, Error, Session};
+use fletch_tests::disk::Disk;
+use fletch_tests::scene::*;
+use fletch_tests::store::*;
+
+const SEGMENTS: [&str; 2] = ["--journal-segment-size", "1m"];
+
+/// Octets of each body that fills the disk.
+const BODY: usize = 32 << 10;
+
+/// A body that begins with its number.
+fn body(prefix: &str, number: usize) -> Vec<u8> {
+    let mut body = format!("{prefix}{number} ").into_bytes();
+    body.resize(BODY, b'.');
+    body
+}
+
+/// Publishes durable messages to an exchange, each confirmed before the next, until one is refused because the disk is full.
+/// How many were confirmed, and what was said.
+fn fill(session: &Session, exchange: &str, key: &str, prefix: &str) -> Result<(usize, String)> {
+    for number in 0.. {
+        let sent = session.send(exchange, &persistent(key, &body(prefix, number)));
+        match sent.map(drop).and_then(|()| session.sync()) {
+            Ok(()) => ensure!(number < 10_000, "the disk is never full"),
+            Err(Error::Session { code: ErrorCode::RESOURCE_LIMIT_EXCEEDED, text }) => {
+                return Ok((number, text));
+            }
+            Err(error) => return Err(error).context(format!("message {number}")),
+        }
+    }
+    bail!("there are no more numbers")
+}
+
+/// The first words of bodies.
+fn words(found: &[fletch_client::Delivery]) -> Vec<String> {
+    let word = |all: String| all.split(' ').next().unwrap_or_default().to_owned();
+    texts(found).into_iter().map(word).collect()
+}
+
+/// A durable publish succeeds, at the latest after a while.
+fn accepts_again(scene: &Scene, queue: &str) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let session = scene.session("again")?;
+        session.send("", &persistent(queue, b"again"))?;
+        match session.sync() {
+            Ok(()) => return Ok(()),
+            Err(Error::Session { code: ErrorCode::RESOURCE_LIMIT_EXCEEDED, .. })
+                if Instant::now() < deadline =>
+            {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[test]
+fn only_durable_publishes_are_refused_and_nothing_is_lost() -> Result<()> {
+    for shards in [1, 2] {
+        let Some(disk) = Disk::new(64)? else { return Ok(()) };
+        let store = Store::new_in(&disk.path())?;
+        let scene = store.scene_with(shards, &SEGMENTS)?;
+        let home = shards - 1;
+        let confirmed = said(&scene, |scene| {
+            let session = scene.session("publisher")?;
+            declare_durable(&session, "q", home)?;
+            declare(&session, "transient", home)?;
+            disk.fill(8 << 20)?;
+            let (confirmed, text) = fill(&session, "", "q", "m")?;
+            ensure!(confirmed > 10, "{confirmed} fit");
+            let path = store.journal().join("g1").join(home.to_string());
+            ensure!(text.contains(&*path.to_string_lossy()), "no {} in: {text}", path.display());
+            ensure!(text.contains("no space left"), "{text}");
+
+            let session = scene.session("others")?;
+            publish(&session, "transient", "t", 0..100)?;
+            assert_eq!(texts(&drain(&session, "transient")?), expected("t", 0..100));
+            // A message that is not durable needs no room in a durable queue either.
+            publish(&session, "q", "t", 0..1)?;
+            assert_eq!(query(&session, "q")?, Some((confirmed as u32 + 1, 0)));
+            consume(&session, "q", "in", 3)?;
+            let came = take(&session, 3)?;
+            assert_eq!(words(&came), expected("m", 0..3));
+            accept(&session, &came.iter().map(|d| d.id).collect::<Vec<_>>())?;
+            session.cancel("in")?;
+            // What is little uses the reserve.
+            declare_durable(&session, "late", 0)?;
+            declare_durable_exchange(&session, "late", "fanout")?;
+            bind(&session, "late", "late", "key")?;
+            publish(&session, "late", "t", 0..1)?;
+            // A purge is a dequeue of many.
+            assert_eq!(drain(&session, "late")?.len(), 1);
+            Ok(confirmed)
+        })?;
+        scene.end(Ending::Kill)?;
+
+        let scene = store.scene_with(shards, &SEGMENTS)?;
+        said(&scene, |scene| {
+            let session = scene.session("reader")?;
+            let found = words(&browse(&session, "q")?);
+            assert_eq!(found[..confirmed - 3], expected("m", 3..confirmed));
+            ensure!(found.len() <= confirmed - 2, "more than was sent: {}", found.len());
+            ensure!(is_bound(&session, "late", "late", "key")?, "the binding is gone");
+            let (more, _) = fill(&session, "", "q", "more")?;
+            ensure!(more < 200, "{more} fit into a full disk");
+            disk.clear()?;
+            accepts_again(scene, "q")
+        })
+        .context("after the restart")?;
+        scene.done()?;
+    }
+    Ok(())
+}
