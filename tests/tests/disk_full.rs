@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use fletch_amqp::v0_10::ErrorCode;
-use fletch_client::{ConnectOptions, Connection, Error, Session};
+use fletch_client::{Error, Session};
 use fletch_tests::disk::Disk;
 use fletch_tests::scene::*;
 use fletch_tests::store::*;
@@ -78,6 +78,8 @@ fn only_durable_publishes_are_refused_and_nothing_is_lost() -> Result<()> {
             let path = store.journal().join("g1").join(home.to_string());
             ensure!(text.contains(&*path.to_string_lossy()), "no {} in: {text}", path.display());
             ensure!(text.contains("no space left"), "{text}");
+            // Not even a small file has room.
+            disk.fill(0)?;
 
             let session = scene.session("others")?;
             publish(&session, "transient", "t", 0..100)?;

@@ -89,7 +89,7 @@ pub fn start(start: &Start, tell: &(dyn Fn(Progress) + Sync)) -> Result<Started,
         Some(generation) => generation,
         None => create(store, &salts(start.shards)?, start.config.first())?,
     };
-    crate::check_direct_io(&generation.path)?;
+    generation.shards.iter().try_for_each(|shard| crate::check_direct_io(&shard.path))?;
     let (reads, combined) = read_all(start, &generation, tell)?;
     let lost = reads.iter().any(|walked| !walked.lost.is_empty());
     let made_for = generation.shards.len();
