@@ -44,11 +44,11 @@ fn words(found: &[fletch_client::Delivery]) -> Vec<String> {
 }
 
 /// A durable publish succeeds, at the latest after a while.
-fn accepts_again(scene: &Scene, queue: &str) -> Result<()> {
+fn accepts_again(scene: &Scene, exchange: &str, key: &str) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let session = scene.session("again")?;
-        session.send("", &persistent(queue, b"again"))?;
+        session.send(exchange, &persistent(key, b"again"))?;
         match session.sync() {
             Ok(()) => return Ok(()),
             Err(Error::Session { code: ErrorCode::RESOURCE_LIMIT_EXCEEDED, .. })
@@ -113,10 +113,105 @@ fn only_durable_publishes_are_refused_and_nothing_is_lost() -> Result<()> {
             let (more, _) = fill(&session, "", "q", "more")?;
             ensure!(more < 200, "{more} fit into a full disk");
             disk.clear()?;
-            accepts_again(scene, "q")
+            accepts_again(scene, "", "q")
         })
         .context("after the restart")?;
         scene.done()?;
     }
     Ok(())
+}
+
+#[test]
+fn consuming_makes_room() -> Result<()> {
+    let Some(disk) = Disk::new(64)? else { return Ok(()) };
+    let store = Store::new_in(&disk.path())?;
+    let scene = store.scene_with(2, &SEGMENTS)?;
+    let left = said(&scene, |scene| {
+        let session = scene.session("publisher")?;
+        declare_durable(&session, "q", 1)?;
+        disk.fill(12 << 20)?;
+        let mut left = std::collections::VecDeque::new();
+        for round in 0..4 {
+            let (confirmed, _) = fill(&scene.session("publisher")?, "", "q", &format!("r{round}-"))?;
+            ensure!(confirmed > 50, "{confirmed} fit in round {round}");
+            left.extend(expected(&format!("r{round}-"), 0..confirmed));
+            // One after the other, each in a write of its own; from the second round on not all of a segment's.
+            let session = scene.session("consumer")?;
+            let taken = confirmed * 3 / 4;
+            consume(&session, "q", "in", u32::try_from(taken)?)?;
+            for number in 0..taken {
+                let came = next(&session)?;
+                let wanted = left.pop_front();
+                assert_eq!(words(std::slice::from_ref(&came)), wanted.as_slice(), "{number}");
+                accept(&session, &[came.id])?;
+            }
+            accepts_again(scene, "", "q")?;
+            left.push_back("again".to_owned());
+        }
+        Ok(left)
+    })?;
+    scene.end(Ending::Kill)?;
+    let scene = store.scene_with(2, &SEGMENTS)?;
+    said(&scene, |scene| {
+        let found = words(&drain(&scene.session("reader")?, "q")?);
+        // One that was refused may not be there; nothing is anywhere else.
+        assert_eq!(found, Vec::from(left));
+        accepts_again(scene, "", "q")
+    })?;
+    scene.done()
+}
+
+#[test]
+fn a_message_for_several_shards_is_refused_whole_if_one_is_full() -> Result<()> {
+    let Some(disk) = Disk::new(64)? else { return Ok(()) };
+    let store = Store::new_in(&disk.path())?;
+    let scene = store.scene_with(2, &SEGMENTS)?;
+    let counts = said(&scene, |scene| {
+        let session = scene.session("setup")?;
+        declare_durable_exchange(&session, "all", "fanout")?;
+        for home in 0..2 {
+            let name = format!("q{home}");
+            declare_durable(&session, &name, home)?;
+            bind(&session, "all", &name, "")?;
+        }
+        session.send("all", &persistent("", b"before "))?;
+        session.sync()?;
+        disk.fill(8 << 20)?;
+        // One of them is full, the other has a segment that it has hardly begun.
+        let (confirmed, _) = fill(&session, "", "q1", "m")?;
+        let path = store.journal().join("g1").join("1");
+        for at in 0..4 {
+            // From sessions on both shards: connections go round.
+            let _between = (at == 2).then(|| scene.connect()).transpose()?;
+            let session = scene.session("several")?;
+            let (fit, text) = fill(&session, "all", "", "x")?;
+            ensure!(fit == 0, "{fit} fit at {at}");
+            ensure!(text.contains(&*path.to_string_lossy()), "{text}");
+            // Where there is room there is room, wherever one comes from.
+            let session = scene.session("room")?;
+            session.send("", &persistent("q0", &body("m", at)))?;
+            session.sync()?;
+        }
+        Ok(confirmed)
+    })?;
+    let check = |scene: &Scene| -> Result<()> {
+        let session = scene.session("reader")?;
+        let found = words(&browse(&session, "q0")?);
+        assert_eq!(found, ["before", "m0", "m1", "m2", "m3"]);
+        let found = words(&browse(&session, "q1")?);
+        assert_eq!(found, [vec!["before".to_owned()], expected("m", 0..counts)].concat());
+        Ok(())
+    };
+    scene.end(Ending::Kill)?;
+    let scene = store.scene_with(2, &SEGMENTS)?;
+    said(&scene, check).context("after the restart")?;
+    disk.clear()?;
+    said(&scene, |scene| {
+        // To both of them.
+        accepts_again(scene, "all", "")?;
+        let found = words(&browse(&scene.session("reader")?, "q1")?);
+        assert_eq!(found.last().map(String::as_str), Some("again"));
+        Ok(())
+    })?;
+    scene.done()
 }
