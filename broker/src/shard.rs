@@ -67,7 +67,8 @@ impl Shard {
     ) -> Shard {
         let (purge_interval, slice) = (settings.purge_interval, engine::Config::SLICE);
         let flush_timeout = settings.flush_timeout;
-        let config = engine::Config { shard, shards, purge_interval, slice, flush_timeout };
+        let memory = settings.queue_memory / u64::from(shards);
+        let config = engine::Config { shard, shards, purge_interval, slice, flush_timeout, memory };
         let engine = match restored {
             Some(restored) => Engine::restored(&config, restored),
             None => Engine::new(&config),

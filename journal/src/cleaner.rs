@@ -112,7 +112,7 @@ impl<P: Payload> Log<P> {
         let len = usize::try_from(end.0.saturating_sub(at.0)).unwrap_or(BATCH_MAX).min(BATCH_MAX);
         let (segment, offset) = (s.base, at.0 - s.base.0);
         self.cleaner.state = State::Reading(at);
-        self.request(Request::Read { number: at.0, segment, offset, len });
+        self.ask(Request::Read { number: at.0, segment, offset, len });
     }
 
     /// The records of a slice that was read.

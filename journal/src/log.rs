@@ -43,14 +43,15 @@ pub const REFS_MAX: usize = 10_000;
 /// How a log is set up.
 #[derive(Clone, Copy, Debug)]
 pub struct LogConfig {
-    /// Size of segments in bytes, a multiple of [`ALIGN`]; at least [`LogConfig::SEGMENT_MIN`].
+    /// Size of segments in bytes: a multiple of [`ALIGN`], at least two of them. Less than
+    /// [`LogConfig::SEGMENT_MIN`] wastes much of it.
     pub segment: u64,
     /// Writes that may be under way at once.
     pub depth: usize,
 }
 
 impl LogConfig {
-    /// The smallest segment.
+    /// The smallest segment that anybody should use.
     pub const SEGMENT_MIN: u64 = 1 << 20;
     /// The first segment of a journal is no longer than this, so that the first write need not wait
     /// for many zeros.
@@ -185,6 +186,8 @@ pub struct Log<P> {
     vouch: bool,
     roots: BTreeMap<Key, Root>,
     requests: VecDeque<Request>,
+    /// Segments that are being read, and how often.
+    pins: BTreeMap<Lsn, u32>,
     /// Segments given up in the superblock under way: recycled when it is durable.
     leaving: usize,
     retiring: usize,
@@ -203,6 +206,8 @@ pub struct Position {
     /// The segments, oldest first, each with the number recovery gave to the first record that begins
     /// in it; those behind the end included.
     pub segments: Vec<(Lsn, u64, Seq)>,
+    /// Batches here and there, with the number recovery gave to the first record that begins there.
+    pub marks: Vec<(Lsn, Seq)>,
     /// Where the next batch goes.
     pub end: Lsn,
     /// The checksum it chains to.
@@ -224,6 +229,7 @@ impl<P: Payload> Log<P> {
                 ahead.push_back(Ahead { base, len, ready: true });
             }
         }
+        position.marks.into_iter().for_each(|(lsn, seq)| segments.mark(lsn, seq));
         Log {
             config,
             superblock: position.superblock,
@@ -251,6 +257,7 @@ impl<P: Payload> Log<P> {
             vouch: false,
             roots: BTreeMap::new(),
             requests: VecDeque::new(),
+            pins: BTreeMap::new(),
             leaving: 0,
             retiring: 0,
             cleaner: crate::cleaner::Cleaner::default(),
@@ -503,6 +510,7 @@ impl<P: Payload> Log<P> {
             && !self.superblock_busy
             && !self.superblock_stale
             && self.retiring == 0
+            && self.pins.is_empty()
             && self.cleaner.is_idle()
             && self.ahead.iter().all(|a| a.ready || self.full)
     }
@@ -595,6 +603,7 @@ impl<P: Payload> Log<P> {
         let room = room.min(BATCH_MAX) / ALIGN * ALIGN;
         assert!(room >= ALIGN, "a batch needs a segment");
         let mut body = Body { bytes: &mut buffer[HEADER..room], len: 0, fragments: 0 };
+        let first_seq = self.first;
         self.continue_spill(&mut body);
         while self.spill.is_empty() && body.room() > FRAGMENT_HEAD {
             let Some(op) = self.staged.pop_front() else { break };
@@ -613,6 +622,7 @@ impl<P: Payload> Log<P> {
             records: fragments,
             prev_crc: self.prev_crc,
         };
+        self.segments.mark(self.head, first_seq);
         self.prev_crc = seal(&header, &mut buffer[..batch], len);
         self.vouched = self.durable_lsn;
         self.vouch = false;
@@ -703,10 +713,6 @@ impl<P: Payload> Log<P> {
         self.requests.pop_front()
     }
 
-    pub(crate) fn request(&mut self, request: Request) {
-        self.requests.push_back(request);
-    }
-
     /// A write or request has ended. What was read is for [`Log::cleaned`].
     pub fn done(&mut self, done: Done) {
         match done {
@@ -754,6 +760,9 @@ impl<P: Payload> Log<P> {
             true => self.segments.free(self.durable, self.durable_lsn),
             false => 0, // It reads the oldest.
         };
+        let pinned = self.pins.keys().next();
+        let unread = |s: &&Segment| pinned.is_none_or(|pinned| s.base < *pinned);
+        let free = self.segments.iter().take(free).take_while(unread).count();
         if free > 0 {
             self.leaving = free;
             let oldest = self.segments.iter().nth(free).map_or(self.head, |s| s.base);
@@ -791,6 +800,42 @@ impl<P: Payload> Log<P> {
     /// Whether that is on disk.
     pub fn is_closed(&self) -> bool {
         self.is_closing() && !self.superblock_busy && !self.superblock_stale
+    }
+
+    // ---- reading back --------------------------------------------------------------------
+
+    /// A batch at or before the one in which a record begins, not far before it.
+    pub fn batch_of(&self, seq: Seq) -> Option<Lsn> {
+        if self.is_staged(seq) { None } else { self.segments.batch_of(seq) }
+    }
+
+    /// What can be read at a place in one go, which has to be durable: segment, offset and length, of so
+    /// many bytes at most.
+    pub fn slice_at(&self, at: Lsn, most: usize) -> Option<(Lsn, u64, usize)> {
+        let s = self.segments.iter().find(|s| s.base <= at && at < s.end())?;
+        let end = s.end().min(self.durable_lsn);
+        let len = usize::try_from(end.0.checked_sub(at.0)?).map_or(most, |len| len.min(most));
+        (len > 0).then(|| (s.base, at.0 - s.base.0, len))
+    }
+
+    /// Keeps a segment from being given up while it is read, until [`Log::unpin`].
+    pub fn pin(&mut self, segment: Lsn) {
+        *self.pins.entry(segment).or_insert(0) += 1;
+    }
+
+    /// The read is over.
+    pub fn unpin(&mut self, segment: Lsn) {
+        if let Some(pins) = self.pins.get_mut(&segment) {
+            *pins -= 1;
+            if *pins == 0 {
+                self.pins.remove(&segment);
+            }
+        }
+    }
+
+    /// Asks the driver for something on the engine's behalf.
+    pub fn ask(&mut self, request: Request) {
+        self.requests.push_back(request);
     }
 
     // ---- for the cleaner -----------------------------------------------------------------

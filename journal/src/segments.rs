@@ -22,6 +22,9 @@ pub struct Segment {
     pub live: u64,
     /// Their bytes.
     pub live_bytes: u64,
+    /// Batches here and there, by their offsets, and the first record that begins in each or later: so that
+    /// a record is found without reading all of the segment.
+    marks: Vec<(Seq, u32)>,
     /// What made the last of them die has to be durable before the segment may go.
     until: Seq,
 }
@@ -29,7 +32,8 @@ pub struct Segment {
 impl Segment {
     /// An empty one.
     pub fn new(base: Lsn, len: u64, first: Seq) -> Segment {
-        Segment { base, len, first, live: 0, live_bytes: 0, until: Seq::NONE }
+        let (live, live_bytes, until) = (0, 0, Seq::NONE);
+        Segment { base, len, first, live, live_bytes, marks: Vec::new(), until }
     }
 
     /// The LSN behind it.
@@ -37,6 +41,9 @@ impl Segment {
         Lsn(self.base.0 + self.len)
     }
 }
+
+/// Bytes of log between two marks, at least.
+const MARK_EVERY: u32 = 64 << 10;
 
 /// A record that several places refer to.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +93,25 @@ impl Segments {
     /// The segment in which a record begins.
     pub(crate) fn of(&self, seq: Seq) -> Option<&Segment> {
         self.at(seq).and_then(|at| self.list.get(at))
+    }
+
+    /// A batch stands here, and `first` is the first record that may begin in it. Not every one is kept.
+    pub(crate) fn mark(&mut self, lsn: Lsn, first: Seq) {
+        let Some(s) = self.list.iter_mut().rev().find(|s| s.base <= lsn && lsn < s.end()) else {
+            return;
+        };
+        let offset = (lsn.0 - s.base.0) as u32;
+        if s.marks.last().is_none_or(|(_, last)| offset - last >= MARK_EVERY) {
+            s.marks.push((first, offset));
+        }
+    }
+
+    /// A batch at or before the one in which a record begins.
+    pub(crate) fn batch_of(&self, seq: Seq) -> Option<Lsn> {
+        let s = self.of(seq)?;
+        let at = s.marks.partition_point(|(first, _)| *first <= seq);
+        let offset = at.checked_sub(1).map_or(0, |at| s.marks[at].1);
+        Some(Lsn(s.base.0 + u64::from(offset)))
     }
 
     /// A record of `len` bytes that `refs` places refer to is in the log.

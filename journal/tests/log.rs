@@ -47,6 +47,7 @@ impl Disk {
             superblock: superblock(),
             slot: 0,
             segments: Vec::new(),
+            marks: Vec::new(),
             end: Lsn(0),
             end_crc: 0,
             last: Seq::NONE,

@@ -1,5 +1,5 @@
 //! The broker under measurement: a child process with a port of the system's choice, ended with
-//! whoever holds it, and what the kernel says about it.
+//! whoever holds it, and what the kernel says about it. With a data directory it leaves its log beside that.
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
@@ -7,14 +7,16 @@ use fletch_client::amqp::v0_10::{CreditUnit, FlowMode};
 use fletch_client::{ConnectOptions, Connection, Session};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long a broker may take to name its port, and to stop.
+/// How long a broker may take to stop.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long it may take to name its port: it may have much to recover.
+const START: Duration = Duration::from_secs(120);
 
 /// Which broker, and how it runs.
 #[derive(Args, Clone, Debug, Serialize)]
@@ -62,12 +64,30 @@ impl BrokerOptions {
         Ok(format!("{program}{of}; clients on the same {cores} cores; load {load} at the start"))
     }
 
-    /// Starts a broker.
+    /// How many shards it has.
+    pub(crate) fn shards(&self) -> u16 {
+        self.shards
+    }
+
+    /// Starts a broker without a data directory.
     pub(crate) fn start(&self) -> Result<Broker> {
-        let program = self.program()?;
-        let mut command = Command::new(&program);
-        command.args(["--port", "0", "--no-data-dir", "--auth", "no"]);
-        command.args(["--interface", "127.0.0.1", "--log-enable", "error+"]);
+        let mut command = self.command()?;
+        command.args(["--no-data-dir", "--log-enable", "error+"]);
+        Broker::spawn(command, None)
+    }
+
+    /// Starts a broker on a data directory that outlives it, with more options.
+    pub(crate) fn start_on(&self, data: &Path, more: &[String]) -> Result<Broker> {
+        let log = data.with_extension("log");
+        let mut command = self.command()?;
+        command.arg("--data-dir").arg(data).args(["--log-enable", "notice+"]).args(more);
+        command.stderr(File::create(&log)?);
+        Broker::spawn(command, Some(log))
+    }
+
+    fn command(&self) -> Result<Command> {
+        let mut command = Command::new(self.program()?);
+        command.args(["--port", "0", "--auth", "no", "--interface", "127.0.0.1"]);
         command.args(["--max-connections", "65530"]);
         if self.reference {
             command.args(["--no-module-dir"]);
@@ -75,9 +95,22 @@ impl BrokerOptions {
             command.args(["--shards", &self.shards.to_string()]);
             command.args(["--idle-strategy", &self.idle_strategy]);
         }
+        Ok(command)
+    }
+}
+
+/// See the module.
+pub(crate) struct Broker {
+    child: Child,
+    port: u16,
+    log: Option<PathBuf>,
+}
+
+impl Broker {
+    fn spawn(mut command: Command, log: Option<PathBuf>) -> Result<Broker> {
         command.stdin(Stdio::null()).stdout(Stdio::piped());
-        let child = command.spawn().with_context(|| program.display().to_string())?;
-        let mut broker = Broker { child, port: 0 };
+        let child = command.spawn().with_context(|| format!("{:?}", command.get_program()))?;
+        let mut broker = Broker { child, port: 0, log };
         let out = broker.child.stdout.take().ok_or_else(|| anyhow!("no standard output"))?;
         let (sender, receiver) = crossbeam_channel::bounded(1);
         std::thread::spawn(move || {
@@ -86,22 +119,28 @@ impl BrokerOptions {
             // Nobody waits for it any more when the broker took too long.
             let _ = sender.send(read.map(|_| line));
         });
-        let line = receiver.recv_timeout(PATIENCE).context("the broker named no port")??;
-        broker.port = line.trim().parse().with_context(|| format!("not a port: {line:?}"))?;
+        let line = receiver.recv_timeout(START).context("the broker named no port")??;
+        broker.port = line
+            .trim()
+            .parse()
+            .with_context(|| format!("not a port: {line:?}\n{}", broker.log()))?;
         Ok(broker)
     }
-}
 
-/// See the module.
-pub(crate) struct Broker {
-    child: Child,
-    port: u16,
-}
+    /// What it has logged, where it has a data directory.
+    pub(crate) fn log(&self) -> String {
+        let log = self.log.as_ref().and_then(|log| fs::read(log).ok()).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
 
-impl Broker {
     /// Opens a connection to it.
     pub(crate) fn connect(&self) -> Result<Connection> {
-        Ok(Connection::connect(("127.0.0.1", self.port), &ConnectOptions::default())?)
+        self.connect_with(&ConnectOptions::default())
+    }
+
+    /// Opens a connection with options of its own.
+    pub(crate) fn connect_with(&self, options: &ConnectOptions) -> Result<Connection> {
+        Ok(Connection::connect(("127.0.0.1", self.port), options)?)
     }
 
     /// Processor time it has used, user and system, all threads, in the clock's ticks of 10 ms.
@@ -125,6 +164,28 @@ impl Broker {
         let kib = rollup.lines().find_map(|line| line.strip_prefix("Rss:"));
         let kib = kib.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
         kib.map(|kib| kib * 1024).ok_or_else(|| anyhow!("no Rss in smaps_rollup"))
+    }
+
+    /// The most memory it ever had resident, in octets.
+    pub(crate) fn peak_resident(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = kib.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+        kib.map(|kib| kib * 1024).ok_or_else(|| anyhow!("no VmHWM in status"))
+    }
+
+    /// Octets it has had written to disk, whatever for.
+    pub(crate) fn written(&self) -> Result<u64> {
+        let io = fs::read_to_string(format!("/proc/{}/io", self.child.id()))?;
+        let octets = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+        octets.and_then(|octets| octets.parse().ok()).ok_or_else(|| anyhow!("no write_bytes in io"))
+    }
+
+    /// Ends it in no order, by SIGKILL.
+    pub(crate) fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
     }
 
     /// Its resident memory once that has not changed for half a second, or after `most`.

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod broker;
+mod journal;
 mod memory;
 mod report;
 mod smoke;
@@ -23,11 +24,14 @@ enum Measurement {
     Smoke(smoke::Options),
     /// Resident memory of connections, sessions, queues and queued messages.
     Memory(memory::Options),
+    /// Durable publishing against what the disk can do; recovery; cold backlogs.
+    Journal(journal::Options),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
         Measurement::Smoke(options) => smoke::run(&options),
         Measurement::Memory(options) => memory::run(&options),
+        Measurement::Journal(options) => journal::run(&options),
     }
 }

@@ -134,16 +134,22 @@ impl Broker {
     }
 
     /// Like `stop`, with a signal of one's choice.
-    pub fn stop_by(mut self, signal: Signal) -> Result<()> {
+    pub fn stop_by(self, signal: Signal) -> Result<()> {
         self.process.signal(signal)?;
+        self.stopped()
+    }
+
+    /// Waits for the end of a broker that was asked to stop (a second signal would hurry it), and insists on exit
+    /// status 0.
+    pub fn stopped(mut self) -> Result<()> {
         let status = self.process.wait(PATIENCE)?;
-        ensure!(status.success(), "{signal:?} ended the broker with {status}:\n{}", self.log());
+        ensure!(status.success(), "the broker ended with {status}:\n{}", self.log());
         Ok(())
     }
 
-    /// SIGKILL while others still use it; [`Broker::kill`] then says whether that is what ended it.
-    pub fn kill_now(&self) -> Result<()> {
-        self.process.signal(Signal::KILL)
+    /// A signal while others still use it; [`Broker::stopped`] or [`Broker::kill`] then says how that ended.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
     }
 
     /// SIGKILL, and insists that nothing else ended it before. Returns what it had logged.

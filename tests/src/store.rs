@@ -9,6 +9,7 @@ use fletch_amqp::types::Map;
 use fletch_amqp::v0_10::table::{exchange, queue};
 use fletch_amqp::v0_10::{AcceptMode, AcquireMode, CreditUnit, DeliveryMode};
 use fletch_client::{Delivery, Outgoing, Session, Subscription};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::broker::{Broker, killed_in_start, run_to_end_on};
@@ -22,6 +23,16 @@ pub enum Ending {
     Stop,
     /// In no order, by SIGKILL.
     Kill,
+}
+
+impl Ending {
+    /// The signal that ends it.
+    pub fn signal(self) -> Signal {
+        match self {
+            Ending::Stop => Signal::TERM,
+            Ending::Kill => Signal::KILL,
+        }
+    }
 }
 
 /// A data directory; it goes when this is dropped, and no broker may be on it then.

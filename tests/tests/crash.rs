@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use fletch_amqp::v0_10::CloseCode;
 use fletch_client::{Connection, Error, Session};
 use fletch_tests::broker::Broker;
 use fletch_tests::ledger::{Found, Ledger, Tag, judge};
@@ -68,6 +69,8 @@ fn ended(result: Result<()>) -> Result<()> {
     match result {
         Err(error) => match error.downcast_ref::<Error>() {
             Some(Error::Lost | Error::Io(_) | Error::Connect { .. }) => Ok(()),
+            // What a broker says that stops in order.
+            Some(Error::Closed { code: CloseCode::CONNECTION_FORCED, .. }) => Ok(()),
             _ => Err(error),
         },
         Ok(()) => Ok(()),
@@ -281,14 +284,17 @@ impl Lives {
         let mut declared = false;
         while killed < kills {
             let count = shards[killed % shards.len()];
-            killed += 1;
             if declared && self.random.one_in(6) {
+                killed += 1;
                 let after = Duration::from_micros(self.random.within(0..100_000) as u64);
                 store
                     .killed_in_start(count, &OPTIONS, after)
                     .with_context(|| format!("kill {killed}, {after:?} into the start"))?;
                 continue;
             }
+            // Now and then in order, but under the same load.
+            let ending = if self.random.one_in(8) { Ending::Stop } else { Ending::Kill };
+            killed += usize::from(ending == Ending::Kill);
             let scene = store.scene_with(count, &OPTIONS)?;
             said(&scene, |scene| {
                 if !declared {
@@ -296,12 +302,15 @@ impl Lives {
                     declared = true;
                 }
                 let open = self.audit(scene)?;
-                self.load(scene, open, || scene.broker.kill_now())
+                self.load(scene, open, || scene.broker.signal(ending.signal()))
             })
-            .with_context(|| format!("in the life that kill {killed} ended"))?;
-            scene.end(Ending::Kill)?;
+            .with_context(|| format!("{killed} kills, in the life before a {ending:?}"))?;
+            match ending {
+                Ending::Stop => scene.broker.stopped()?,
+                Ending::Kill => scene.end(ending)?,
+            }
         }
-        // An orderly stop after all of that, and what it leaves.
+        // And what an orderly stop leaves, without load.
         for _ in 0..2 {
             let scene = store.scene_with(shards[0], &OPTIONS)?;
             said(&scene, |scene| self.audit(scene)).context("after the last kill")?;

@@ -278,6 +278,24 @@ fn a_segment_that_is_short_or_missing_stops_the_start() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn sound_data_is_not_changed_by_salvage() -> Result<()> {
+    for ending in [Ending::Stop, Ending::Kill] {
+        let store = prepare(ending)?;
+        for options in [&SALVAGE[..], &SALVAGE, &OPTIONS] {
+            let scene = store.scene_with(SHARDS, options)?;
+            said(&scene, |scene| {
+                let session = scene.session("reader")?;
+                assert_eq!(numbers(&session, 0)?, all());
+                assert_eq!(numbers(&session, 1)?, all());
+                Ok(())
+            })?;
+            scene.end(ending)?;
+        }
+    }
+    Ok(())
+}
+
 /// The superblock beside a segment.
 fn superblock_of(segment: &Path) -> Result<PathBuf> {
     let file = segment.parent().context("a segment is in a directory")?.join("superblock");

@@ -141,7 +141,7 @@ fn bodies_that_left_memory_come_back_in_order() -> Result<()> {
     const COUNT: u32 = 600;
     for shards in [1, 2] {
         let store = Store::new()?;
-        let options = ["--queue-memory", "256k", "--journal-segment-size", "1m"];
+        let options = ["--queue-memory", "262144", "--journal-segment-size", "1m"];
         let mut taken = 0;
         for life in 0..3 {
             let scene = store.scene_with(shards, &options)?;

@@ -32,6 +32,8 @@ pub struct Config {
     pub data_dir: Option<PathBuf>,
     /// How durable things are stored; none without a directory.
     pub store: Option<StoreConfig>,
+    /// Bytes of memory that messages in queues may take before bodies that can be read back leave it.
+    pub queue_memory: u64,
     /// TCP port; 0 takes a free one.
     pub port: u16,
     /// Interfaces, addresses and networks to listen on; empty is all.
@@ -335,6 +337,7 @@ fn build(
     Ok(Config {
         store: build_store(values, data_dir.as_deref())?,
         data_dir,
+        queue_memory: parsed(values, "queue-memory", value::size)?.unwrap_or_else(half_of_memory),
         port: integer(values, "port")?.unwrap_or_default(),
         interfaces: list(values, "interface").to_vec(),
         listen_tcp,
@@ -391,6 +394,12 @@ fn build_store(
         segment: segment.unwrap_or(JournalConfig::SEGMENT_MIN),
         flush_timeout: duration(values, "journal-flush-timeout")?,
     }))
+}
+
+/// Half of what the machine has.
+fn half_of_memory() -> u64 {
+    let total = rustix::system::sysinfo().totalram as u64;
+    (total / 2).max(64 << 20)
 }
 
 /// A larger segment gains nothing and takes long to make.

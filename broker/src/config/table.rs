@@ -241,6 +241,13 @@ const QUEUES: &[OptionSpec] = &[
         "Largest content of a queue that sets no limit of its own",
     )
     .later("a limit on queues is"),
+    OptionSpec::new(
+        "queue-memory",
+        Kind::Size,
+        "BYTES",
+        "Memory that messages may take before those that are stored leave it and are read back when \
+         they are wanted (default: half of the machine's)",
+    ),
     number(
         "default-flow-stop-threshold",
         100,

@@ -32,7 +32,10 @@ pub(super) fn serve(
         &config.realm,
         config.max_negotiate_time,
         config.queue_purge_interval,
-        config.store.as_ref().map_or(Duration::ZERO, |store| store.flush_timeout),
+        (
+            config.store.as_ref().map_or(Duration::ZERO, |store| store.flush_timeout),
+            config.queue_memory,
+        ),
         &config.federation_tag.clone().unwrap_or_else(random_tag),
         config.known_hosts_url.clone(),
     ));

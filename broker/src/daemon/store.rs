@@ -38,6 +38,7 @@ pub(super) fn open(store: &StoreConfig, config: &Config) -> Result<(Lock, Starte
         config: LogConfig { segment: store.segment, depth: DEPTH },
         salvage: store.salvage,
         truncate: store.truncate,
+        memory: config.queue_memory,
     };
     Ok((lock, start(&how, &tell)?))
 }

@@ -12,6 +12,8 @@ pub(crate) struct Settings {
     pub(crate) purge_interval: Duration,
     /// How long a journal's write may wait for company.
     pub(crate) flush_timeout: Duration,
+    /// Bytes of memory that messages may take, all shards together.
+    pub(crate) queue_memory: u64,
     pub(crate) amqp: Arc<ServerConfig>,
     pub(crate) anonymous: Arc<str>,
     pub(crate) realm: Arc<str>,
@@ -21,12 +23,12 @@ pub(crate) struct Settings {
 
 impl Settings {
     /// Of the options `--realm`, `--max-negotiate-time`, `--queue-purge-interval`,
-    /// `--journal-flush-timeout`, `--federation-tag` and `--known-hosts-url`.
+    /// `--journal-flush-timeout`, `--queue-memory`, `--federation-tag` and `--known-hosts-url`.
     pub(crate) fn new(
         realm: &str,
         max_negotiate_time: Duration,
         purge_interval: Duration,
-        flush_timeout: Duration,
+        (flush_timeout, queue_memory): (Duration, u64),
         federation_tag: &str,
         known_hosts: Option<String>,
     ) -> Settings {
@@ -44,6 +46,7 @@ impl Settings {
         Settings {
             purge_interval,
             flush_timeout,
+            queue_memory,
             amqp: Arc::new(amqp),
             anonymous: Arc::from(format!("anonymous@{realm}")),
             realm: Arc::from(realm),

@@ -119,6 +119,7 @@ mod tests {
             purge_interval: Duration::from_secs(1),
             slice: 1,
             flush_timeout: Duration::ZERO,
+            memory: u64::MAX,
         };
         let (mut engine, mut fx) = (Engine::new(&config), Effects::default());
         let mut scratch = Vec::new();

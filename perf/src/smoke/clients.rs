@@ -2,8 +2,8 @@
 
 use crate::broker::unlimited;
 use anyhow::{Context, Result};
-use fletch_client::amqp::v0_10::AcceptMode;
 use fletch_client::amqp::v0_10::table::{exchange, queue};
+use fletch_client::amqp::v0_10::{AcceptMode, DeliveryMode};
 use fletch_client::{Connection, Outgoing, Session, Subscription};
 use hdrhistogram::Histogram;
 use rustix::thread::set_current_timer_slack;
@@ -22,12 +22,14 @@ const DESTINATION: &str = "in";
 
 /// What passes through the broker.
 #[derive(Clone)]
-pub(super) struct Flow {
-    pub(super) fan_out: usize,
-    pub(super) size: usize,
-    pub(super) ack: bool,
-    pub(super) rate: Option<u32>,
-    pub(super) in_flight: u64,
+pub(crate) struct Flow {
+    pub(crate) fan_out: usize,
+    pub(crate) size: usize,
+    pub(crate) ack: bool,
+    pub(crate) rate: Option<u32>,
+    pub(crate) in_flight: u64,
+    /// Persistent messages and durable queues.
+    pub(crate) durable: bool,
 }
 
 impl Flow {
@@ -85,7 +87,7 @@ impl Shared {
 }
 
 /// Nanoseconds to a minute, to three digits.
-pub(super) fn histogram() -> Histogram<u64> {
+pub(crate) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("these bounds are possible")
 }
 
@@ -104,6 +106,7 @@ impl Consumer {
         let session = connection.session(&name, false)?;
         let declare = queue::Declare {
             queue: Some(&name),
+            durable: flow.durable,
             exclusive: true,
             auto_delete: true,
             ..Default::default()
@@ -156,6 +159,8 @@ impl Consumer {
                 }
             }
         }
+        // In order: the next flow through this broker uses the same names.
+        self.session.close()?;
         Ok(latency)
     }
 }
@@ -166,7 +171,9 @@ pub(super) fn publish(connection: &Connection, flow: &Flow, shared: &Shared) -> 
     let queue = Flow::queue(0);
     let (exchange, key) = if flow.fan_out > 1 { (EXCHANGE, "") } else { ("", queue.as_str()) };
     let mut header = Vec::new();
-    Outgoing::with_key(key, b"").encode_header(&mut header)?;
+    let mut message = Outgoing::with_key(key, b"");
+    message.delivery.delivery_mode = flow.durable.then_some(DeliveryMode::PERSISTENT);
+    message.encode_header(&mut header)?;
     let mut body = vec![0x5a; flow.size];
     let mut send = |due: u64| -> Result<()> {
         body[..STAMP].copy_from_slice(&due.to_le_bytes());
@@ -207,5 +214,6 @@ pub(super) fn publish(connection: &Connection, flow: &Flow, shared: &Shared) -> 
         }
     }
     session.sync()?;
+    session.close()?;
     Ok(sent)
 }

@@ -5,13 +5,14 @@
 //! the body carries the time at which the message was *due*, so that whatever holds the publisher
 //! back counts as latency too.
 
-mod clients;
+pub(crate) mod clients;
 
 use crate::broker::{Broker, BrokerOptions};
 use crate::report;
 use anyhow::{Result, bail};
 use clap::Args;
 use clients::{Flow, Shared};
+use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -160,13 +161,43 @@ fn measure(options: &Options, case: Case) -> Result<Figures> {
         ack: case.ack,
         rate: case.rate,
         in_flight: options.in_flight,
+        durable: false,
     };
-    let shared = Arc::new(Shared::new(case.fan_out));
+    let passed = pass(&broker, &flow, options.warm_up, options.seconds)?;
+    broker.stop()?;
+    let messages = passed.delivered / case.fan_out as f64;
+    let quantile = |q: f64| case.rate.map(|_| passed.latency.value_at_quantile(q) as f64 / 1e3);
+    Ok(Figures {
+        published_per_second: messages / passed.seconds,
+        delivered_per_second: passed.delivered / passed.seconds,
+        p50: quantile(0.5),
+        p99: quantile(0.99),
+        p999: quantile(0.999),
+        max: quantile(1.0),
+        cpu_per_message: passed.cpu.as_secs_f64() * 1e6 / messages,
+        resident: passed.resident as f64,
+    })
+}
+
+/// What passed through a broker while it was measured.
+pub(crate) struct Passed {
+    pub(crate) seconds: f64,
+    pub(crate) delivered: f64,
+    /// Of messages that were due in that time, in nanoseconds.
+    pub(crate) latency: Histogram<u64>,
+    pub(crate) cpu: Duration,
+    /// At the end.
+    pub(crate) resident: u64,
+}
+
+/// Has a flow pass through a broker for so many seconds, and warm up before.
+pub(crate) fn pass(broker: &Broker, flow: &Flow, warm_up: f64, seconds: f64) -> Result<Passed> {
+    let shared = Arc::new(Shared::new(flow.fan_out));
     // The publisher connects first: with two shards and one consumer each has a shard.
     let connection = broker.connect()?;
     let mut consumers = Vec::new();
-    for at in 0..case.fan_out {
-        let consumer = clients::Consumer::subscribe(broker.connect()?, at, &flow)?;
+    for at in 0..flow.fan_out {
+        let consumer = clients::Consumer::subscribe(broker.connect()?, at, flow)?;
         let shared = Arc::clone(&shared);
         consumers.push(std::thread::spawn(move || consumer.run(&shared)));
     }
@@ -175,11 +206,11 @@ fn measure(options: &Options, case: Case) -> Result<Figures> {
         let flow = flow.clone();
         std::thread::spawn(move || clients::publish(&connection, &flow, &shared))
     };
-    std::thread::sleep(Duration::from_secs_f64(options.warm_up));
+    std::thread::sleep(Duration::from_secs_f64(warm_up));
     shared.start_recording();
-    let before = Sample::take(&broker, &shared)?;
-    std::thread::sleep(Duration::from_secs_f64(options.seconds));
-    let after = Sample::take(&broker, &shared)?;
+    let before = Sample::take(broker, &shared)?;
+    std::thread::sleep(Duration::from_secs_f64(seconds));
+    let after = Sample::take(broker, &shared)?;
     let resident = broker.resident()?;
     shared.stop_publishing();
     let published = joined(publisher)?;
@@ -191,32 +222,24 @@ fn measure(options: &Options, case: Case) -> Result<Figures> {
         std::thread::sleep(Duration::from_millis(1));
     }
     shared.stop_consuming();
-    if shared.received() != published * case.fan_out as u64 {
-        bail!("{published} published to {} queues, {} received", case.fan_out, shared.received());
+    if shared.received() != published * flow.fan_out as u64 {
+        bail!("{published} published to {} queues, {} received", flow.fan_out, shared.received());
     }
     let mut latency = clients::histogram();
     for consumer in consumers {
         latency.add(joined(consumer)?)?;
     }
-    broker.stop()?;
-
-    let seconds = (after.at - before.at).as_secs_f64();
-    let delivered = (after.received - before.received) as f64;
-    let messages = delivered / case.fan_out as f64;
-    let quantile = |q: f64| case.rate.map(|_| latency.value_at_quantile(q) as f64 / 1e3);
-    Ok(Figures {
-        published_per_second: messages / seconds,
-        delivered_per_second: delivered / seconds,
-        p50: quantile(0.5),
-        p99: quantile(0.99),
-        p999: quantile(0.999),
-        max: quantile(1.0),
-        cpu_per_message: (after.cpu - before.cpu).as_secs_f64() * 1e6 / messages,
-        resident: resident as f64,
+    Ok(Passed {
+        seconds: (after.at - before.at).as_secs_f64(),
+        delivered: (after.received - before.received) as f64,
+        latency,
+        cpu: after.cpu - before.cpu,
+        resident,
     })
 }
 
-fn joined<T>(thread: std::thread::JoinHandle<Result<T>>) -> Result<T> {
+/// What a thread returned; its panic is ours.
+pub(crate) fn joined<T>(thread: std::thread::JoinHandle<Result<T>>) -> Result<T> {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 

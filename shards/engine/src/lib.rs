@@ -23,4 +23,6 @@ pub use ids::{Epoch, Position, QueueId, SessionId, ShardId, SubscriptionId, Time
 pub use message::{Format, Message, Meta};
 pub use queue::{CreditUnit, FlowMode, ROOM_BYTES, ROOM_MESSAGES};
 pub use request::*;
-pub use store::{CodecError, Combined, Journal, RestoreError, Restored, ShardRestore, combine};
+pub use store::{
+    CodecError, Combined, Journal, Rehome, RestoreError, Restored, ShardRestore, combine,
+};

@@ -5,7 +5,7 @@
 //! room, flag, each browser once), and after every call that none is missing.
 
 use fletch_engine::queue::ROOM_MESSAGES;
-use fletch_engine::queue::{CreditUnit, FlowMode, INFINITE, Output, Queue, ROOM_BYTES};
+use fletch_engine::queue::{CreditUnit, FlowMode, INFINITE, Next, Output, Queue, ROOM_BYTES};
 use fletch_engine::{
     ErrorKind, Format, Message, Meta, Mode, Position, QueueId, SessionId, ShardId, Subscribe,
     SubscriptionId, Time,
@@ -316,7 +316,9 @@ impl Model {
                     }
                     self.check_delivery(to.tag, delivery.position, &message, redelivered);
                 }
-                Output::Dequeued { .. } => panic!("nothing here is journalled"),
+                Output::Dequeued { .. } | Output::Wanted { .. } => {
+                    panic!("nothing here is journalled")
+                }
                 Output::Flushed { to, op, .. } => {
                     let sub = &self.subs[&to.tag];
                     let flush = sub.flushes.front().expect("a flush ended that nobody asked for");
@@ -650,7 +652,11 @@ impl Model {
         let mut expected: Vec<Position> =
             self.available.iter().chain(&self.held).copied().collect();
         expected.sort_unstable();
-        let messages: Vec<Message> = messages.map(|(_, message, _)| message).collect();
+        let mut rest = messages;
+        let mut messages: Vec<Message> = Vec::new();
+        while let Next::Message { message, .. } = rest.next(true) {
+            messages.extend(message);
+        }
         assert_eq!(messages.len(), expected.len());
         for (message, position) in messages.iter().zip(expected) {
             assert_eq!(message.size(), self.entry(position).size);

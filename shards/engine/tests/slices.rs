@@ -25,6 +25,7 @@ impl Broker {
             purge_interval,
             slice,
             flush_timeout: Duration::ZERO,
+            memory: u64::MAX,
         });
         Broker { engine, session: SessionId::new(shard, 1), fx: Effects::default(), next_op: 0 }
     }

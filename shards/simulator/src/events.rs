@@ -1,7 +1,8 @@
 //! What the engines tell sessions, and what must hold when they do.
 
+use crate::message::message_id;
 use crate::session::{Asked, Record, Stage};
-use crate::world::{Private, World, message_id};
+use crate::world::{Private, World};
 use fletch_engine::{
     DeliveryRef, Engine, Error, Event, Message, Mode, Outcome, QueueId, Reply, SessionId,
     SubscriptionId,

@@ -4,11 +4,15 @@
 //! passes. Frames between two shards keep their order; those of different pairs overtake each
 //! other at will. Checked are loss, duplicates, order, credit and room, that answers come once and
 //! topology is visible everywhere when they do, that sessions leave nothing, that all comes to
-//! rest. It does not simulate what is outside of the engine: sockets, the wire, a crash.
+//! rest. In crash mode ([`Mode::Crash`]) the engines have journals on faulty disks, and what a crash
+//! must leave is checked. It does not simulate what is outside of the engine: sockets, the wire.
 
+mod crash;
+mod disk;
 mod ending;
 mod events;
 mod flow;
+mod message;
 mod mix;
 mod model;
 mod network;
@@ -27,9 +31,20 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
+/// What is simulated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// A broker without a disk, which lives until its seed ends.
+    Live,
+    /// A broker with journals, which crashes again and again.
+    Crash,
+}
+
 /// A seed whose run went wrong.
 #[derive(Clone, Debug)]
 pub struct Failure {
+    /// What was simulated.
+    pub mode: Mode,
     /// The seed.
     pub seed: u64,
     /// The step it failed at.
@@ -48,7 +63,8 @@ impl fmt::Display for Failure {
             writeln!(f, "{line}")?;
         }
         writeln!(f, "seed {} failed at step {}: {}", self.seed, self.step, self.what)?;
-        write!(f, "reproduce: cargo run -p fletch-simulator -- --seed {}", self.seed)?;
+        let crash = if self.mode == Mode::Crash { "--crash " } else { "" };
+        write!(f, "reproduce: cargo run -p fletch-simulator -- {crash}--seed {}", self.seed)?;
         self.steps.map_or(Ok(()), |steps| write!(f, " --steps {steps}"))
     }
 }
@@ -82,14 +98,22 @@ fn catch_panics() {
 ///
 /// # Errors
 /// What went wrong, be it a check of the simulator or a panic in the engine.
-pub fn run(seed: u64, steps: Option<u64>, verbose: bool) -> Result<Summary, Box<Failure>> {
+pub fn run(
+    mode: Mode,
+    seed: u64,
+    steps: Option<u64>,
+    verbose: bool,
+) -> Result<Summary, Box<Failure>> {
     catch_panics();
     let mut trace = trace::Trace::new(verbose);
     PANIC.set(Some(String::new()));
-    let result = catch_unwind(AssertUnwindSafe(|| run::run(seed, steps, &mut trace)));
+    let result = catch_unwind(AssertUnwindSafe(|| match mode {
+        Mode::Live => run::run(seed, steps, &mut trace),
+        Mode::Crash => crash::run(seed, steps, &mut trace),
+    }));
     let text = PANIC.take().unwrap_or_default();
     result.map_err(|_| {
         let last = trace.last().map(ToString::to_string).collect();
-        Box::new(Failure { seed, step: trace.step, what: text, last, steps })
+        Box::new(Failure { mode, seed, step: trace.step, what: text, last, steps })
     })
 }

@@ -1,7 +1,7 @@
 //! Runs seeds of the simulator: many at once, or one with its trace.
 
 use clap::Parser;
-use fletch_simulator::{Failure, Marks, run};
+use fletch_simulator::{Failure, Marks, Mode, run};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -18,6 +18,9 @@ const REPORTED: usize = 3;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Options {
+    /// Simulate journals on faulty disks, and crashes
+    #[arg(long)]
+    crash: bool,
     /// How many seeds to run
     #[arg(long, value_name = "COUNT", default_value_t = 2000)]
     seeds: u64,
@@ -38,17 +41,23 @@ struct Options {
     threads: usize,
 }
 
+impl Options {
+    fn mode(&self) -> Mode {
+        if self.crash { Mode::Crash } else { Mode::Live }
+    }
+}
+
 fn main() -> ExitCode {
     let options = Options::parse();
     let failed = match options.seed {
-        Some(seed) => one(seed, options.steps),
+        Some(seed) => one(options.mode(), seed, options.steps),
         None => many(&options),
     };
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn one(seed: u64, steps: Option<u64>) -> usize {
-    match run(seed, steps, true) {
+fn one(mode: Mode, seed: u64, steps: Option<u64>) -> usize {
+    match run(mode, seed, steps, true) {
         Ok(summary) => {
             println!("{summary:?}\n1 passed, 0 failed");
             0
@@ -99,7 +108,7 @@ fn many(options: &Options) -> usize {
                         }
                         worker.seed.store(seed, Relaxed);
                         worker.since.store(millis(), Relaxed);
-                        match run(seed, options.steps, false) {
+                        match run(options.mode(), seed, options.steps, false) {
                             Ok(summary) => {
                                 passed.fetch_add(1, Relaxed);
                                 let mut marks = marks.lock().expect("no thread panics with it");
@@ -128,7 +137,10 @@ fn many(options: &Options) -> usize {
                     if since > 0 && Duration::from_millis(millis() - since) > SEED_MAX {
                         let seed = worker.seed.load(Relaxed);
                         println!("seed {seed} does not end");
-                        println!("reproduce: cargo run -p fletch-simulator -- --seed {seed}");
+                        let crash = if options.crash { "--crash " } else { "" };
+                        println!(
+                            "reproduce: cargo run -p fletch-simulator -- {crash}--seed {seed}"
+                        );
                         std::process::exit(1);
                     }
                 }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A message's index.
-pub(crate) type MessageId = u32;
+pub(crate) use crate::message::MessageId;
 
 /// Where a queue's dead letters go.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,18 +1,17 @@
 //! What clients do: one act at a time, drawn from the seed's mix.
 
 use crate::flow::Flow;
+use crate::message::Content;
 use crate::mix::Act;
 use crate::model::{ALTERNATES, DEAD, LOOP, LOOPED};
 use crate::session::{Asked, Record, Stage, Subscription};
 use crate::world::{Private, World};
 use fletch_amqp::types::Map;
-use fletch_amqp::v0_10::Compound;
-use fletch_amqp::v0_10::table::message::{DeliveryProperties, MessageProperties};
 use fletch_engine::queue::INFINITE;
 use fletch_engine::topology::Routes;
 use fletch_engine::{
-    Binding, CreditUnit, DeclareExchange, DeclareQueue, DeliveryRef, FlowMode, Format, Message,
-    Meta, Mode, Outcome, Published, Request, SessionId, ShardId, Subscribe, SubscriptionId, Time,
+    Binding, CreditUnit, DeclareExchange, DeclareQueue, DeliveryRef, FlowMode, Mode, Outcome,
+    Published, Request, SessionId, ShardId, Subscribe, SubscriptionId, Time,
 };
 use std::sync::Arc;
 
@@ -303,7 +302,8 @@ impl World<'_> {
         let size = if large { LARGE } else { self.mix.size };
         let number = self.model.next_message();
         let header = self.rng.below(3) as i32;
-        let message = message(id, key, header, number, size, expires);
+        let content = Content { publisher: id, number, size, header, expires, durable: false };
+        let message = content.message(key);
 
         // The router has tests of its own; here its word is taken for where a message goes.
         let engine = &self.engines[id.shard().index()];
@@ -519,38 +519,4 @@ impl World<'_> {
             self.ask(id, Asked::Acquire(deliveries.clone()), Request::Acquire { deliveries });
         }
     }
-}
-
-fn message(
-    publisher: SessionId,
-    key: &str,
-    header: i32,
-    number: u32,
-    size: usize,
-    expires: Time,
-) -> Message {
-    let mut content = Vec::new();
-    let delivery = DeliveryProperties { routing_key: Some(key), ..DeliveryProperties::default() };
-    delivery.encode(&mut content).expect("encodes");
-    // The last field of the last struct so far.
-    let at = (content.len() - key.len()) as u32;
-    let headers = Map::new().with("header", header).encoded().expect("encodes");
-    let properties = MessageProperties {
-        application_headers: Some(headers.view()),
-        ..MessageProperties::default()
-    };
-    properties.encode(&mut content).expect("encodes");
-    let meta = Meta {
-        format: Format::V0_10,
-        header_len: content.len() as u32,
-        routing_key: (at, key.len() as u8),
-        expires,
-        priority: 4,
-        durable: false,
-        has_body: true,
-        publisher: Some(publisher),
-    };
-    content.extend_from_slice(&number.to_be_bytes());
-    content.resize(content.len() + size, 0);
-    Message::new(meta, &content)
 }

@@ -3,6 +3,7 @@
 //! All of it runs in one thread, and all choices come from the seed. Assertions here and in the
 //! model are the checks; a failed one is a failed seed.
 
+use crate::message::message_id;
 use crate::mix::Mix;
 use crate::model::{MessageId, Model};
 use crate::network::{Network, label};
@@ -59,12 +60,6 @@ pub(crate) struct World<'t> {
     pub(crate) drained: Option<BTreeMap<QueueId, BTreeMap<MessageId, u64>>>,
 }
 
-/// What the simulator writes into a message: its number.
-pub(crate) fn message_id(message: &Message) -> MessageId {
-    let body: [u8; 4] = message.body()[..4].try_into().expect("bodies begin with the number");
-    u32::from_be_bytes(body)
-}
-
 impl<'t> World<'t> {
     pub(crate) fn new(seed: u64, steps: Option<u64>, trace: &'t mut Trace) -> World<'t> {
         let mut rng = Rng::new(seed);
@@ -79,6 +74,7 @@ impl<'t> World<'t> {
                 purge_interval,
                 slice,
                 flush_timeout: Duration::ZERO,
+                memory: u64::MAX,
             };
             Engine::new(&config)
         };

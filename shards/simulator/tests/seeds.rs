@@ -1,9 +1,9 @@
 //! A quick run of the simulator, its own promises, and seeds that have found something.
 
-use fletch_simulator::{Marks, Summary, run};
+use fletch_simulator::{Marks, Mode, Summary, run};
 
 fn passes(seed: u64) -> Summary {
-    run(seed, None, false).unwrap_or_else(|failure| panic!("{failure}"))
+    run(Mode::Live, seed, None, false).unwrap_or_else(|failure| panic!("{failure}"))
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn a_seed_always_does_the_same() {
 
 #[test]
 fn steps_can_be_given() {
-    let short = run(1, Some(10), false).unwrap_or_else(|failure| panic!("{failure}"));
+    let short = run(Mode::Live, 1, Some(10), false).unwrap_or_else(|failure| panic!("{failure}"));
     assert!(short.steps < passes(1).steps);
 }
 /// Each failed once. Seeds change their meaning when the simulator does; then these are just seeds.

@@ -55,12 +55,14 @@ pub(super) fn in_use(files: &ShardFiles) -> impl Iterator<Item = (Lsn, u64)> + '
     all.filter(move |(base, len)| base.0 + len > oldest.0)
 }
 
-/// Reads all journals. Damage in one does not keep the others from being read: all of it is returned.
+/// Reads all journals, keeping messages in memory up to so many bytes. Damage in one does not keep the others from being read: all of it is returned.
 pub(super) fn read(
     generation: &Generation,
     salvage: bool,
+    memory: u64,
     tell: &(dyn Fn(Progress) + Sync),
 ) -> Result<Vec<Read>, Vec<ShardDamage>> {
+    let memory = memory / generation.shards.len().max(1) as u64;
     let began = Instant::now();
     let total = generation.shards.iter().flat_map(in_use).map(|(_, len)| len).sum();
     let counters: Vec<Counter> = generation.shards.iter().map(|_| Counter::default()).collect();
@@ -86,7 +88,7 @@ pub(super) fn read(
             .shards
             .iter()
             .zip(&counters)
-            .map(|(files, counter)| scope.spawn(|| read_one(files, salvage, counter)))
+            .map(|(files, counter)| scope.spawn(move || read_one(files, salvage, memory, counter)))
             .collect();
         let results = threads
             .into_iter()
@@ -111,11 +113,16 @@ pub(super) fn read(
     if damage.is_empty() { Ok(read) } else { Err(damage) }
 }
 
-fn read_one(files: &ShardFiles, salvage: bool, counter: &Counter) -> Result<Read, ShardDamage> {
+fn read_one(
+    files: &ShardFiles,
+    salvage: bool,
+    memory: u64,
+    counter: &Counter,
+) -> Result<Read, ShardDamage> {
     let damaged = |damage| ShardDamage { path: files.path.clone(), damage };
     let segments = files.segments();
     let mut walker = Walker::new(&files.superblock, &segments, salvage).map_err(damaged)?;
-    let mut restore = ShardRestore::new(in_use(files));
+    let mut restore = ShardRestore::new(in_use(files), memory);
     let from = files.superblock.oldest_lsn.0;
     loop {
         let mut visit = |span: fletch_journal::recovery::Span, record: &[u8]| {

@@ -6,34 +6,53 @@
 
 use super::layout::segment as segment_path;
 use super::layout::superblock as superblock_path;
-use super::{Made, StoreError, create, io_error, sync_dir};
+use super::recover::in_use;
+use super::{Generation, Made, Progress, RecoverError, ShardDamage, Start, StoreError};
+use super::{create, io_error, sync_dir};
 use fletch_engine::{Combined, Message};
-use fletch_journal::{Done, Log, LogConfig, Lsn, Position, Request, SLOT, Seq, Superblock};
+use fletch_journal::recovery::Walker;
+use fletch_journal::{Done, Log, Lsn, Position, Request, SLOT, Seq, Superblock};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Bytes staged in one journal before they are written out.
+const MUCH: u64 = 1 << 20;
+/// How often progress is told.
+const TELL: Duration = Duration::from_secs(1);
+
+/// What is moved.
+pub(super) struct Old<'a> {
+    pub(super) generation: &'a Generation,
+    pub(super) combined: &'a Combined,
+    /// How often it has been started.
+    pub(super) incarnation: u64,
+}
 
 /// Makes a generation of journals for as many shards as there are salts, with everything in it. It is
-/// not in force yet.
+/// not in force yet. The old journals are read once more, so that no more than an outline of what is in
+/// them has to be in memory.
 pub(super) fn rehome(
     store: &Path,
-    combined: &Combined,
+    old: &Old<'_>,
     salts: &[u64],
-    config: LogConfig,
-    incarnation: u64,
-) -> Result<Made, StoreError> {
+    start: &Start,
+    tell: &(dyn Fn(Progress) + Sync),
+) -> Result<Made, RecoverError> {
+    let config = start.config;
     let made = super::make(store, salts, config.first())?;
-    let generation = made.open()?;
     let (mut disks, mut logs) = (Vec::new(), Vec::new());
-    for files in &generation.shards {
+    for files in &made.open()?.shards {
         // Ids of runs to come must not be those of runs before.
-        let superblock = Superblock { incarnation, ..files.superblock };
+        let superblock = Superblock { incarnation: old.incarnation, ..files.superblock };
         let first = files.segments.iter().map(|s| (s.base, s.map.len() as u64, Seq(1)));
         let position = Position {
             superblock,
             slot: files.slot,
             segments: first.collect(),
+            marks: Vec::new(),
             end: Lsn(0),
             end_crc: 0,
             last: Seq::NONE,
@@ -41,9 +60,42 @@ pub(super) fn rehome(
         logs.push(Log::new(config, position));
         disks.push(Disk { dir: files.path.clone(), files: BTreeMap::new(), buffer: Vec::new() });
     }
-    drop(generation);
-    combined.rehome(&mut logs, |n, log| disks[n].write(log))?;
-    for (disk, log) in disks.iter_mut().zip(&mut logs) {
+    let mut rehome = old.combined.rehome(logs);
+    let began = Instant::now();
+    let mut told = began;
+    let total = old.generation.shards.iter().flat_map(in_use).map(|(_, len)| len).sum();
+    let mut progress = Progress { total, ..Progress::default() };
+    for (n, files) in old.generation.shards.iter().enumerate() {
+        let damaged =
+            |damage| RecoverError::Damaged(vec![ShardDamage { path: files.path.clone(), damage }]);
+        let segments = files.segments();
+        let walker = Walker::new(&files.superblock, &segments, start.salvage);
+        let mut walker = walker.map_err(damaged)?;
+        let (from, before) = (files.superblock.oldest_lsn.0, progress.bytes);
+        let mut number = 0;
+        loop {
+            let more = walker.step(&mut |_, record| {
+                number += 1;
+                rehome.record(n, number, record)
+            });
+            if !more.map_err(damaged)? {
+                break;
+            }
+            for (disk, log) in disks.iter_mut().zip(&mut rehome.logs) {
+                if log.staged_bytes() >= MUCH {
+                    disk.write(log)?;
+                }
+            }
+            progress.bytes = before + walker.walked().end.0 - from;
+            if told.elapsed() >= TELL {
+                told = Instant::now();
+                let records = progress.records + number;
+                tell(Progress { records, elapsed: began.elapsed(), ..progress });
+            }
+        }
+        progress.records += number;
+    }
+    for (disk, log) in disks.iter_mut().zip(&mut rehome.logs) {
         disk.write(log)?;
         disk.sync()?;
         log.close();

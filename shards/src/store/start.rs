@@ -30,6 +30,8 @@ pub struct Start {
     pub salvage: bool,
     /// Set everything aside first.
     pub truncate: bool,
+    /// Bytes of memory that messages may take, all shards together.
+    pub memory: u64,
 }
 
 /// A store that is ready.
@@ -97,14 +99,14 @@ pub fn start(start: &Start, tell: &(dyn Fn(Progress) + Sync)) -> Result<Started,
         return go_on(start, generation, reads, combined);
     }
     let (from, incarnation) = (generation.path.clone(), incarnation(&generation));
-    drop(generation);
     if !lost {
         tracing::info!(target: "store", "Moving {} queues with {} messages from {made_for} shards \
             to {}", combined.queues(), combined.messages(), start.shards);
     }
     let salts = salts(start.shards)?;
-    let made = super::rehome::rehome(store, &combined, &salts, start.config, incarnation)?;
-    drop(combined);
+    let old = super::rehome::Old { generation: &generation, combined: &combined, incarnation };
+    let made = super::rehome::rehome(store, &old, &salts, start, tell)?;
+    drop((combined, generation));
     switch_to(store, &made)?;
     if lost {
         let aside = set_superseded_aside(store)?.unwrap_or(from);
@@ -123,7 +125,7 @@ fn read_all(
     generation: &Generation,
     tell: &(dyn Fn(Progress) + Sync),
 ) -> Result<(Vec<Walked>, Combined), RecoverError> {
-    let all = read(generation, start.salvage, tell).map_err(RecoverError::Damaged)?;
+    let all = read(generation, start.salvage, start.memory, tell).map_err(RecoverError::Damaged)?;
     let (mut tails, mut restores) = (Vec::new(), Vec::new());
     for (n, Read { restore, walked }) in all.into_iter().enumerate() {
         let path = generation.shards[n].path.display();
@@ -132,7 +134,9 @@ fn read_all(
             tracing::error!(target: "store", "Lost {} bytes of {path}, from {from:#x} to {to:#x}: {}",
                 to - from, lost.damage);
         }
-        if let Some(cut) = &walked.cut {
+        if let Some(cut) = &walked.cut
+            && cut.batches > 0
+        {
             tracing::warn!(target: "store", "A write that a crash cut short was never acknowledged and \
                 is dropped: {} bytes of {path} at {:#x}", cut.to.0 - cut.from.0, cut.from.0);
         }
@@ -177,7 +181,8 @@ fn go_on(
         let slot = 1 - files.slot;
         super::rehome::write_slot(&layout::superblock(&files.path), slot, &superblock.encode())?;
         let (end, end_crc, last) = (walked.end, walked.end_crc, Seq::NONE);
-        let position = Position { superblock, slot, segments, end, end_crc, last };
+        let marks = Vec::new();
+        let position = Position { superblock, slot, segments, marks, end, end_crc, last };
         let path: Arc<str> = files.path.display().to_string().into();
         journals.push(Journal { config: start.config, position, path });
         dirs.push(files.path);

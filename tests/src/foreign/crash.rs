@@ -9,6 +9,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::Signal;
 
 use super::suites::Python;
 use super::workspace;
@@ -106,7 +107,7 @@ pub fn run(python: &Python, shards: u16, kills: usize, seed: u64) -> Result<Stri
             }
             // The interpreter takes its time to start.
             std::thread::sleep(Duration::from_millis(random.within(300..1500) as u64));
-            scene.broker.kill_now()?;
+            scene.broker.signal(Signal::KILL)?;
             for ((number, client), next) in publishers.into_iter().enumerate().zip(&mut next) {
                 *next = published(&mut ledger, u16::try_from(number)?, *next, &client.lines()?)?;
             }

@@ -5,23 +5,22 @@
 //! home; when all have that durable, the publisher's shard *decides*, and when that is durable the
 //! publisher is told; then each home *notes* the decision, and when all have noted it, it is over.
 
-use super::Engine;
+use super::{Config, Engine, paging};
 use crate::error::{Error, ErrorKind};
 use crate::frame::{Effects, Frame};
 use crate::ids::{QueueId, SessionId, ShardId, Time};
 use crate::message::Message;
 use crate::queue::{Output, Queue};
 use crate::request::{DeliveryRef, Event, OpId, Reply};
-use crate::store::{Decided, Restored, Store, VOUCH_AFTER, Waiter, payload_len};
+use crate::store::{Decided, Restored, Store, VOUCH_AFTER, Waiter, decode, payload_len};
 use crate::topology::{Change, Routes};
 use fletch_journal::record::ops;
 use fletch_journal::{Cleaned, Damaged, Done, Op, REFS_MAX, Ref, Refs, Request, Seq, Write, Xid};
 use std::sync::Arc;
-use std::time::Duration;
 
 impl Engine {
     /// Takes up what recovery found. Before any input.
-    pub(super) fn restore(&mut self, restored: Restored, flush_timeout: Duration) {
+    pub(super) fn restore(&mut self, restored: Restored, config: &Config) {
         let Restored { mut store, mut queues, changes, next_id, to_note } = restored;
         for change in changes.iter() {
             let epoch = self.topology.epoch().next();
@@ -42,7 +41,8 @@ impl Engine {
         if let Some(orderer) = &mut self.orderer {
             orderer.restore(self.topology.epoch(), next_id);
         }
-        store.gather = flush_timeout;
+        store.gather = config.flush_timeout;
+        store.pager.budget = config.memory;
         self.store = Some(store);
     }
 
@@ -120,6 +120,7 @@ impl Engine {
     fn stage(&mut self, refs: Refs, message: &Message, xid: Option<Xid>) -> Seq {
         let Some(store) = &mut self.store else { return Seq::NONE };
         store.undecided.extend(xid);
+        store.pager.grown(refs.len(), message.size());
         store.log.publish(refs, message.clone(), xid)
     }
 
@@ -236,7 +237,14 @@ impl Engine {
     /// Something of that is done.
     pub fn disk_done(&mut self, now: Time, done: Done, fx: &mut Effects) {
         let Some(store) = &mut self.store else { return };
-        store.log.done(done);
+        match done {
+            Done::Read { number, bytes } if number & paging::READS != 0 => {
+                self.bodies_read(now, number, &bytes, fx);
+                self.run_local(now, fx);
+                return;
+            }
+            done => store.log.done(done),
+        }
         if store.log.is_unvouched() && store.vouch_at == Time::NEVER {
             store.vouch_at = now.after(VOUCH_AFTER);
         }
@@ -282,6 +290,7 @@ impl Engine {
         store.log.skip_gone();
         self.clean();
         self.settle_durable(fx);
+        self.page();
         let Some(store) = &mut self.store else { return };
         for (peer, numbers) in store.noted.iter_mut().enumerate() {
             if !numbers.is_empty() {
@@ -475,19 +484,27 @@ impl Engine {
                     }
                     Op::Publish { refs, payload, .. } => {
                         let mut live = Refs::new();
-                        let mut kept: Option<(Message, Seq)> = None;
+                        let mut kept: Option<(Option<Message>, Seq)> = None;
                         for (r, delivered) in refs.iter() {
                             let Some(q) = self.queues.get(&QueueId(r.queue)) else { continue };
-                            let Some((message, place, seen)) = q.place(r.position) else {
+                            let Some((place, seen, message)) = q.place(r.position) else {
                                 continue;
                             };
                             if store.log.stands_in(place, cleaned.segment) {
                                 live.push((r, delivered || seen));
-                                kept.get_or_insert_with(|| (message.clone(), place));
+                                let kept = kept.get_or_insert((None, place));
+                                kept.0 = kept.0.take().or_else(|| message.cloned());
                             }
                         }
                         let Some((message, old)) = kept else { continue };
-                        debug_assert_eq!(payload.len(), payload_len(message.size()));
+                        // What is away comes from the very record that goes.
+                        let message = match message {
+                            Some(message) => message,
+                            None => match decode(payload) {
+                                Ok(message) => message,
+                                Err(_) => continue,
+                            },
+                        };
                         let places = live.clone();
                         let new = store.log.relocate(live, old, message, xid);
                         for (r, _) in places {

@@ -28,6 +28,7 @@ impl Engine {
                     let wait = *place != Seq::NONE && self.journal_delivery(*delivery, *place);
                     self.output(queue, wait, output, fx);
                 }
+                Output::Wanted { queue } => self.want_bodies(*queue),
                 Output::Flushed { queue, .. } => self.output(*queue, false, output, fx),
             }
         }
@@ -37,7 +38,7 @@ impl Engine {
     /// Sends an output to its session.
     pub(super) fn emit(&mut self, output: Output, fx: &mut Effects) {
         match output {
-            Output::Dequeued { .. } => {}
+            Output::Dequeued { .. } | Output::Wanted { .. } => {}
             Output::Deliver { to, delivery, message, redelivered, .. } => {
                 let shard = to.session.shard();
                 if shard == self.shard {
@@ -370,7 +371,7 @@ impl Engine {
         }
         let reason =
             Error::new(ErrorKind::ResourceDeleted, format!("Queue {name} has been deleted."));
-        let (subscriptions, messages) = q.drain_for_delete(&mut self.outputs);
+        let (subscriptions, rest) = q.drain_for_delete(&mut self.outputs);
         self.deliver(fx);
         for (to, waiting) in subscriptions {
             let reason = Box::new(reason.clone());
@@ -382,7 +383,7 @@ impl Engine {
             }
         }
         self.emptying.insert(queue, (0, false));
-        self.start(Job::Empty { queue, messages: Box::new(messages) }, fx);
+        self.start(Job::Empty { queue, rest: Box::new(rest) }, fx);
         Ok(())
     }
 

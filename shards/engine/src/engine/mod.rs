@@ -9,6 +9,7 @@
 mod durable;
 mod gone;
 mod home;
+mod paging;
 mod slices;
 
 use crate::error::Error;
@@ -45,6 +46,9 @@ pub struct Config {
     pub slice: usize,
     /// How long the journal's writes may wait for company (`--journal-flush-timeout`).
     pub flush_timeout: Duration,
+    /// Bytes of memory that this shard's messages may take before bodies that can be read back leave it
+    /// (this shard's part of `--queue-memory`).
+    pub memory: u64,
 }
 
 impl Config {
@@ -148,7 +152,7 @@ impl Engine {
     /// An engine that goes on with what recovery found, and journals what is durable.
     pub fn restored(config: &Config, restored: Restored) -> Engine {
         let mut engine = Engine::new(config);
-        engine.restore(restored, config.flush_timeout);
+        engine.restore(restored, config);
         engine
     }
 
@@ -462,7 +466,10 @@ impl Engine {
     /// A frame of another shard has arrived.
     pub fn frame(&mut self, now: Time, from: ShardId, frame: Frame, fx: &mut Effects) {
         let waiting = &mut self.deferred[from.index()];
-        if !waiting.is_empty() || frame.epoch().is_some_and(|e| e > self.topology.epoch()) {
+        // A change never waits: what waits does so for it. The orderer's shard may name a queue that
+        // nobody else knows yet, because the change is not durable.
+        let waits = !matches!(frame, Frame::Apply { .. }) && !waiting.is_empty();
+        if waits || frame.epoch().is_some_and(|e| e > self.topology.epoch()) {
             waiting.push_back(frame);
             return;
         }

@@ -5,9 +5,8 @@
 use super::Engine;
 use crate::frame::Effects;
 use crate::ids::{Position, QueueId, SessionId};
-use crate::message::Message;
-use crate::request::{DeliveryRef, OpId, Reply};
-use fletch_journal::Seq;
+use crate::queue::{Next, Rest};
+use crate::request::{OpId, Reply};
 use std::fmt;
 
 /// One job.
@@ -15,7 +14,7 @@ pub(super) enum Job {
     /// Drop what is available up to a position, then answer.
     Purge { queue: QueueId, until: Position, purged: u64, session: SessionId, op: OpId },
     /// Send what a deleted queue held to its alternate exchange, then tell the orderer.
-    Empty { queue: QueueId, messages: Box<dyn Iterator<Item = (Position, Message, Seq)>> },
+    Empty { queue: QueueId, rest: Box<Rest> },
 }
 
 impl fmt::Debug for Job {
@@ -38,7 +37,7 @@ impl Engine {
 
     /// Does one slice.
     pub(super) fn work(&mut self, fx: &mut Effects) {
-        let mut left = self.slice;
+        let mut left = if self.reads_for_job() { 0 } else { self.slice };
         while left > 0
             && let Some(job) = self.jobs.pop_front()
         {
@@ -56,20 +55,34 @@ impl Engine {
                         self.answer_when_durable(session, op, Reply::Purged(purged), fx);
                     }
                 }
-                Job::Empty { queue, mut messages } => loop {
+                Job::Empty { queue, mut rest } => loop {
                     if left == 0 {
-                        self.jobs.push_front(Job::Empty { queue, messages });
+                        self.jobs.push_front(Job::Empty { queue, rest });
                         break;
                     }
-                    let Some((position, message, place)) = messages.next() else {
-                        match self.emptying.get_mut(&queue) {
-                            Some((moving, all)) if *moving > 0 => *all = true,
-                            _ => self.emptied(queue, fx),
-                        }
-                        break;
-                    };
-                    self.move_on(DeliveryRef { queue, position }, &message, place, None, fx);
                     left -= 1;
+                    let wanted = self.gone.contains(queue);
+                    match rest.next(wanted) {
+                        Next::Message { delivery, message: Some(message), place, .. } => {
+                            self.move_on(delivery, &message, place, None, fx);
+                        }
+                        Next::Message { delivery, message: None, size, place } => {
+                            self.stats.discarded += 1;
+                            self.journal_dequeue(delivery, place, size);
+                        }
+                        Next::Away(place) => {
+                            self.jobs.push_front(Job::Empty { queue, rest });
+                            self.read_for_job(queue, place);
+                            return;
+                        }
+                        Next::End => {
+                            match self.emptying.get_mut(&queue) {
+                                Some((moving, all)) if *moving > 0 => *all = true,
+                                _ => self.emptied(queue, fx),
+                            }
+                            break;
+                        }
+                    }
                 },
             }
         }

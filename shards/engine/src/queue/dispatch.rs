@@ -3,7 +3,7 @@
 //! Between calls nobody is ready who could be served: whatever brings messages, credit or room
 //! serves at once. So an enqueue to a waiting consumer is a push, a pop and a turn of the ring.
 
-use super::entries::Removed;
+use super::entries::{Body, Entry, Removed};
 use super::subscription::Key;
 use super::{Output, Queue};
 use crate::ids::{Position, Time};
@@ -15,6 +15,32 @@ use fletch_journal::Seq;
 fn size_of(message: &Message) -> u32 {
     u32::try_from(message.size()).unwrap_or(u32::MAX)
 }
+
+/// What somebody comes to next.
+enum Front {
+    Nothing,
+    Message(Position, u32),
+    /// A message whose body is not in memory.
+    Away(Position),
+}
+
+/// What a subscriber gets.
+struct Delivery {
+    message: Message,
+    redelivered: bool,
+    place: Seq,
+}
+
+impl Delivery {
+    fn of(entry: &Entry<'_>) -> Option<Delivery> {
+        let Body::Here(message) = entry.body else { return None };
+        let (redelivered, place) = (entry.redelivered, entry.place);
+        Some(Delivery { message: message.clone(), redelivered, place })
+    }
+}
+
+/// How often a consumer looks ahead: each time it comes to a multiple of this.
+const READ_AHEAD_EVERY: Position = 64;
 
 impl Queue {
     /// After messages have come: everybody who is ready. Browsers first, so that they see
@@ -37,7 +63,7 @@ impl Queue {
                 Mode::Consume => self.serve_consumers(now, out),
                 Mode::Browse => self.serve_browser(now, key, out),
             }
-            if self.subscriptions[key].flushes.is_empty() || self.waits_for_room(now, key, out) {
+            if self.subscriptions[key].flushes.is_empty() || self.waits(now, key, out) {
                 return;
             }
             // What was granted since the flush was asked for counts now: serve again.
@@ -47,27 +73,22 @@ impl Queue {
 
     fn serve_consumers(&mut self, now: Time, out: &mut Vec<Output>) {
         while self.subscriptions.any_consumer() {
-            let Some((position, size)) = self.front(now, out) else { return };
+            let Front::Message(position, size) = self.front(now, out) else { return };
             let Some(key) = self.subscriptions.next_consumer(size) else { return };
             if self.flush_ends_before(key, position) {
                 self.finish_flush(key, out);
                 continue;
             }
             let taken = if self.subscriptions[key].settles {
-                let taken = self.entries.acquire(position);
-                taken.map(|(message, redelivered, place)| Removed {
-                    message: message.clone(),
-                    redelivered,
-                    place,
-                })
+                self.entries.acquire(position).and_then(|e| Delivery::of(&e))
             } else {
                 self.counters.dequeued += 1;
-                let mut taken = self.entries.remove_available(position);
-                if let Some(removed) = &mut taken {
-                    self.dequeued(position, removed, out);
-                    removed.place = Seq::NONE;
-                }
-                taken
+                let taken = self.entries.remove_available(position);
+                taken.and_then(|removed| {
+                    self.dequeued(position, &removed, out);
+                    let Removed { message, redelivered, .. } = removed;
+                    Some(Delivery { message: message?, redelivered, place: Seq::NONE })
+                })
             };
             let Some(taken) = taken else {
                 debug_assert!(false, "the first available message is not there");
@@ -79,10 +100,17 @@ impl Queue {
 
     fn serve_browser(&mut self, now: Time, key: Key, out: &mut Vec<Output>) {
         while self.subscriptions[key].open() {
-            let Some((position, size)) = self.browsed(now, key, out) else {
-                // Acquired messages it has passed stay unseen, even if they are released.
-                self.subscriptions[key].cursor = self.entries.end();
-                return;
+            let (position, size) = match self.browsed(now, key, out) {
+                Front::Message(position, size) => (position, size),
+                Front::Away(position) => {
+                    self.subscriptions[key].cursor = position;
+                    return;
+                }
+                Front::Nothing => {
+                    // Acquired messages it has passed stay unseen, even if they are released.
+                    self.subscriptions[key].cursor = self.entries.end();
+                    return;
+                }
             };
             if self.flush_ends_before(key, position) {
                 self.finish_flush(key, out);
@@ -91,9 +119,9 @@ impl Queue {
             if !self.subscriptions[key].credit.allows(size) {
                 return;
             }
-            let Some((_, message, redelivered)) = self.entries.next(position) else { return };
-            let place = Seq::NONE; // A copy: the message itself stays as it was.
-            let copy = Removed { message: message.clone(), redelivered, place };
+            let copy = self.entries.next(position).and_then(|e| Delivery::of(&e));
+            let Some(mut copy) = copy else { return };
+            copy.place = Seq::NONE; // A copy: the message itself stays as it was.
             self.subscriptions[key].cursor = position + 1;
             self.deliver(key, position, size, copy, out);
         }
@@ -104,7 +132,7 @@ impl Queue {
         key: Key,
         position: Position,
         size: u32,
-        Removed { message, redelivered, place }: Removed,
+        Delivery { message, redelivered, place }: Delivery,
         out: &mut Vec<Output>,
     ) {
         self.subscriptions.take(key, size);
@@ -115,24 +143,44 @@ impl Queue {
     }
 
     /// The message the next consumer gets.
-    fn front(&mut self, now: Time, out: &mut Vec<Output>) -> Option<(Position, u32)> {
+    fn front(&mut self, now: Time, out: &mut Vec<Output>) -> Front {
         loop {
-            let (position, message) = self.entries.first()?;
-            if message.meta().expires > now {
-                return Some((position, size_of(message)));
+            let Some(entry) = self.entries.first() else { return Front::Nothing };
+            let position = entry.position;
+            match entry.body {
+                Body::Here(message) if message.meta().expires > now => {
+                    let size = size_of(message);
+                    // What comes later is brought back before it is needed.
+                    if self.entries.away() > 0 && position.is_multiple_of(READ_AHEAD_EVERY) {
+                        self.want(out);
+                    }
+                    return Front::Message(position, size);
+                }
+                Body::Here(_) => self.drop_expired(position, out),
+                Body::Away { .. } => {
+                    self.want(out);
+                    return Front::Away(position);
+                }
             }
-            self.drop_expired(position, out);
         }
     }
 
     /// The message a browser sees next.
-    fn browsed(&mut self, now: Time, key: Key, out: &mut Vec<Output>) -> Option<(Position, u32)> {
+    fn browsed(&mut self, now: Time, key: Key, out: &mut Vec<Output>) -> Front {
         loop {
-            let (position, message, _) = self.entries.next(self.subscriptions[key].cursor)?;
-            if message.meta().expires > now {
-                return Some((position, size_of(message)));
+            let next = self.entries.next(self.subscriptions[key].cursor);
+            let Some(entry) = next else { return Front::Nothing };
+            let position = entry.position;
+            match entry.body {
+                Body::Here(message) if message.meta().expires > now => {
+                    return Front::Message(position, size_of(message));
+                }
+                Body::Here(_) => self.drop_expired(position, out),
+                Body::Away { .. } => {
+                    self.want(out);
+                    return Front::Away(position);
+                }
             }
-            self.drop_expired(position, out);
         }
     }
 
@@ -150,19 +198,25 @@ impl Queue {
         self.subscriptions[key].flushes.front().is_some_and(|flush| flush.until < position)
     }
 
-    /// Whether only want of room keeps a flush from its next message.
-    fn waits_for_room(&mut self, now: Time, key: Key, out: &mut Vec<Output>) -> bool {
-        let subscription = &self.subscriptions[key];
-        if subscription.room.open() || !subscription.credit.any() {
+    /// Whether only want of room, or of a body that is away, keeps a flush from its next message.
+    fn waits(&mut self, now: Time, key: Key, out: &mut Vec<Output>) -> bool {
+        if !self.subscriptions[key].credit.any() {
             return false;
         }
-        let next = match subscription.mode {
+        let next = match self.subscriptions[key].mode {
             Mode::Consume => self.front(now, out),
             Mode::Browse => self.browsed(now, key, out),
         };
-        next.is_some_and(|(position, size)| {
-            !self.flush_ends_before(key, position) && self.subscriptions[key].credit.allows(size)
-        })
+        let open = self.subscriptions[key].room.open();
+        match next {
+            Front::Nothing => false,
+            Front::Away(position) => !self.flush_ends_before(key, position),
+            Front::Message(position, size) => {
+                !open
+                    && !self.flush_ends_before(key, position)
+                    && self.subscriptions[key].credit.allows(size)
+            }
+        }
     }
 
     /// Ends the oldest flush: no credit but what was granted since.

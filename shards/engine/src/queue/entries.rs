@@ -1,10 +1,12 @@
 //! The messages of a queue, at positions they keep until they leave it.
 //!
-//! Eight bytes and three bits per message, in chunks of 64 that are freed as soon as they are
+//! Eight bytes and some bits per message, in chunks of 64 that are freed as soon as they are
 //! empty: one old message holds on to one chunk, however many pass it. A message is *available*
 //! or *acquired*; the first available one is found without passing over the acquired ones: all
 //! chunks before `front` that have any are in `behind`. A chunk with journalled messages has eight
-//! more bytes per slot: where each one's record stands.
+//! more bytes per slot: where each one's record stands. A journalled message may be *away*: its body
+//! has left memory and is read back from the journal, by whoever drives the queue, when it is wanted;
+//! a chunk with such messages keeps four bytes per slot for their sizes.
 
 use crate::ids::{Position, Time};
 use crate::message::Message;
@@ -13,18 +15,64 @@ use std::collections::{BTreeMap, BTreeSet};
 
 const SLOTS: usize = u64::BITS as usize;
 
+/// What a message in memory costs besides its content.
+const OVERHEAD: u64 = 80;
+
+type Bodies = [Option<Message>; SLOTS];
+
 struct Chunk {
     present: u64,
     available: u64,
     redelivered: u64,
-    messages: [Option<Message>; SLOTS],
+    /// In memory; the other present ones are away.
+    here: u64,
+    messages: Option<Box<Bodies>>,
     places: Option<Box<[Seq; SLOTS]>>,
+    away: Option<Box<Away>>,
+}
+
+/// What has to be known of messages that are away.
+struct Away {
+    sizes: [u32; SLOTS],
+    /// No one of them expires earlier.
+    expires: Time,
+}
+
+/// What was sent away.
+#[derive(Default)]
+struct Gone {
+    count: usize,
+    bytes: u64,
 }
 
 /// A message that left its queue.
 #[derive(Debug)]
 pub(super) struct Removed {
-    pub(super) message: Message,
+    /// None if it was away.
+    pub(super) message: Option<Message>,
+    pub(super) size: usize,
+    /// It was delivered before.
+    pub(super) redelivered: bool,
+    /// Where its record stands; [`Seq::NONE`] if it has none.
+    pub(super) place: Seq,
+}
+
+/// A message of the queue, wherever its body is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Body<'a> {
+    Here(&'a Message),
+    Away {
+        /// Not before this does it expire.
+        expires: Time,
+    },
+}
+
+/// An entry as it is looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry<'a> {
+    pub(super) position: Position,
+    pub(super) body: Body<'a>,
+    pub(super) size: usize,
     /// It was delivered before.
     pub(super) redelivered: bool,
     /// Where its record stands; [`Seq::NONE`] if it has none.
@@ -33,8 +81,30 @@ pub(super) struct Removed {
 
 impl Chunk {
     fn new() -> Box<Chunk> {
-        let messages = [const { None }; SLOTS];
-        Box::new(Chunk { present: 0, available: 0, redelivered: 0, messages, places: None })
+        Box::new(Chunk {
+            present: 0,
+            available: 0,
+            redelivered: 0,
+            here: 0,
+            messages: None,
+            places: None,
+            away: None,
+        })
+    }
+
+    fn bodies(&mut self) -> &mut Bodies {
+        self.messages.get_or_insert_with(|| Box::new([const { None }; SLOTS]))
+    }
+
+    fn body(&self, slot: usize) -> Option<&Message> {
+        self.messages.as_ref()?[slot].as_ref()
+    }
+
+    fn size(&self, slot: usize) -> usize {
+        match self.body(slot) {
+            Some(message) => message.size(),
+            None => self.away.as_ref().map_or(0, |away| away.sizes[slot] as usize),
+        }
     }
 
     fn place(&self, slot: usize) -> Seq {
@@ -46,6 +116,45 @@ impl Chunk {
             self.places.get_or_insert_with(|| Box::new([Seq::NONE; SLOTS]))[slot] = place;
         }
     }
+
+    fn set_away(&mut self, slot: usize, size: usize, expires: Time) {
+        let sizes = [0; SLOTS];
+        let away = self.away.get_or_insert_with(|| Box::new(Away { sizes, expires: Time::NEVER }));
+        away.sizes[slot] = u32::try_from(size).unwrap_or(u32::MAX);
+        away.expires = away.expires.min(expires);
+    }
+
+    fn is_all_away(&self) -> bool {
+        self.here == 0 && self.present != 0
+    }
+
+    fn send_away(&mut self, durable: Seq, gone: &mut Gone) {
+        for slot in slots(self.here & self.available) {
+            let place = self.place(slot);
+            if place == Seq::NONE || place > durable {
+                continue;
+            }
+            let Some(message) = self.bodies()[slot].take() else { continue };
+            self.set_away(slot, message.size(), message.meta().expires);
+            self.here &= !(1 << slot);
+            gone.count += 1;
+            gone.bytes += message.size() as u64 + OVERHEAD;
+        }
+        if self.here == 0 {
+            self.messages = None;
+        }
+    }
+
+    fn entry(&self, n: u64, slot: usize) -> Entry<'_> {
+        let expires = self.away.as_ref().map_or(Time::NEVER, |away| away.expires);
+        Entry {
+            position: n * SLOTS as u64 + slot as u64,
+            body: self.body(slot).map_or(Body::Away { expires }, Body::Here),
+            size: self.size(slot),
+            redelivered: self.redelivered & 1 << slot != 0,
+            place: self.place(slot),
+        }
+    }
 }
 
 fn chunk_of(position: Position) -> u64 {
@@ -54,6 +163,11 @@ fn chunk_of(position: Position) -> u64 {
 
 fn slot_of(position: Position) -> usize {
     (position % SLOTS as u64) as usize
+}
+
+/// The set bits of a mask.
+fn slots(mask: u64) -> impl Iterator<Item = usize> {
+    (0..SLOTS).filter(move |slot| mask & 1 << slot != 0)
 }
 
 pub(super) struct Entries {
@@ -68,6 +182,10 @@ pub(super) struct Entries {
     available: u64,
     /// Messages with a ttl.
     expiring: u64,
+    /// Messages that are away.
+    away: u64,
+    /// Bytes of those that are not.
+    resident: u64,
 }
 
 impl Entries {
@@ -81,6 +199,8 @@ impl Entries {
             bytes: 0,
             available: 0,
             expiring: 0,
+            away: 0,
+            resident: 0,
         }
     }
 
@@ -100,6 +220,16 @@ impl Entries {
         self.expiring
     }
 
+    /// Messages whose bodies are not in memory.
+    pub(super) fn away(&self) -> u64 {
+        self.away
+    }
+
+    /// Bytes of memory that the others take, about.
+    pub(super) fn resident(&self) -> u64 {
+        self.resident
+    }
+
     /// The position after the last one given out.
     pub(super) fn end(&self) -> Position {
         self.end
@@ -113,23 +243,59 @@ impl Entries {
 
     /// Puts a message at a position that is free, as recovery does, in whatever order.
     pub(super) fn put(&mut self, position: Position, message: Message, place: Seq, seen: bool) {
+        let (size, expires) = (message.size(), message.meta().expires);
+        self.resident += size as u64 + OVERHEAD;
+        let chunk = self.place_at(position, size, expires, place, seen);
+        let slot = slot_of(position);
+        chunk.here |= 1 << slot;
+        chunk.bodies()[slot] = Some(message);
+    }
+
+    /// The same with a message whose body stays away.
+    pub(super) fn put_away(
+        &mut self,
+        position: Position,
+        (size, expires): (usize, Time),
+        place: Seq,
+        seen: bool,
+    ) {
+        self.away += 1;
+        let chunk = self.place_at(position, size, expires, place, seen);
+        chunk.set_away(slot_of(position), size, expires);
+    }
+
+    fn place_at(
+        &mut self,
+        position: Position,
+        size: usize,
+        expires: Time,
+        place: Seq,
+        seen: bool,
+    ) -> &mut Chunk {
         self.end = self.end.max(position + 1);
         self.messages += 1;
         self.available += 1;
-        self.bytes += message.size() as u64;
-        self.expiring += u64::from(message.meta().expires != Time::NEVER);
+        self.bytes += size as u64;
+        self.expiring += u64::from(expires != Time::NEVER);
         let n = chunk_of(position);
-        let chunk = match self.chunks.last_entry() {
-            Some(last) if *last.key() == n => last.into_mut(),
-            _ => self.chunks.entry(n).or_insert_with(Chunk::new),
+        let is_last = self.chunks.last_key_value().is_some_and(|(last, _)| *last == n);
+        if !is_last {
+            self.chunks.entry(n).or_insert_with(Chunk::new);
+        }
+        let chunk = match is_last {
+            true => self.chunks.last_entry().map(|last| last.into_mut()),
+            false => self.chunks.get_mut(&n),
         };
-        let slot = slot_of(position);
-        debug_assert!(chunk.present & 1 << slot == 0, "the position is free");
-        chunk.present |= 1 << slot;
-        chunk.available |= 1 << slot;
-        chunk.redelivered |= u64::from(seen) << slot;
-        chunk.messages[slot] = Some(message);
-        chunk.set_place(slot, place);
+        let chunk = chunk.expect("it is there or was just made");
+        let bit = 1 << slot_of(position);
+        debug_assert!(chunk.present & bit == 0, "the position is free");
+        chunk.present |= bit;
+        chunk.available |= bit;
+        if seen {
+            chunk.redelivered |= bit;
+        }
+        chunk.set_place(slot_of(position), place);
+        chunk
     }
 
     /// Positions before this one were given out once.
@@ -146,22 +312,18 @@ impl Entries {
         }
     }
 
-    /// Every message, whether it was delivered before, and where its record stands, in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Position, &Message, bool, Seq)> {
-        self.chunks.iter().flat_map(|(n, chunk)| {
-            chunk.messages.iter().enumerate().filter_map(move |(slot, message)| {
-                let position = n * SLOTS as u64 + slot as u64;
-                let redelivered = chunk.redelivered & 1 << slot != 0;
-                Some((position, message.as_ref()?, redelivered, chunk.place(slot)))
-            })
-        })
+    /// Every message, acquired ones too, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.chunks
+            .iter()
+            .flat_map(|(n, chunk)| slots(chunk.present).map(move |slot| chunk.entry(*n, slot)))
     }
 
-    /// Where a message's record stands.
-    pub(super) fn place(&self, position: Position) -> Option<(&Message, Seq)> {
-        let chunk = self.chunks.get(&chunk_of(position))?;
-        let slot = slot_of(position);
-        Some((chunk.messages[slot].as_ref()?, chunk.place(slot)))
+    /// The message at a position.
+    pub(super) fn get(&self, position: Position) -> Option<Entry<'_>> {
+        let (n, slot) = (chunk_of(position), slot_of(position));
+        let chunk = self.chunks.get(&n)?;
+        (chunk.present & 1 << slot != 0).then(|| chunk.entry(n, slot))
     }
 
     /// A message's record was written again.
@@ -172,7 +334,7 @@ impl Entries {
     }
 
     /// The earliest available message.
-    pub(super) fn first(&mut self) -> Option<(Position, &Message)> {
+    pub(super) fn first(&mut self) -> Option<Entry<'_>> {
         if self.available == 0 {
             return None;
         }
@@ -186,39 +348,45 @@ impl Entries {
             }
         };
         let slot = chunk.available.trailing_zeros() as usize;
-        let message = chunk.messages.get(slot)?.as_ref()?;
-        Some((n * SLOTS as u64 + slot as u64, message))
+        (slot < SLOTS).then(|| chunk.entry(n, slot))
     }
 
-    /// The earliest available message at `from` or later, and whether it was delivered before.
-    pub(super) fn next(&self, from: Position) -> Option<(Position, &Message, bool)> {
+    /// The earliest available message at `from` or later.
+    pub(super) fn next(&self, from: Position) -> Option<Entry<'_>> {
         if from >= self.end || self.available == 0 {
             return None;
         }
         self.chunks.range(chunk_of(from)..).find_map(|(n, chunk)| {
             let mask = if *n == chunk_of(from) { u64::MAX << slot_of(from) } else { u64::MAX };
             let slot = (chunk.available & mask).trailing_zeros() as usize;
-            let message = chunk.messages.get(slot)?.as_ref()?;
-            let redelivered = chunk.redelivered & 1 << slot != 0;
-            Some((n * SLOTS as u64 + slot as u64, message, redelivered))
+            (slot < SLOTS).then(|| chunk.entry(*n, slot))
         })
     }
 
-    /// Takes an available message out of the others' sight; tells whether it was delivered before, and
-    /// where its record stands.
-    pub(super) fn acquire(&mut self, position: Position) -> Option<(&Message, bool, Seq)> {
-        let (n, bit) = (chunk_of(position), 1 << slot_of(position));
+    /// Takes an available message that is in memory out of the others' sight.
+    pub(super) fn acquire(&mut self, position: Position) -> Option<Entry<'_>> {
+        let (n, slot) = (chunk_of(position), slot_of(position));
         let chunk = self.chunks.get_mut(&n)?;
-        if chunk.available & bit == 0 {
+        if chunk.available & chunk.here & 1 << slot == 0 {
             return None;
+        }
+        self.take(position);
+        self.get(position)
+    }
+
+    /// The same with a message wherever it is.
+    fn take(&mut self, position: Position) -> bool {
+        let (n, bit) = (chunk_of(position), 1 << slot_of(position));
+        let Some(chunk) = self.chunks.get_mut(&n) else { return false };
+        if chunk.available & bit == 0 {
+            return false;
         }
         chunk.available &= !bit;
         self.available -= 1;
         if chunk.available == 0 && n < self.front {
             self.behind.remove(&n);
         }
-        let slot = slot_of(position);
-        Some((chunk.messages[slot].as_ref()?, chunk.redelivered & bit != 0, chunk.place(slot)))
+        true
     }
 
     /// Makes an acquired message available again, at its place.
@@ -239,30 +407,99 @@ impl Entries {
         true
     }
 
-    /// Removes an available message.
+    /// Removes an available message, wherever it is.
     pub(super) fn remove_available(&mut self, position: Position) -> Option<Removed> {
-        self.acquire(position)?;
-        self.remove_acquired(position)
+        if self.take(position) { self.remove_acquired(position) } else { None }
     }
 
     /// Removes an acquired message.
     pub(super) fn remove_acquired(&mut self, position: Position) -> Option<Removed> {
         let (n, bit) = (chunk_of(position), 1 << slot_of(position));
         let chunk = self.chunks.get_mut(&n)?;
-        if chunk.available & bit != 0 {
+        if chunk.present & !chunk.available & bit == 0 {
             return None;
         }
         let slot = slot_of(position);
-        let message = chunk.messages[slot].take()?;
-        let (redelivered, place) = (chunk.redelivered & bit != 0, chunk.place(slot));
+        let (size, place) = (chunk.size(slot), chunk.place(slot));
+        let redelivered = chunk.redelivered & bit != 0;
+        let message = chunk.messages.as_mut().and_then(|all| all[slot].take());
         chunk.present &= !bit;
+        chunk.here &= !bit;
         if chunk.present == 0 && n != chunk_of(self.end) {
             self.chunks.remove(&n);
         }
         self.messages -= 1;
-        self.bytes -= message.size() as u64;
-        self.expiring -= u64::from(message.meta().expires != Time::NEVER);
-        Some(Removed { message, redelivered, place })
+        self.bytes -= size as u64;
+        match &message {
+            Some(message) => {
+                self.resident -= size as u64 + OVERHEAD;
+                self.expiring -= u64::from(message.meta().expires != Time::NEVER);
+            }
+            // Whether it could expire is not known any more; the count is put right when all are gone.
+            None => self.away -= 1,
+        }
+        if self.messages == 0 {
+            self.expiring = 0;
+        }
+        Some(Removed { message, size, redelivered, place })
+    }
+
+    // ---- away and back -------------------------------------------------------------------
+
+    /// Sends bodies away: those of available messages whose records are durable, from the newest on to
+    /// the oldest, but for the chunks at the front that a consumer comes to next; of so many chunks at
+    /// most. How many there were.
+    pub(super) fn send_away(&mut self, durable: Seq, keep: usize, most: usize) -> usize {
+        let front = self.chunks.range(self.front..).nth(keep).map(|(n, _)| *n);
+        let Some(front) = front else { return 0 };
+        let last = chunk_of(self.end);
+        let mut gone = Gone::default();
+        // Behind the first chunk that is all away are others like it, down to the front.
+        let newest_first = self.chunks.range_mut(front..last).rev().take(most);
+        newest_first.map(|(_, c)| c).take_while(|c| !c.is_all_away()).for_each(|c| {
+            c.send_away(durable, &mut gone);
+        });
+        if gone.count == 0 {
+            // What was brought back and not taken.
+            let oldest_first = self.chunks.range_mut(front..last).take(most);
+            oldest_first.map(|(_, c)| c).take_while(|c| !c.is_all_away()).for_each(|c| {
+                c.send_away(durable, &mut gone);
+            });
+        }
+        self.away += gone.count as u64;
+        self.resident -= gone.bytes;
+        gone.count
+    }
+
+    /// The first message at `from` or later, within so many messages, that is away.
+    pub(super) fn first_away(&self, from: Position, within: u64) -> Option<Position> {
+        if self.away == 0 {
+            return None;
+        }
+        let range = chunk_of(from)..=chunk_of(from.saturating_add(within));
+        self.chunks.range(range).find_map(|(n, chunk)| {
+            let mask = if *n == chunk_of(from) { u64::MAX << slot_of(from) } else { u64::MAX };
+            let slot = (chunk.available & !chunk.here & mask).trailing_zeros() as usize;
+            (slot < SLOTS).then(|| n * SLOTS as u64 + slot as u64)
+        })
+    }
+
+    /// A body is back. False if it is not missed.
+    pub(super) fn bring_back(&mut self, position: Position, message: Message) -> bool {
+        let (n, slot) = (chunk_of(position), slot_of(position));
+        let Some(chunk) = self.chunks.get_mut(&n) else { return false };
+        let bit = 1 << slot;
+        if chunk.present & bit == 0 || chunk.here & bit != 0 {
+            return false;
+        }
+        self.away -= 1;
+        self.resident += message.size() as u64 + OVERHEAD;
+        chunk.here |= bit;
+        chunk.bodies()[slot] = Some(message);
+        if chunk.here == chunk.present {
+            chunk.away = None;
+        }
+        true
     }
 
     /// Whether there is a chunk, but nothing in it.
@@ -277,18 +514,21 @@ impl Entries {
         }
     }
 
-    /// All messages, acquired ones too, in order, each with where it was and where its record stands.
-    /// None is left.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = (Position, Message, Seq)> + use<> {
+    /// All of them, for a queue that is deleted. None is left here.
+    pub(super) fn take_all(&mut self) -> Entries {
         let end = self.end;
-        let old = std::mem::replace(self, Entries { end, ..Entries::new() });
-        old.chunks.into_iter().flat_map(|(n, chunk)| {
-            let Chunk { messages, places, .. } = *chunk;
-            messages.into_iter().enumerate().filter_map(move |(slot, message)| {
-                let place = places.as_ref().map_or(Seq::NONE, |places| places[slot]);
-                Some((n * SLOTS as u64 + slot as u64, message?, place))
-            })
-        })
+        std::mem::replace(self, Entries { end, ..Entries::new() })
+    }
+
+    /// Makes acquired messages available again, for a queue that is deleted.
+    pub(super) fn free_all(&mut self) {
+        for (n, chunk) in &mut self.chunks {
+            if chunk.available == 0 && chunk.present != 0 && *n < self.front {
+                self.behind.insert(*n);
+            }
+            self.available += u64::from((chunk.present & !chunk.available).count_ones());
+            chunk.available = chunk.present;
+        }
     }
 }
 
@@ -298,7 +538,7 @@ mod tests {
     use crate::queue::testing::{message, message_until};
 
     fn first(e: &mut Entries) -> Option<Position> {
-        e.first().map(|(p, _)| p)
+        e.first().map(|e| e.position)
     }
 
     fn filled(n: u64) -> Entries {
@@ -322,9 +562,9 @@ mod tests {
             assert!(e.release(p, p == 300));
             assert!(!e.release(p, true), "it is available already");
         }
-        assert_eq!(e.next(6).map(|(p, _, r)| (p, r)), Some((300, true)));
-        assert_eq!(e.next(301).map(|(p, _, r)| (p, r)), Some((301, false)));
-        assert_eq!(e.next(901).map(|(p, ..)| p), None);
+        assert_eq!(e.next(6).map(|e| (e.position, e.redelivered)), Some((300, true)));
+        assert_eq!(e.next(301).map(|e| (e.position, e.redelivered)), Some((301, false)));
+        assert_eq!(e.next(901).map(|e| e.position), None);
         for (p, redelivered) in [(5, false), (300, true), (301, false), (900, false)] {
             assert_eq!(first(&mut e), Some(p));
             assert_eq!(e.remove_available(p).map(|r| r.redelivered), Some(redelivered));
@@ -382,17 +622,48 @@ mod tests {
     }
 
     #[test]
-    fn all_are_drained_in_order() {
+    fn all_are_taken_in_order() {
         let mut e = Entries::new();
         for size in 0..200 {
             e.push(message(size), Seq::NONE);
         }
         assert!(e.acquire(7).is_some());
         assert!(e.remove_available(8).is_some());
-        let sizes: Vec<usize> = e.drain().map(|(_, m, _)| m.size()).collect();
+        let mut all = e.take_all();
+        all.free_all();
+        let mut sizes = Vec::new();
+        while let Some(position) = first(&mut all) {
+            sizes.extend(all.remove_available(position).map(|r| r.size));
+        }
         let expected: Vec<usize> = (0..200).filter(|s| *s != 7).collect();
         assert_eq!(sizes, expected);
         assert_eq!((e.messages(), e.bytes(), first(&mut e)), (0, 0, None));
         assert_eq!(e.push(message(1), Seq::NONE), 201);
+    }
+
+    #[test]
+    fn bodies_go_away_and_come_back() {
+        let mut e = Entries::new();
+        for n in 1..=1000u64 {
+            e.push(message(10), Seq(n));
+        }
+        assert!(e.acquire(300).is_some());
+        assert_eq!(e.send_away(Seq(500), 2, 100), 500 - 127 - 1, "but the front and the acquired");
+        assert_eq!(e.send_away(Seq(500), 2, 100), 0);
+        assert_eq!((e.away(), e.messages(), e.bytes()), (372, 1000, 10_000));
+        assert_eq!(e.resident(), 628 * (10 + OVERHEAD));
+        assert_eq!(e.first_away(1, 1000), Some(128));
+        assert_eq!(e.first_away(1, 60), None);
+        assert!(e.acquire(200).is_none(), "its body is not there");
+        let removed = e.remove_available(200).expect("it can be dropped all the same");
+        assert_eq!((removed.size, removed.place), (10, Seq(200)));
+        assert!(removed.message.is_none());
+        assert!(!e.bring_back(200, message(10)) && !e.bring_back(127, message(10)));
+        for position in 128..=499 {
+            assert_eq!(e.bring_back(position, message(10)), position != 200 && position != 300);
+        }
+        assert_eq!((e.away(), e.resident()), (1, 998 * (10 + OVERHEAD)));
+        assert!(e.bring_back(500, message(10)));
+        assert!(e.acquire(201).is_some());
     }
 }

@@ -21,7 +21,7 @@ use crate::ids::{Position, QueueId, SessionId, SubscriptionId, Time};
 use crate::message::Message;
 use crate::request::{DeliveryRef, Mode, OpId, Subscribe};
 use credit::add;
-use entries::{Entries, Removed};
+use entries::{Body, Entries, Removed};
 use fletch_journal::Seq;
 use std::fmt;
 use subscription::{Flush, Subscription, Subscriptions};
@@ -50,6 +50,11 @@ pub enum Output {
         place: Seq,
         /// The message's size.
         size: usize,
+    },
+    /// A message is wanted whose body is away, or will be soon: see [`Queue::first_wanted`].
+    Wanted {
+        /// The queue.
+        queue: QueueId,
     },
     /// A flush is done: all its deliveries are before this.
     Flushed {
@@ -96,6 +101,8 @@ pub struct Queue {
     /// Drops what is published on the connection of `owner` or `exclusive`.
     no_local: bool,
     was_used: bool,
+    /// [`Output::Wanted`] was said and not answered.
+    wanting: bool,
     /// Of a durable queue. Boxed because most are not.
     durable: Option<Box<Durable>>,
 }
@@ -110,7 +117,7 @@ struct Durable {
 }
 
 // Ten thousand empty queues are an ordinary broker.
-const _: () = assert!(std::mem::size_of::<Queue>() < 320);
+const _: () = assert!(std::mem::size_of::<Queue>() < 336);
 
 impl Queue {
     /// An empty queue.
@@ -125,6 +132,7 @@ impl Queue {
             owner: None,
             no_local: false,
             was_used: false,
+            wanting: false,
             durable: None,
         }
     }
@@ -141,10 +149,25 @@ impl Queue {
 
     /// Puts back a message that recovery found; a newer record of one that is there takes its place.
     pub(crate) fn restore(&mut self, at: Position, message: Message, place: Seq, seen: bool) {
-        if self.entries.place(at).is_some() {
+        if self.entries.get(at).is_some() {
             self.entries.set_place(at, place);
         } else {
             self.entries.put(at, message, place, seen);
+        }
+    }
+
+    /// The same with one of a size and time to live whose body stays away.
+    pub(crate) fn restore_away(
+        &mut self,
+        at: Position,
+        what: (usize, Time),
+        place: Seq,
+        seen: bool,
+    ) {
+        if self.entries.get(at).is_some() {
+            self.entries.set_place(at, place);
+        } else {
+            self.entries.put_away(at, what, place, seen);
         }
     }
 
@@ -161,6 +184,9 @@ impl Queue {
         let durable = self.durable.get_or_insert_default();
         durable.told = durable.told.max(upto);
         durable.known = durable.told;
+        // Those positions were given out, even if nothing of them is left: the next message is
+        // another one, which nobody has seen.
+        self.entries.skip_to(upto.saturating_add(1));
     }
 
     /// Recovery has found all there is.
@@ -172,17 +198,30 @@ impl Queue {
         self.entries.shrink();
     }
 
-    /// All messages in order: position, message, whether it was delivered before, and where its record
+    /// All messages in order: position, size, whether it was delivered before, and where its record
     /// stands.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (Position, &Message, bool, Seq)> {
-        self.entries.iter()
+    pub(crate) fn places(&self) -> impl Iterator<Item = (Position, usize, bool, Seq)> {
+        self.entries.iter().map(|e| (e.position, e.size, e.redelivered, e.place))
     }
 
-    /// Where the record of a message stands, and whether a delivery of it may have happened.
-    pub(crate) fn place(&self, position: Position) -> Option<(&Message, Seq, bool)> {
-        let (message, place) = self.entries.place(position)?;
+    /// The messages that are in memory, in order: position, message, whether it was delivered before.
+    pub fn resident_messages(&self) -> impl Iterator<Item = (Position, &Message, bool)> {
+        self.entries.iter().filter_map(|e| match e.body {
+            Body::Here(message) => Some((e.position, message, e.redelivered)),
+            Body::Away { .. } => None,
+        })
+    }
+
+    /// Where the record of a message stands, whether a delivery of it may have happened, and the
+    /// message, if it is in memory.
+    pub(crate) fn place(&self, position: Position) -> Option<(Seq, bool, Option<&Message>)> {
+        let entry = self.entries.get(position)?;
         let seen = self.durable.as_ref().is_some_and(|d| position <= d.told);
-        Some((message, place, seen))
+        let message = match entry.body {
+            Body::Here(message) => Some(message),
+            Body::Away { .. } => None,
+        };
+        Some((entry.place, seen || entry.redelivered, message))
     }
 
     /// A message's record was written again.
@@ -300,7 +339,7 @@ impl Queue {
     fn dequeued(&self, position: Position, removed: &Removed, out: &mut Vec<Output>) {
         if removed.place != Seq::NONE {
             let delivery = DeliveryRef { queue: self.id, position };
-            let (place, size) = (removed.place, removed.message.size());
+            let (place, size) = (removed.place, removed.size);
             out.push(Output::Dequeued { delivery, place, size });
         }
     }
@@ -464,10 +503,12 @@ impl Queue {
         let removed = self.entries.remove_acquired(position)?;
         self.counters.dequeued += 1;
         self.counters.rejected += 1;
-        Some((removed.message, removed.place))
+        debug_assert!(removed.message.is_some(), "what is acquired stays in memory");
+        Some((removed.message?, removed.place))
     }
 
-    /// Acquires a browsed message; false if it is gone or somebody else has it.
+    /// Acquires a browsed message; false if it is gone, somebody else has it, or its body has left memory
+    /// since.
     pub fn acquire(&mut self, position: Position) -> bool {
         self.entries.acquire(position).is_some()
     }
@@ -481,7 +522,7 @@ impl Queue {
     /// How many, and whether there are more.
     pub fn purge(&mut self, until: Position, limit: usize, out: &mut Vec<Output>) -> (usize, bool) {
         let mut purged = 0;
-        while let Some((position, _)) = self.entries.first() {
+        while let Some(position) = self.entries.first().map(|e| e.position) {
             if position > until || purged == limit {
                 break;
             }
@@ -500,14 +541,24 @@ impl Queue {
     /// the size of a message dropped here is served with the queue's next event.
     pub fn expire(&mut self, now: Time, budget: &mut usize, out: &mut Vec<Output>) -> bool {
         while self.entries.expiring() > 0 {
-            let Some((position, message, _)) = self.entries.next(self.swept) else { break };
+            let Some(entry) = self.entries.next(self.swept) else { break };
             if *budget == 0 {
                 return true;
             }
             *budget -= 1;
-            self.swept = position + 1;
-            if message.meta().expires <= now {
-                self.drop_expired(position, out);
+            let position = entry.position;
+            match entry.body {
+                Body::Here(message) if message.meta().expires <= now => {
+                    self.swept = position + 1;
+                    self.drop_expired(position, out);
+                }
+                // It may have expired, which its body would tell.
+                Body::Away { expires } if expires <= now => {
+                    self.swept = position;
+                    self.want(out);
+                    return false;
+                }
+                Body::Here(_) | Body::Away { .. } => self.swept = position + 1,
             }
         }
         self.swept = 0;
@@ -521,26 +572,141 @@ impl Queue {
     }
 
     /// Empties the queue because it is deleted: its subscriptions, who have to be told, each with
-    /// whether it had credit to be delivered something; and its messages in order, acquired ones
-    /// too, for the alternate exchange, with their positions and where their records stand.
+    /// whether it had credit to be delivered something; and what it held, acquired messages too.
     pub fn drain_for_delete(
         &mut self,
         out: &mut Vec<Output>,
-    ) -> (Vec<(SubscriptionId, bool)>, impl Iterator<Item = (Position, Message, Seq)> + use<>) {
+    ) -> (Vec<(SubscriptionId, bool)>, Rest) {
         let queue = self.id;
         let mut ids = Vec::with_capacity(self.subscriptions.len() as usize);
         for ended in self.subscriptions.drain() {
             let to = ended.id;
-            out.extend(ended.flushes.iter().map(|flush| Output::Flushed {
-                queue,
-                to,
-                op: flush.op,
-            }));
+            let flushed = |flush: &Flush| Output::Flushed { queue, to, op: flush.op };
+            out.extend(ended.flushes.iter().map(flushed));
             ids.push((to, ended.credit.any()));
         }
         self.exclusive = None;
         self.counters.dequeued += self.entries.messages();
-        (ids, self.entries.drain())
+        let mut entries = self.entries.take_all();
+        entries.free_all();
+        (ids, Rest { queue, entries })
+    }
+
+    // ---- bodies that are away ------------------------------------------------------------
+
+    /// Bytes of memory that messages take, about.
+    pub fn resident(&self) -> u64 {
+        self.entries.resident()
+    }
+
+    /// Messages whose bodies are not in memory.
+    pub fn away(&self) -> u64 {
+        self.entries.away()
+    }
+
+    /// Lets bodies leave memory whose records are durable, of so many chunks of 64 at most; those that a
+    /// consumer comes to next stay. How many left.
+    pub fn send_away(&mut self, durable: Seq, chunks: usize) -> usize {
+        self.entries.send_away(durable, KEPT_CHUNKS, chunks)
+    }
+
+    /// Says that a body is wanted, once.
+    fn want(&mut self, out: &mut Vec<Output>) {
+        if !std::mem::replace(&mut self.wanting, true) {
+            out.push(Output::Wanted { queue: self.id });
+        }
+    }
+
+    /// Of the bodies that are wanted, now or soon, the first: where its record stands.
+    pub fn first_wanted(&mut self) -> Option<Seq> {
+        let consumed = self.subscriptions.consuming() > 0;
+        let front = consumed.then(|| self.entries.first().map(|e| e.position)).flatten();
+        let ahead = front.and_then(|front| self.entries.first_away(front, READ_AHEAD));
+        let browsed = || {
+            let mut cursors = self.subscriptions.cursors();
+            cursors.find_map(|cursor| self.entries.first_away(cursor, SLOTS_AHEAD))
+        };
+        let swept = || (self.swept > 0).then(|| self.entries.first_away(self.swept, 1)).flatten();
+        let position = ahead.or_else(browsed).or_else(swept);
+        let place = position.and_then(|p| self.entries.get(p)).map(|e| e.place);
+        self.wanting = place.is_some();
+        place
+    }
+
+    /// A body is back. False if nobody misses it.
+    pub fn bring_back(&mut self, position: Position, message: Message) -> bool {
+        self.entries.bring_back(position, message)
+    }
+
+    /// Bodies came back: whoever waited for them is served.
+    pub fn serve_returned(&mut self, now: Time, out: &mut Vec<Output>) {
+        self.wanting = false;
+        self.serve_all(now, out);
+        for key in self.subscriptions.flushing() {
+            self.serve(now, key, out);
+        }
+    }
+}
+
+/// Chunks of 64 messages at the front that stay in memory.
+const KEPT_CHUNKS: usize = 4;
+/// So many messages ahead of a consumer are brought back.
+const READ_AHEAD: u64 = 16 * 1024;
+/// The same ahead of a browser.
+const SLOTS_AHEAD: u64 = 1024;
+
+/// What a deleted queue held.
+pub struct Rest {
+    queue: QueueId,
+    entries: Entries,
+}
+
+/// The next message of it.
+#[derive(Debug)]
+pub enum Next {
+    /// This one.
+    Message {
+        /// What it was delivered by.
+        delivery: DeliveryRef,
+        /// The message; none if it is not wanted and was away.
+        message: Option<Message>,
+        /// Its size.
+        size: usize,
+        /// Where its record stands.
+        place: Seq,
+    },
+    /// Its body is away: where its record stands. See [`Rest::bring_back`].
+    Away(Seq),
+    /// There is none left.
+    End,
+}
+
+impl Rest {
+    /// Takes the next message, with its body if `body` is wanted.
+    pub fn next(&mut self, body: bool) -> Next {
+        let Some(entry) = self.entries.first() else { return Next::End };
+        let position = entry.position;
+        if body && matches!(entry.body, Body::Away { .. }) {
+            return Next::Away(entry.place);
+        }
+        let delivery = DeliveryRef { queue: self.queue, position };
+        match self.entries.remove_available(position) {
+            Some(Removed { message, size, place, .. }) => {
+                Next::Message { delivery, message, size, place }
+            }
+            None => Next::End,
+        }
+    }
+
+    /// A body is back. False if nobody misses it.
+    pub fn bring_back(&mut self, position: Position, message: Message) -> bool {
+        self.entries.bring_back(position, message)
+    }
+}
+
+impl fmt::Debug for Rest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Rest({:?}, {})", self.queue, self.entries.messages())
     }
 }
 

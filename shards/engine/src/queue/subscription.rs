@@ -157,6 +157,18 @@ impl Subscriptions {
         self.consuming
     }
 
+    /// Where each browser has come to.
+    pub(super) fn cursors(&self) -> impl Iterator<Item = Position> {
+        let browsers = self.slab.iter().filter(|(_, s)| s.mode == Mode::Browse);
+        browsers.map(|(_, s)| s.cursor)
+    }
+
+    /// Those with a flush under way.
+    pub(super) fn flushing(&self) -> Vec<Key> {
+        let flushing = self.slab.iter().filter(|(_, s)| !s.flushes.is_empty());
+        flushing.map(|(key, _)| key as Key).collect()
+    }
+
     pub(super) fn find(&self, id: SubscriptionId) -> Option<Key> {
         match &self.index {
             Some(index) => index.get(&id).copied(),

@@ -90,6 +90,17 @@ pub(crate) fn message(payload: &[u8]) -> Result<Message, CodecError> {
     Ok(Message::new(meta, content))
 }
 
+/// Size and expiry of a payload's message.
+pub(crate) fn outline(payload: &[u8]) -> Result<(usize, Time), CodecError> {
+    let (head, content) = payload.split_first_chunk::<META>().ok_or(CodecError::Short)?;
+    if head[0] != V0_10 {
+        return Err(CodecError::Kind(head[0]));
+    }
+    let mut expires = [0; 8];
+    expires.copy_from_slice(&head[16..24]);
+    Ok((content.len(), Time(u64::from_le_bytes(expires))))
+}
+
 const QUEUE: u8 = 1;
 const EXCHANGE: u8 = 2;
 const BINDING: u8 = 3;

@@ -5,13 +5,15 @@
 //! is in `engine/durable.rs`.
 
 mod codec;
+mod pager;
 mod restore;
 
 pub use codec::CodecError;
-pub use restore::{Combined, Journal, RestoreError, Restored, ShardRestore, combine};
+pub(crate) use pager::{Load, Pager};
+pub use restore::{Combined, Journal, Rehome, RestoreError, Restored, ShardRestore, combine};
 
 use codec::definition;
-pub(crate) use codec::payload_len;
+pub(crate) use codec::{message as decode, payload_len};
 
 use crate::error::Error;
 use crate::frame::Frame;
@@ -89,6 +91,7 @@ pub(crate) struct Store {
     /// How long the first operation of a batch may wait for company.
     pub(crate) gather: Duration,
     pub(crate) gather_until: Option<Time>,
+    pub(crate) pager: Pager,
     /// The journal read back something else than it wrote.
     pub(crate) damage: Option<Damaged>,
 }
@@ -111,6 +114,7 @@ impl Store {
             vouch_at: Time(0),
             gather: Duration::ZERO,
             gather_until: None,
+            pager: Pager::default(),
             damage: None,
         }
     }

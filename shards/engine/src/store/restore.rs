@@ -9,7 +9,9 @@ use super::{Store, payload_len};
 use crate::ids::{Position, QueueId, ShardId};
 use crate::message::Message;
 use crate::queue::Queue;
-use crate::topology::{Binding, Change, FixedMap, QueueDescriptor, home_of};
+use crate::topology::{
+    Binding, Change, ExchangeDescriptor, FixedMap, QueueDescriptor, Topology, home_of,
+};
 use fletch_journal::record::{Refs as EncodedRefs, ops, publish_len};
 use fletch_journal::{
     Log, LogConfig, Lsn, Op, Position as LogPosition, RecordError, Ref, Refs, Seq, Xid,
@@ -51,12 +53,19 @@ pub struct ShardRestore {
     decided: BTreeMap<Xid, (Seq, bool)>,
     /// Records that several places refer to.
     shared: BTreeSet<Seq>,
+    /// Batches, with the first record that begins in each; see [`LogPosition::marks`].
+    marks: Vec<(Lsn, Seq)>,
+    /// Bytes of messages that may be in memory.
+    memory: u64,
+    /// Bytes of those that are.
+    taken: u64,
     records: u64,
 }
 
 impl ShardRestore {
-    /// Nothing found so far, in a journal with these segments: first LSN and length of each.
-    pub fn new(segments: impl IntoIterator<Item = (Lsn, u64)>) -> ShardRestore {
+    /// Nothing found so far, in a journal with these segments: first LSN and length of each. Messages
+    /// beyond so many bytes of `memory` are not kept in it.
+    pub fn new(segments: impl IntoIterator<Item = (Lsn, u64)>, memory: u64) -> ShardRestore {
         ShardRestore {
             last: Seq::NONE,
             segments: segments.into_iter().map(|(base, len)| (base, len, Seq(1))).collect(),
@@ -66,6 +75,9 @@ impl ShardRestore {
             pending: BTreeMap::new(),
             decided: BTreeMap::new(),
             shared: BTreeSet::new(),
+            marks: Vec::new(),
+            memory,
+            taken: 0,
             records: 0,
         }
     }
@@ -93,6 +105,9 @@ impl ShardRestore {
             self.segments[self.reached].2 = seq;
             self.reached += 1;
         }
+        if self.marks.last().is_none_or(|(last, _)| at.0 - last.0 >= MARK_EVERY) {
+            self.marks.push((at, seq));
+        }
         self.last = seq;
         self.records += 1;
         let mut prepared = None;
@@ -100,11 +115,7 @@ impl ShardRestore {
             match op? {
                 Op::Prepare(xid) => prepared = Some(xid),
                 Op::Publish { refs, payload } => {
-                    let message = codec::message(payload).map_err(|error| match error {
-                        CodecError::Kind(kind) => RecordError::Kind(kind),
-                        _ => RecordError::Content,
-                    })?;
-                    self.publish(seq, prepared, refs, message);
+                    self.publish(seq, prepared, refs, payload)?;
                 }
                 Op::Dequeue { queue, first, last } => self.dequeue(QueueId(queue), first, last),
                 Op::Delivered { queue, upto } => {
@@ -130,34 +141,58 @@ impl ShardRestore {
         self.queues.entry(id).or_insert_with(|| Queue::new(id))
     }
 
-    fn publish(&mut self, seq: Seq, xid: Option<Xid>, refs: EncodedRefs<'_>, message: Message) {
-        if let Some(xid) = xid {
-            let decided = self.decided.get(&xid).map(|(_, commit)| *commit);
-            match decided {
-                Some(false) => return,
-                Some(true) => {}
-                None => {
-                    let pending = Pending { seq, refs: refs.iter().collect(), message };
-                    let all = self.pending.entry(xid).or_default();
-                    // Written again by the cleaner: the newer record counts.
-                    for old in all.iter_mut() {
-                        old.refs.retain(|(r, _)| !pending.refs.iter().any(|(other, _)| other == r));
-                    }
-                    all.push(pending);
-                    return;
+    fn publish(
+        &mut self,
+        seq: Seq,
+        xid: Option<Xid>,
+        refs: EncodedRefs<'_>,
+        payload: &[u8],
+    ) -> Result<(), RecordError> {
+        let decided = xid.map(|xid| self.decided.get(&xid).map(|(_, commit)| *commit));
+        match (xid, decided) {
+            (_, Some(Some(false))) => {}
+            (Some(xid), Some(None)) => {
+                let message = readable(codec::message(payload))?;
+                let pending = Pending { seq, refs: refs.iter().collect(), message };
+                let all = self.pending.entry(xid).or_default();
+                // Written again by the cleaner: the newer record counts.
+                for old in all.iter_mut() {
+                    old.refs.retain(|(r, _)| !pending.refs.iter().any(|(other, _)| other == r));
                 }
+                all.push(pending);
+            }
+            _ if self.taken < self.memory => {
+                let message = readable(codec::message(payload))?;
+                self.taken += message.size() as u64 + ENTRY;
+                self.put(seq, refs.iter(), &message);
+            }
+            _ => {
+                let what = readable(codec::outline(payload))?;
+                self.put_each(seq, refs.iter(), |queue, position, seen| {
+                    queue.restore_away(position, what, seq, seen);
+                });
             }
         }
-        self.put(seq, refs.iter(), &message);
+        Ok(())
     }
 
     fn put(&mut self, seq: Seq, refs: impl Iterator<Item = (Ref, bool)>, message: &Message) {
-        for (n, (Ref { queue, position }, delivered)) in refs.enumerate() {
+        self.put_each(seq, refs, |queue, position, seen| {
+            queue.restore(position, message.clone(), seq, seen);
+        });
+    }
+
+    fn put_each(
+        &mut self,
+        seq: Seq,
+        refs: impl Iterator<Item = (Ref, bool)>,
+        put: impl Fn(&mut Queue, Position, bool),
+    ) {
+        for (n, (Ref { queue, position }, seen)) in refs.enumerate() {
             if n == 1 {
                 self.shared.insert(seq);
             }
-            let queue = self.queue(QueueId(queue));
-            queue.restore(position, message.clone(), seq, delivered);
+            put(self.queue(QueueId(queue)), position, seen);
         }
     }
 
@@ -167,7 +202,11 @@ impl ShardRestore {
                 |(r, _): &(Ref, bool)| r.queue == queue.0 && (first..=last).contains(&r.position);
             pending.refs.retain(|r| !gone(r));
         }
-        self.queue(queue).unrestore(first, last);
+        let q = self.queue(queue);
+        let before = q.resident();
+        q.unrestore(first, last);
+        let freed = before - q.resident();
+        self.taken = self.taken.saturating_sub(freed);
     }
 
     fn settle(&mut self, xid: Xid, commit: bool) {
@@ -177,6 +216,18 @@ impl ShardRestore {
             }
         }
     }
+}
+
+/// What a message in memory costs besides its content, about.
+const ENTRY: u64 = 80;
+/// Bytes of log between two marks.
+const MARK_EVERY: u64 = 64 << 10;
+
+fn readable<T>(decoded: Result<T, CodecError>) -> Result<T, RecordError> {
+    decoded.map_err(|error| match error {
+        CodecError::Kind(kind) => RecordError::Kind(kind),
+        CodecError::Short | CodecError::Content => RecordError::Content,
+    })
 }
 
 /// One shard of a broker that goes on.
@@ -242,10 +293,22 @@ pub fn combine(mut shards: Vec<ShardRestore>) -> Result<Combined, RestoreError> 
     let definitions = shards.first_mut().map(|s| std::mem::take(&mut s.definitions));
     let mut changes = Vec::new();
     let mut queues: FixedMap<QueueId, Arc<QueueDescriptor>> = FixedMap::default();
-    // In the order they were made in, so that what one needs comes before it.
+    let mut exchanges = built_in();
+    // In the order they were made in, so that what one needs comes before it. But for an alternate
+    // exchange that was not durable: it is gone.
     for (id, (_, bytes)) in definitions.iter().flatten() {
+        let there = |name: &Arc<str>| exchanges.contains(name);
         let change = codec::change(*id, bytes).map_err(|error| RestoreError { id: *id, error })?;
         let change = match change {
+            Change::QueueCreated(q) => {
+                let alternate = q.alternate.clone().filter(there);
+                Change::QueueCreated(Arc::new(QueueDescriptor { alternate, ..(*q).clone() }))
+            }
+            Change::ExchangeCreated(x) => {
+                let alternate = x.alternate.clone().filter(there);
+                exchanges.insert(Arc::clone(&x.name));
+                Change::ExchangeCreated(Arc::new(ExchangeDescriptor { alternate, ..(*x).clone() }))
+            }
             Change::Bound(b) => match queues.get(&b.queue) {
                 Some(q) => Change::Bound(Arc::new(Binding { home: q.home, ..(*b).clone() })),
                 None => continue,
@@ -265,6 +328,12 @@ pub fn combine(mut shards: Vec<ShardRestore>) -> Result<Combined, RestoreError> 
         first.definitions = definitions;
     }
     Ok(Combined { shards, changes, to_note, decisions })
+}
+
+/// Names of the exchanges that are always there.
+fn built_in() -> BTreeSet<Arc<str>> {
+    let topology = Topology::new();
+    topology.exchanges().map(|x| Arc::clone(&x.descriptor().name)).collect()
 }
 
 impl Combined {
@@ -297,11 +366,12 @@ impl Combined {
                     if shard.reached_before(*base) { *first } else { Seq(shard.last.0 + 1) };
             }
             position.last = shard.last;
+            position.marks = shard.marks;
             let mut log: Log<Message> = Log::new(config, position);
             let mut tally: BTreeMap<Seq, (usize, u64)> = BTreeMap::new();
             for queue in shard.queues.values() {
-                for (_, message, _, seq) in queue.entries() {
-                    let len = publish_len(1, payload_len(message.size())) as u64;
+                for (_, size, _, seq) in queue.places() {
+                    let len = publish_len(1, payload_len(size)) as u64;
                     if shard.shared.contains(&seq) {
                         tally.entry(seq).or_insert((0, len)).0 += 1;
                     } else {
@@ -329,47 +399,62 @@ impl Combined {
         restored.collect()
     }
 
-    /// Writes everything into new journals for another number of shards. `logs` are as many fresh logs;
-    /// `write` has to write out what is staged in one of them, and is called whenever that is much.
-    ///
-    /// # Errors
-    /// Those of `write`.
-    pub fn rehome<E>(
-        &self,
-        logs: &mut [Log<Message>],
-        mut write: impl FnMut(usize, &mut Log<Message>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        /// Bytes staged before they are written out.
-        const MUCH: u64 = 4 << 20;
+    /// Begins to write everything into new journals, for another number of shards. `logs` are as many
+    /// fresh logs.
+    pub fn rehome(&self, logs: Vec<Log<Message>>) -> Rehome<'_> {
         let shards = logs.len() as u16;
-        let mut homes: FixedMap<QueueId, ShardId> = FixedMap::default();
+        let mut rehome = Rehome { combined: self, logs, homes: FixedMap::default() };
         for change in &self.changes {
             let moved = match change {
                 Change::QueueCreated(q) => {
                     let home = home_of(shards, q);
-                    homes.insert(q.id, home);
+                    rehome.homes.insert(q.id, home);
                     Change::QueueCreated(Arc::new(QueueDescriptor { home, ..(**q).clone() }))
                 }
                 other => other.clone(),
             };
             if let Some((id, bytes)) = codec::definition(&moved) {
-                logs[0].define(id, &bytes);
+                rehome.logs[0].define(id, &bytes);
             }
         }
-        write(0, &mut logs[0])?;
-        for shard in &self.shards {
-            for queue in shard.queues.values() {
-                let home = homes.get(&queue.id()).map_or(0, |home| home.index());
-                let log = &mut logs[home];
-                let id = queue.id().0;
-                for (position, message, delivered, _) in queue.entries() {
-                    let at = (Ref { queue: id, position }, delivered);
-                    log.publish(std::iter::once(at).collect(), message.clone(), None);
-                    if log.staged_bytes() >= MUCH {
-                        write(home, log)?;
-                    }
+        rehome
+    }
+}
+
+/// Everything on its way into new journals: the records of the old ones are read once more, in the same
+/// order, and what is live goes over.
+#[derive(Debug)]
+pub struct Rehome<'a> {
+    combined: &'a Combined,
+    /// The new journals; the caller writes out what is staged in them.
+    pub logs: Vec<Log<Message>>,
+    homes: FixedMap<QueueId, ShardId>,
+}
+
+impl Rehome<'_> {
+    /// The `number`-th record of an old shard's journal, counted from 1.
+    ///
+    /// # Errors
+    /// [`RecordError`] if it cannot be read.
+    pub fn record(&mut self, shard: usize, number: u64, record: &[u8]) -> Result<(), RecordError> {
+        let queues = &self.combined.shards[shard].queues;
+        for op in ops(record) {
+            let Op::Publish { refs, payload } = op? else { continue };
+            // Made once it is known to be live.
+            let mut message = None;
+            for (r, seen) in refs.iter() {
+                let live = queues.get(&QueueId(r.queue)).and_then(|q| q.place(r.position));
+                let Some((place, redelivered, _)) = live else { continue };
+                if place != Seq(number) {
+                    continue;
                 }
-                write(home, log)?;
+                let message = match &mut message {
+                    Some(message) => message,
+                    none => none.insert(readable(codec::message(payload))?),
+                };
+                let home = self.homes.get(&QueueId(r.queue)).map_or(0, |home| home.index());
+                let at = (r, seen || redelivered);
+                self.logs[home].publish(std::iter::once(at).collect(), message.clone(), None);
             }
         }
         Ok(())

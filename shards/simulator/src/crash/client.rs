@@ -1,0 +1,550 @@
+//! Clients: sessions as a front end keeps them, what they do, and how they end.
+
+use super::mix::Act;
+use super::topology::Name;
+use super::world::{ALTERNATES, DEAD, World};
+use crate::message::{Content, MessageId};
+use fletch_amqp::types::Map;
+use fletch_engine::queue::INFINITE;
+use fletch_engine::topology::Routes;
+use fletch_engine::{
+    Binding, CreditUnit, DeclareExchange, DeclareQueue, DeliveryRef, ErrorKind, Mode, OpId,
+    Outcome, Published, QueueId, Request, SessionId, ShardId, Subscribe, SubscriptionId, Time,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const BUILT_IN: [&str; 3] = ["amq.direct", "amq.topic", "amq.fanout"];
+const KINDS: [&str; 4] = ["direct", "topic", "fanout", "headers"];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Attaching,
+    Live,
+    /// Ending: all subscriptions are stopped.
+    Stopping,
+    Releasing,
+    Cancelling,
+    Closing,
+    /// What it asked for last is still to be answered.
+    Over,
+}
+
+/// A request that was not answered yet.
+#[derive(Debug)]
+pub(super) enum Asked {
+    Attach,
+    /// To make or delete something, asked for after this step of the topology.
+    Topology {
+        name: Name,
+        makes: bool,
+        step: usize,
+    },
+    Purge(Option<(QueueId, Vec<MessageId>)>),
+    Subscribe(u32),
+    Cancel(u32),
+    Stop,
+    Settle(Outcome, Vec<(QueueId, MessageId)>),
+    Close,
+}
+
+#[derive(Debug)]
+pub(super) struct Subscription {
+    pub(super) settles: bool,
+    pub(super) cancelled: bool,
+}
+
+/// A delivery that the client has not settled.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    pub(super) delivery: DeliveryRef,
+    pub(super) number: MessageId,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) stage: Stage,
+    pub(super) subscriptions: BTreeMap<u32, Subscription>,
+    next_tag: u32,
+    next_op: OpId,
+    pub(super) asked: BTreeMap<OpId, Asked>,
+    pub(super) publishing: BTreeMap<OpId, MessageId>,
+    pub(super) held: Vec<Held>,
+    /// Ending: answers that this stage waits for.
+    awaited: usize,
+}
+
+impl World<'_> {
+    pub(super) fn session(&mut self, id: SessionId) -> &mut Session {
+        self.sessions.get_mut(&id).expect("the session exists")
+    }
+
+    pub(super) fn attach(&mut self, shard: ShardId) -> SessionId {
+        let id = SessionId::new(shard, self.next_session);
+        self.next_session += 1;
+        let session = Session {
+            stage: Stage::Attaching,
+            subscriptions: BTreeMap::new(),
+            next_tag: 0,
+            next_op: 1,
+            asked: BTreeMap::new(),
+            publishing: BTreeMap::new(),
+            held: Vec::new(),
+            awaited: 0,
+        };
+        self.sessions.insert(id, session);
+        let name = format!("client-{}", id.raw()).into();
+        self.ask(id, Asked::Attach, Request::Attach { name, force: false });
+        id
+    }
+
+    fn ask(&mut self, id: SessionId, asked: Asked, request: Request) {
+        let session = self.session(id);
+        let op = session.next_op;
+        session.next_op += 1;
+        session.asked.insert(op, asked);
+        self.trace.add(id.shard().0, request_name(&request), id.raw(), op);
+        self.input(id.shard(), |engine, now, fx| engine.request(now, id, op, request, fx));
+    }
+
+    /// Asks for something to be made or deleted.
+    pub(super) fn order(&mut self, id: SessionId, name: Name, makes: bool, request: Request) {
+        if let Name::Queue(queue) = &name
+            && !makes
+        {
+            self.model.deletes(queue, true);
+        }
+        let step = self.history.step();
+        self.ask(id, Asked::Topology { name, makes, step }, request);
+    }
+
+    // ---- acts ----------------------------------------------------------------------------
+
+    /// A client does something, or a new one comes.
+    pub(super) fn act(&mut self) {
+        let live: Vec<SessionId> = self.sessions.keys().copied().collect();
+        if live.len() < self.mix.clients && (live.is_empty() || self.rng.chance(40)) {
+            let shard = self.any_shard();
+            self.attach(shard);
+            return;
+        }
+        let id = *self.rng.pick(&live);
+        let session = &self.sessions[&id];
+        // The client's next command waits for a change of the topology.
+        let waits = |asked: &Asked| matches!(asked, Asked::Attach | Asked::Topology { .. });
+        if session.stage == Stage::Live && !session.asked.values().any(waits) {
+            let act = self.mix.act(&mut self.rng);
+            self.act_as(id, act);
+        }
+    }
+
+    fn act_as(&mut self, id: SessionId, act: Act) {
+        match act {
+            Act::Publish => {
+                for _ in 0..self.rng.range(1, self.mix.burst) {
+                    self.publish_any(id);
+                }
+            }
+            Act::Subscribe => self.subscribe(id),
+            Act::Grant => {
+                if let Some(tag) = self.open_tag(id) {
+                    let n =
+                        if self.rng.chance(30) { INFINITE } else { self.rng.range(1, 5) as u32 };
+                    self.grant(id, tag, n);
+                }
+            }
+            Act::Accept => self.settle_some(id, Outcome::Accepted),
+            Act::Release => {
+                let set_redelivered = self.rng.chance(50);
+                self.settle_some(id, Outcome::Released { set_redelivered });
+            }
+            Act::Reject => self.settle_some(id, Outcome::Rejected),
+            Act::Cancel => {
+                if let Some(tag) = self.open_tag(id) {
+                    self.cancel(id, tag);
+                }
+            }
+            Act::DeclareQueue => self.declare_queue(id),
+            Act::DeleteQueue => {
+                let name = self.queue_name();
+                let (if_unused, if_empty) = (self.rng.chance(20), self.rng.chance(20));
+                let what = Name::Queue(Arc::clone(&name));
+                self.order(id, what, false, Request::DeleteQueue { name, if_unused, if_empty });
+            }
+            Act::Purge => {
+                let name = if self.rng.chance(15) { DEAD[0].into() } else { self.queue_name() };
+                let topology = self.engines[id.shard().index()].topology();
+                let queue = topology.queue(&name).map(|q| q.id);
+                let asked = queue.map(|queue| {
+                    self.know(id.shard(), queue);
+                    (queue, self.model.purges(queue))
+                });
+                self.ask(id, Asked::Purge(asked), Request::PurgeQueue { name });
+            }
+            Act::DeclareExchange => self.declare_exchange(id),
+            Act::DeleteExchange => {
+                let name = self.made_exchange();
+                let what = Name::Exchange(Arc::clone(&name));
+                let if_unused = self.rng.chance(30);
+                self.order(id, what, false, Request::DeleteExchange { name, if_unused });
+            }
+            Act::Bind => {
+                let (queue, exchange, key) = (self.queue_name(), self.any_exchange(), self.key());
+                self.bind(id, queue, exchange, key);
+            }
+            Act::Unbind => {
+                let (queue, exchange, key) = (self.queue_name(), self.any_exchange(), self.key());
+                let (q, x, k) = (Arc::clone(&queue), Arc::clone(&exchange), Arc::clone(&key));
+                let what = Name::Binding { queue: q, exchange: x, key: k };
+                self.order(id, what, false, Request::Unbind { queue, exchange, key });
+            }
+            Act::Close => {
+                if self.rng.chance(40) {
+                    self.end(id);
+                }
+            }
+        }
+    }
+
+    // ---- names ---------------------------------------------------------------------------
+
+    fn queue_name(&mut self) -> Arc<str> {
+        format!("queue-{}", self.rng.below(self.mix.queues)).into()
+    }
+
+    fn made_exchange(&mut self) -> Arc<str> {
+        match self.rng.below(self.mix.exchanges + 1) {
+            0 => ALTERNATES[2].into(),
+            n => format!("exchange-{n}").into(),
+        }
+    }
+
+    fn any_exchange(&mut self) -> Arc<str> {
+        if self.rng.chance(self.mix.fanout_percent / 2) {
+            return BUILT_IN[2].into();
+        }
+        if self.rng.chance(50) {
+            Arc::from(*self.rng.pick(&BUILT_IN))
+        } else {
+            self.made_exchange()
+        }
+    }
+
+    fn key(&mut self) -> Arc<str> {
+        format!("key.{}", self.rng.below(self.mix.keys)).into()
+    }
+
+    // ---- topology ------------------------------------------------------------------------
+
+    /// What is always there: where dead letters go. And what clients begin with.
+    pub(super) fn set_up(&mut self) {
+        let shard = self.any_shard();
+        let id = self.attach(shard);
+        self.rest();
+        for (n, name) in ALTERNATES.into_iter().enumerate() {
+            let (name, kind, durable) = (name.into(), "fanout".into(), n < 2);
+            let what = Name::Exchange(Arc::clone(&name));
+            let declare = DeclareExchange { name, kind, durable, ..DeclareExchange::default() };
+            self.order(id, what, true, Request::DeclareExchange(declare));
+        }
+        for (name, alternate) in [(DEAD[0], None), (DEAD[1], Some(ALTERNATES[0].into()))] {
+            let name: Arc<str> = name.into();
+            let what = Name::Queue(Arc::clone(&name));
+            let durable = true;
+            let declare = DeclareQueue { name, durable, alternate, ..DeclareQueue::default() };
+            self.order(id, what, true, Request::DeclareQueue(declare));
+        }
+        self.rest();
+        for (queue, exchange) in [(0, 0), (0, 1), (1, 1)] {
+            self.bind(id, DEAD[queue].into(), ALTERNATES[exchange].into(), "key".into());
+        }
+        let topology = self.engines[0].topology();
+        let dead = DEAD.map(|name| topology.queue(name).expect("it was declared").id);
+        self.dead = dead.to_vec();
+        for n in 0..self.mix.queues {
+            self.declare_queue(id);
+            let (queue, key) = (format!("queue-{n}").into(), self.key());
+            self.rest();
+            self.bind(id, queue, BUILT_IN[n % 3].into(), key);
+        }
+        self.end(id);
+        self.rest();
+    }
+
+    fn declare_queue(&mut self, id: SessionId) {
+        let name = self.queue_name();
+        let exclusive = self.rng.chance(self.mix.exclusive_percent);
+        let alternate = self.rng.chance(self.mix.alternate_percent);
+        let alternate = alternate.then(|| Arc::from(*self.rng.pick(&ALTERNATES)));
+        let placed = self.rng.chance(70);
+        let shard = self.any_shard();
+        let declare = DeclareQueue {
+            name: Arc::clone(&name),
+            durable: self.rng.chance(self.mix.durable_percent),
+            exclusive,
+            auto_delete: self.rng.chance(self.mix.auto_delete_percent),
+            alternate,
+            arguments: match placed {
+                true => {
+                    Map::new().with("fletch.shard", fletch_amqp::Value::Int32(i32::from(shard.0)))
+                }
+                false => Map::new(),
+            },
+            ..DeclareQueue::default()
+        };
+        if exclusive {
+            self.model.uses(&name);
+        }
+        self.order(id, Name::Queue(name), true, Request::DeclareQueue(declare));
+    }
+
+    fn declare_exchange(&mut self, id: SessionId) {
+        let name = self.made_exchange();
+        let transient = *name == *ALTERNATES[2];
+        let kind = if transient { "fanout" } else { *self.rng.pick(&KINDS) };
+        let auto_delete = !transient && self.rng.chance(self.mix.auto_delete_percent);
+        let alternate = self.rng.chance(self.mix.alternate_percent / 3);
+        let alternate = alternate.then(|| Arc::from(*self.rng.pick(&ALTERNATES)));
+        let durable = !transient && self.rng.chance(self.mix.durable_percent);
+        let what = Name::Exchange(Arc::clone(&name));
+        let declare = DeclareExchange {
+            name,
+            kind: kind.into(),
+            durable,
+            auto_delete,
+            alternate: alternate.filter(|_| !transient),
+            ..DeclareExchange::default()
+        };
+        self.order(id, what, true, Request::DeclareExchange(declare));
+    }
+
+    fn bind(&mut self, id: SessionId, queue: Arc<str>, exchange: Arc<str>, key: Arc<str>) {
+        if *exchange == *ALTERNATES[2] {
+            return; // It leads nowhere, in all seeds.
+        }
+        let (q, x, k) = (Arc::clone(&queue), Arc::clone(&exchange), Arc::clone(&key));
+        let what = Name::Binding { queue: q, exchange: x, key: k };
+        let arguments = Map::new().with("x-match", "all").with("header", 1);
+        let binding = Binding { queue, exchange, key, arguments };
+        self.order(id, what, true, Request::Bind(binding));
+    }
+
+    // ---- messages ------------------------------------------------------------------------
+
+    fn publish_any(&mut self, id: SessionId) {
+        if self.rng.chance(self.mix.fanout_percent) {
+            let (exchange, key) = (self.any_exchange(), self.key());
+            self.publish(id, &exchange, &key);
+        } else {
+            let queue = self.queue_name();
+            self.publish(id, "", &queue);
+        }
+    }
+
+    fn publish(&mut self, id: SessionId, exchange: &str, key: &str) {
+        let expires = match self.rng.chance(self.mix.ttl_percent) {
+            true => Time(self.now.0 + self.rng.range(1, self.mix.time * 20) as u64),
+            false => Time::NEVER,
+        };
+        let large = self.rng.chance(self.mix.large_percent);
+        let most = if large { 3 * self.mix.segment as usize } else { self.mix.size };
+        let size = self.rng.range(0, most.min(80_000));
+        let content = Content {
+            publisher: id,
+            number: self.model.next_message(),
+            size,
+            header: self.rng.below(2) as i32,
+            expires,
+            durable: self.rng.chance(self.mix.persistent_percent),
+        };
+        let message = content.message(key);
+        // The router has tests of its own; here its word is taken for where a message goes.
+        let shard = id.shard();
+        let mut routes = Routes::default();
+        let engine = &self.engines[shard.index()];
+        if engine.topology().route(exchange, &message, &mut routes).is_err() {
+            return;
+        }
+        let to: Vec<QueueId> = routes.iter().map(|r| r.queue).collect();
+        to.iter().for_each(|queue| self.know(shard, *queue));
+        self.mark_publish(&content, &routes);
+        let number = content.number;
+        self.model.published(content, to);
+        let session = self.session(id);
+        let op = session.next_op;
+        session.next_op += 1;
+        session.publishing.insert(op, number);
+        self.trace.add(shard.0, "publishes", id.raw(), u64::from(number));
+        let result = self
+            .input(shard, |engine, now, fx| engine.publish(now, (id, op), exchange, &message, fx));
+        match result {
+            Ok(Published::Pending) => {}
+            Ok(Published::Done) => {
+                self.model.acknowledged(number);
+                self.session(id).publishing.remove(&op);
+            }
+            Err(e) => {
+                assert!(e.kind == ErrorKind::ResourceLimit, "a publish fails: {e}");
+                self.marks.hit("publish refused", true);
+                self.model.refused(number, true);
+                self.session(id).publishing.remove(&op);
+            }
+        }
+    }
+
+    fn mark_publish(&mut self, content: &Content, routes: &Routes) {
+        let topology = self.engines[content.publisher.shard().index()].topology();
+        let durable = |queue| topology.queue_by_id(queue).is_some_and(|q| q.durable);
+        let mut homes: Vec<ShardId> =
+            routes.iter().filter(|r| durable(r.queue)).map(|r| r.home).collect();
+        let queues = homes.len();
+        homes.sort_unstable();
+        homes.dedup();
+        self.marks.hit("durable on several shards", content.durable && homes.len() > 1);
+        self.marks.hit("durable on several queues", content.durable && queues > homes.len());
+        let segments = content.size as u64 / self.mix.segment;
+        self.marks.hit("message over several segments", content.durable && segments > 1);
+    }
+
+    // ---- subscriptions -------------------------------------------------------------------
+
+    fn subscribe(&mut self, id: SessionId) {
+        let queue = match self.rng.chance(20) {
+            true => Arc::from(*self.rng.pick(&DEAD)),
+            false => self.queue_name(),
+        };
+        let settles = !self.rng.chance(self.mix.no_accept_percent);
+        self.model.uses(&queue);
+        let session = self.session(id);
+        let tag = session.next_tag;
+        session.next_tag += 1;
+        session.subscriptions.insert(tag, Subscription { settles, cancelled: false });
+        let (mode, exclusive, arguments) = (Mode::Consume, false, Map::new());
+        let subscribe = Subscribe { tag, queue, mode, settles, exclusive, arguments };
+        self.ask(id, Asked::Subscribe(tag), Request::Subscribe(subscribe));
+        if self.rng.chance(70) {
+            let n = if self.rng.chance(30) { INFINITE } else { self.rng.range(1, 5) as u32 };
+            self.grant(id, tag, n);
+        }
+    }
+
+    fn open_tag(&mut self, id: SessionId) -> Option<u32> {
+        let all = self.sessions[&id].subscriptions.iter().filter(|(_, s)| !s.cancelled);
+        let tags: Vec<u32> = all.map(|(tag, _)| *tag).collect();
+        (!tags.is_empty()).then(|| *self.rng.pick(&tags))
+    }
+
+    fn grant(&mut self, id: SessionId, tag: u32, messages: u32) {
+        let to = SubscriptionId { session: id, tag };
+        for (unit, value) in [(CreditUnit::Bytes, INFINITE), (CreditUnit::Messages, messages)] {
+            if self.sessions[&id].stage == Stage::Live
+                && self.sessions[&id].subscriptions.contains_key(&tag)
+            {
+                self.input(id.shard(), |engine, now, fx| engine.grant(now, to, unit, value, fx));
+            }
+        }
+    }
+
+    fn settle_some(&mut self, id: SessionId, outcome: Outcome) {
+        let percent = *self.rng.pick(&[20, 60, 100]);
+        let held = std::mem::take(&mut self.session(id).held);
+        let (settled, kept): (Vec<Held>, Vec<Held>) =
+            held.into_iter().partition(|_| self.rng.chance(percent));
+        self.session(id).held = kept;
+        if !settled.is_empty() {
+            self.settle(id, outcome, &settled);
+        }
+    }
+
+    pub(super) fn settle(&mut self, id: SessionId, outcome: Outcome, held: &[Held]) {
+        if !matches!(outcome, Outcome::Released { .. }) {
+            let rejects = outcome == Outcome::Rejected;
+            for h in held {
+                self.model.takes(h.delivery.queue, h.number, rejects);
+            }
+        }
+        let deliveries = held.iter().map(|h| h.delivery).collect();
+        let what = held.iter().map(|h| (h.delivery.queue, h.number)).collect();
+        self.ask(id, Asked::Settle(outcome, what), Request::Settle { outcome, deliveries });
+    }
+
+    pub(super) fn cancel(&mut self, id: SessionId, tag: u32) {
+        if let Some(s) = self.session(id).subscriptions.get_mut(&tag) {
+            s.cancelled = true;
+        }
+        self.ask(id, Asked::Cancel(tag), Request::Cancel { tag });
+    }
+
+    // ---- the end -------------------------------------------------------------------------
+
+    /// The session ends, as the front end does it: stop, release, cancel, close, each when the one
+    /// before is answered.
+    pub(super) fn end(&mut self, id: SessionId) {
+        let session = self.session(id);
+        if session.stage != Stage::Live {
+            return;
+        }
+        session.stage = Stage::Stopping;
+        session.awaited = session.subscriptions.len() + 1;
+        let tags: Vec<u32> = session.subscriptions.keys().copied().collect();
+        for tag in tags {
+            self.ask(id, Asked::Stop, Request::Stop { tag });
+        }
+        self.ended_one(id);
+    }
+
+    /// An answer has come that the end of the session may wait for.
+    pub(super) fn ended_one(&mut self, id: SessionId) {
+        let session = self.session(id);
+        session.awaited -= 1;
+        if session.awaited > 0 {
+            return;
+        }
+        match session.stage {
+            Stage::Stopping => {
+                session.stage = Stage::Releasing;
+                session.awaited = 1;
+                let held = std::mem::take(&mut session.held);
+                self.settle(id, Outcome::Released { set_redelivered: true }, &held);
+            }
+            Stage::Releasing => {
+                session.stage = Stage::Cancelling;
+                let open = session.subscriptions.iter().filter(|(_, s)| !s.cancelled);
+                let tags: Vec<u32> = open.map(|(tag, _)| *tag).collect();
+                // Those under way are waited for too.
+                session.awaited = session.subscriptions.len() + 1;
+                tags.into_iter().for_each(|tag| self.cancel(id, tag));
+                self.ended_one(id);
+            }
+            Stage::Cancelling => {
+                session.stage = Stage::Closing;
+                session.awaited = 1;
+                self.ask(id, Asked::Close, Request::Close);
+            }
+            Stage::Closing => session.stage = Stage::Over,
+            Stage::Attaching | Stage::Live | Stage::Over => {}
+        }
+    }
+}
+
+fn request_name(request: &Request) -> &'static str {
+    match request {
+        Request::Attach { .. } => "ask attach",
+        Request::Close => "ask close",
+        Request::DeclareQueue(_) => "ask declare queue",
+        Request::DeleteQueue { .. } => "ask delete queue",
+        Request::PurgeQueue { .. } => "ask purge",
+        Request::DeclareExchange(_) => "ask declare exchange",
+        Request::DeleteExchange { .. } => "ask delete exchange",
+        Request::Bind(_) => "ask bind",
+        Request::Unbind { .. } => "ask unbind",
+        Request::Subscribe(_) => "ask subscribe",
+        Request::Cancel { .. } => "ask cancel",
+        Request::Stop { .. } => "ask stop",
+        Request::Settle { outcome: Outcome::Accepted, .. } => "ask accept",
+        Request::Settle { outcome: Outcome::Rejected, .. } => "ask reject",
+        Request::Settle { .. } => "ask release",
+        _ => "ask",
+    }
+}

@@ -1,0 +1,196 @@
+//! What a crash seed is made of: its broker, its clients, its disk, and how often what goes wrong.
+
+use crate::rng::Rng;
+use std::time::Duration;
+
+/// What a client may do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Act {
+    Publish,
+    Subscribe,
+    Grant,
+    Accept,
+    Release,
+    Reject,
+    Cancel,
+    DeclareQueue,
+    DeleteQueue,
+    Purge,
+    DeclareExchange,
+    DeleteExchange,
+    Bind,
+    Unbind,
+    Close,
+}
+
+/// Every act with the weight it usually has.
+const ACTS: [(Act, u32); 15] = [
+    (Act::Publish, 40),
+    (Act::Subscribe, 8),
+    (Act::Grant, 10),
+    (Act::Accept, 20),
+    (Act::Release, 4),
+    (Act::Reject, 5),
+    (Act::Cancel, 2),
+    (Act::DeclareQueue, 8),
+    (Act::DeleteQueue, 3),
+    (Act::Purge, 2),
+    (Act::DeclareExchange, 3),
+    (Act::DeleteExchange, 2),
+    (Act::Bind, 6),
+    (Act::Unbind, 3),
+    (Act::Close, 2),
+];
+
+/// What the world does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Frames arrive.
+    Deliver,
+    Act,
+    TurnEnd,
+    /// A shard starts what its journal wants.
+    Poll,
+    /// Something that a disk does is done.
+    Complete,
+    PassTime,
+    /// Channels change their pace.
+    Shuffle,
+}
+
+const STEPS: [Step; 7] = [
+    Step::Deliver,
+    Step::Act,
+    Step::TurnEnd,
+    Step::Poll,
+    Step::Complete,
+    Step::PassTime,
+    Step::Shuffle,
+];
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(super) struct Mix {
+    pub(super) shards: u16,
+    pub(super) steps: u64,
+    pub(super) clients: usize,
+    acts: Vec<u32>,
+    steps_of: [u32; 7],
+    // The broker.
+    pub(super) segment: u64,
+    pub(super) depth: usize,
+    pub(super) slice: usize,
+    /// Bytes of a shard's messages that stay in memory.
+    pub(super) memory: u64,
+    pub(super) purge_interval: Duration,
+    // Clients.
+    pub(super) queues: usize,
+    pub(super) exchanges: usize,
+    pub(super) keys: usize,
+    pub(super) burst: usize,
+    pub(super) size: usize,
+    pub(super) large_percent: u32,
+    pub(super) ttl_percent: u32,
+    pub(super) durable_percent: u32,
+    pub(super) persistent_percent: u32,
+    pub(super) no_accept_percent: u32,
+    pub(super) exclusive_percent: u32,
+    pub(super) auto_delete_percent: u32,
+    pub(super) alternate_percent: u32,
+    pub(super) fanout_percent: u32,
+    /// Nanoseconds that a step of time brings at most.
+    pub(super) time: usize,
+    pub(super) batch: usize,
+    pub(super) lag_percent: u32,
+    // What goes wrong.
+    /// A crash comes once in so many steps.
+    pub(super) crash_every: usize,
+    /// A write fails once in so many that are done; zero: never.
+    pub(super) error_every: usize,
+    /// A clean stop comes once in so many steps; zero: never.
+    pub(super) stop_every: usize,
+    /// Of the starts, those which a crash ends early.
+    pub(super) bad_start_percent: u32,
+    /// Of the starts, those with another number of shards.
+    pub(super) rehome_percent: u32,
+    /// Disks run full now and then.
+    pub(super) tight: bool,
+    /// Disks lie: what was reported done is lost, bits flip.
+    pub(super) lies: bool,
+}
+
+impl Mix {
+    pub(super) fn draw(rng: &mut Rng, steps: Option<u64>) -> Mix {
+        let acts = ACTS
+            .iter()
+            .map(|(_, usual)| match rng.below(5) {
+                0 => usual / 4,
+                1 => usual * 3,
+                n => usual * n as u32 / 2,
+            })
+            .collect();
+        let mut often = |choices: &[u32]| *rng.pick(choices);
+        let [large_percent, ttl_percent, no_accept_percent] =
+            [often(&[0, 0, 3, 20]), often(&[0, 0, 0, 20]), often(&[0, 20, 60])];
+        let [durable_percent, persistent_percent, exclusive_percent] =
+            [often(&[50, 80, 100]), often(&[50, 90, 100]), often(&[0, 0, 10])];
+        let [auto_delete_percent, alternate_percent, fanout_percent] =
+            [often(&[0, 0, 30]), often(&[0, 50, 90]), often(&[10, 50, 90])];
+        let [lag_percent, bad_start_percent, rehome_percent] =
+            [often(&[0, 20, 60]), often(&[0, 20, 60]), often(&[0, 0, 10, 50])];
+        let steps_of = [
+            often(&[10, 30, 60]),
+            often(&[10, 20]),
+            often(&[5, 15]),
+            often(&[5, 15]),
+            often(&[5, 15, 40]),
+            often(&[1, 5]),
+            often(&[0, 1]),
+        ];
+        let slice = often(&[1, 3, 1000]) as usize;
+        Mix {
+            shards: rng.range(1, 4) as u16,
+            steps: steps.unwrap_or_else(|| *rng.pick(&[150, 300, 600, 1200])),
+            clients: rng.range(1, 4),
+            acts,
+            steps_of,
+            segment: *rng.pick(&[8192, 8192, 16384, 65536]),
+            depth: rng.range(1, 3),
+            slice,
+            memory: *rng.pick(&[u64::MAX, u64::MAX, 0, 3000]),
+            purge_interval: Duration::from_nanos(*rng.pick(&[0, 1000, 1_000_000])),
+            queues: rng.range(1, 5),
+            exchanges: rng.range(1, 3),
+            keys: rng.range(1, 3),
+            burst: *rng.pick(&[1, 3, 10]),
+            size: *rng.pick(&[0, 40, 400, 3000]),
+            large_percent,
+            ttl_percent,
+            durable_percent,
+            persistent_percent,
+            no_accept_percent,
+            exclusive_percent,
+            auto_delete_percent,
+            alternate_percent,
+            fanout_percent,
+            time: *rng.pick(&[100, 100_000, 30_000_000]),
+            batch: *rng.pick(&[1, 3, 20]),
+            lag_percent,
+            crash_every: *rng.pick(&[40, 100, 200, 500]),
+            error_every: *rng.pick(&[0, 0, 30, 100]),
+            stop_every: *rng.pick(&[0, 0, 200, 600]),
+            bad_start_percent,
+            rehome_percent,
+            tight: rng.chance(20),
+            lies: rng.chance(12),
+        }
+    }
+
+    pub(super) fn act(&self, rng: &mut Rng) -> Act {
+        rng.weighted(&self.acts).map_or(Act::Publish, |at| ACTS[at].0)
+    }
+
+    pub(super) fn step(&self, rng: &mut Rng) -> Step {
+        rng.weighted(&self.steps_of).map_or(Step::Deliver, |at| STEPS[at])
+    }
+}

@@ -1,0 +1,142 @@
+//! The crash mode: engines with their journals on faulty disks, which die at any moment and start again.
+//!
+//! A seed's broker works, crashes, recovers, works on; also it stops and starts, moves to another
+//! number of shards, and runs out of space. After each start everything that a client was told is
+//! compared with what is there: acknowledged messages, acknowledged dequeues, order, publishes to
+//! several shards, the topology. At rest the logs are small and quiet, and nobody waits.
+
+mod client;
+mod events;
+mod mix;
+mod model;
+mod start;
+mod topology;
+mod world;
+
+use crate::run::Summary;
+use crate::trace::Trace;
+use client::Stage;
+use fletch_engine::SessionId;
+use model::After;
+use world::World;
+
+/// Runs a seed.
+pub(crate) fn run(seed: u64, steps: Option<u64>, trace: &mut Trace) -> Summary {
+    let mut world = World::new(seed, steps, trace);
+    world.make_disks();
+    if world.first_start() {
+        world.work();
+    }
+    Summary {
+        messages: u64::from(world.model.next_message()),
+        deliveries: world.model.deliveries,
+        steps: world.trace.step,
+        trace: world.trace.hash(),
+        marks: world.marks,
+    }
+}
+
+impl World<'_> {
+    fn first_start(&mut self) -> bool {
+        if !self.start() {
+            return false;
+        }
+        self.set_up();
+        self.check_rest();
+        true
+    }
+
+    fn work(&mut self) {
+        for _ in 0..self.mix.steps {
+            self.trace.step += 1;
+            if !self.go_on_or_fail() {
+                return;
+            }
+        }
+        self.end_all();
+        self.check_idle();
+        if self.rng.chance(50) {
+            self.stop();
+        } else {
+            self.crash();
+        }
+        if self.start() {
+            self.rest();
+            self.check_rest();
+        }
+    }
+
+    /// A step, or something that goes wrong instead. False if the seed is over.
+    fn go_on_or_fail(&mut self) -> bool {
+        let once_in = |rng: &mut crate::rng::Rng, n: usize| n > 0 && rng.below(n) == 0;
+        if once_in(&mut self.rng, self.mix.crash_every) {
+            self.crash();
+            return self.start();
+        }
+        if once_in(&mut self.rng, self.mix.stop_every) {
+            self.stop();
+            return self.start();
+        }
+        let writing = self.disks.iter().any(|disk| disk.is_writing());
+        if writing && once_in(&mut self.rng, self.mix.error_every * 10) {
+            // The shard ends the process.
+            self.marks.hit("write failed", true);
+            self.crash();
+            return self.start();
+        }
+        if self.mix.tight && self.rng.chance(3) {
+            self.squeeze();
+        }
+        if self.rng.below(300) == 0 {
+            self.rest();
+            self.check_rest();
+        }
+        self.step();
+        let damaged = self.engines.iter().any(|engine| engine.damage().is_some());
+        if damaged {
+            self.marks.hit("damage noticed by the cleaner", true);
+            return false;
+        }
+        true
+    }
+
+    /// The space of a disk shrinks to what is used and a little more, or there is room again.
+    fn squeeze(&mut self) {
+        let n = self.rng.below(self.disks.len());
+        let room = self.disks[n].used() + self.mix.segment * self.rng.below(3) as u64;
+        let limited = self.disks[n].is_limited();
+        let full = self.engines[n].log().is_some_and(|log| log.is_full());
+        self.marks.hit("room on a disk that was full", limited && full);
+        self.disks[n].set_space(if limited { u64::MAX } else { room });
+    }
+
+    /// At rest everybody has an answer, and the queues hold what they must.
+    fn check_rest(&mut self) {
+        for (id, session) in &self.sessions {
+            assert!(session.publishing.is_empty(), "{id:?} waits for {:?}", session.publishing);
+            assert!(session.asked.is_empty(), "{id:?} waits for {:?}", session.asked);
+        }
+        let found = self.found();
+        self.model.check(&found, self.now, After::Rest, &mut self.marks);
+    }
+
+    /// All sessions end.
+    fn end_all(&mut self) {
+        self.rest();
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in ids {
+            self.end(id);
+        }
+        self.rest();
+        for (id, session) in &self.sessions {
+            assert!(session.stage == Stage::Over, "{id:?} does not end: {session:?}");
+        }
+        self.check_rest();
+    }
+
+    fn check_idle(&self) {
+        for engine in &self.engines {
+            assert!(engine.is_idle(), "an engine has something left: {engine:?}");
+        }
+    }
+}

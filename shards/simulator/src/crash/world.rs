@@ -1,0 +1,382 @@
+//! The simulated broker with its disks: engines, channels, sessions, time, and what every input does.
+
+use super::client::Session;
+use super::mix::{Mix, Step};
+use super::model::{AllFound, Found, Model, QueueFacts};
+use super::start::Planted;
+use super::topology::History;
+use crate::disk::Disk;
+use crate::message::{MessageId, message_id};
+use crate::network::{Network, label};
+use crate::rng::Rng;
+use crate::trace::{Marks, Trace};
+use fletch_engine::topology::QueueDescriptor;
+use fletch_engine::{
+    DeliveryRef, Effects, Engine, Event, Frame, Message, QueueId, SessionId, ShardId,
+    SubscriptionId, Time,
+};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// Exchanges for dead letters: to the first queue for them, to both, and one that no restart keeps.
+pub(super) const ALTERNATES: [&str; 3] = ["alternate-0", "alternate-1", "alternate-2"];
+/// The queues for dead letters. They are never deleted.
+pub(super) const DEAD: [&str; 2] = ["dead-0", "dead-1"];
+
+/// Steps that coming to rest may take: far more than any honest amount of work needs.
+const REST_MAX: usize = 200_000;
+
+/// See the module.
+pub(super) struct World<'t> {
+    pub(super) rng: Rng,
+    pub(super) mix: Mix,
+    pub(super) now: Time,
+    pub(super) shards: u16,
+    pub(super) engines: Vec<Engine>,
+    pub(super) disks: Vec<Disk>,
+    pub(super) network: Network,
+    pub(super) sessions: BTreeMap<SessionId, Session>,
+    pub(super) next_session: u64,
+    pub(super) model: Model,
+    pub(super) history: History,
+    /// Where queues live.
+    homes: BTreeMap<QueueId, ShardId>,
+    /// The queues for dead letters.
+    pub(super) dead: Vec<QueueId>,
+    /// Deliveries of this turn that the home's journal does not know of yet.
+    due: Vec<(ShardId, QueueId, MessageId)>,
+    /// A disk has lied, and recovery has not looked yet.
+    pub(super) planted: Option<Planted>,
+    pub(super) trace: &'t mut Trace,
+    pub(super) marks: Marks,
+    fx: Effects,
+    events: VecDeque<Event>,
+    busy: bool,
+}
+
+impl<'t> World<'t> {
+    pub(super) fn new(seed: u64, steps: Option<u64>, trace: &'t mut Trace) -> World<'t> {
+        let mut rng = Rng::new(seed);
+        let mix = Mix::draw(&mut rng, steps);
+        let shards = mix.shards;
+        World {
+            now: Time(1),
+            shards,
+            engines: Vec::new(),
+            disks: Vec::new(),
+            network: Network::new(shards),
+            sessions: BTreeMap::new(),
+            next_session: 1,
+            model: Model::default(),
+            history: History::default(),
+            homes: BTreeMap::new(),
+            dead: Vec::new(),
+            due: Vec::new(),
+            planted: None,
+            trace,
+            marks: Marks::default(),
+            fx: Effects::default(),
+            events: VecDeque::new(),
+            busy: false,
+            rng,
+            mix,
+        }
+    }
+
+    // ---- engines -------------------------------------------------------------------------
+
+    /// One input to one engine, and all that follows on its shard.
+    pub(super) fn input<T>(
+        &mut self,
+        shard: ShardId,
+        f: impl FnOnce(&mut Engine, Time, &mut Effects) -> T,
+    ) -> T {
+        let result = f(&mut self.engines[shard.index()], self.now, &mut self.fx);
+        self.see_topology(shard);
+        self.see_deliveries(shard);
+        for (to, frame) in self.fx.frames.drain(..) {
+            self.network.send(shard, to, frame);
+        }
+        self.events.extend(self.fx.events.drain(..));
+        if !self.busy {
+            self.busy = true;
+            while let Some(event) = self.events.pop_front() {
+                self.on_event(event);
+            }
+            self.busy = false;
+        }
+        result
+    }
+
+    fn see_topology(&mut self, shard: ShardId) {
+        let topology = self.engines[shard.index()].topology();
+        if shard != ShardId::ORDERER {
+            self.history.seen_elsewhere(topology.epoch().0);
+            return;
+        }
+        let before = self.history.step();
+        self.history.see(topology);
+        if self.history.step() > before {
+            self.homes.extend(topology.queues().map(|q| (q.id, q.home)));
+        }
+    }
+
+    /// Deliveries that the shard's queues send.
+    fn see_deliveries(&mut self, shard: ShardId) {
+        let fx = std::mem::take(&mut self.fx);
+        for (_, frame) in &fx.frames {
+            if let Frame::Deliver { to, delivery, message, redelivered } = frame {
+                self.sent(shard, *to, *delivery, message, *redelivered);
+            }
+        }
+        for event in &fx.events {
+            if let Event::Deliver { to, delivery, message, redelivered } = event
+                && self.homes.get(&delivery.queue) == Some(&shard)
+            {
+                self.sent(shard, *to, *delivery, message, *redelivered);
+            }
+        }
+        self.fx = fx;
+    }
+
+    fn sent(
+        &mut self,
+        shard: ShardId,
+        to: SubscriptionId,
+        delivery: DeliveryRef,
+        message: &Message,
+        redelivered: bool,
+    ) {
+        let number = message_id(message);
+        let taken = !self.sessions[&to.session].subscriptions[&to.tag].settles;
+        self.trace.add(shard.0, "sends", u64::from(number), delivery.position);
+        self.know(shard, delivery.queue);
+        self.model.sent(delivery, message, redelivered, taken);
+        if !taken {
+            self.due.push((shard, delivery.queue, number));
+        }
+    }
+
+    /// What the model has to know of a queue.
+    pub(super) fn know(&mut self, shard: ShardId, queue: QueueId) {
+        let dead = &self.dead;
+        if let Some(q) = self.engines[shard.index()].topology().queue_by_id(queue) {
+            self.model.know(queue, || facts(q, dead));
+        }
+    }
+
+    // ---- steps ---------------------------------------------------------------------------
+
+    pub(super) fn any_shard(&mut self) -> ShardId {
+        ShardId(self.rng.below(usize::from(self.shards)) as u16)
+    }
+
+    /// One step of work.
+    pub(super) fn step(&mut self) {
+        match self.mix.step(&mut self.rng) {
+            Step::Deliver => {
+                self.deliver(false);
+            }
+            Step::Act => self.act(),
+            Step::TurnEnd => {
+                let shard = self.any_shard();
+                self.turn_end(shard);
+            }
+            Step::Poll => {
+                let shard = self.any_shard();
+                self.poll(shard);
+            }
+            Step::Complete => {
+                self.complete();
+            }
+            Step::PassTime => self.pass_time(),
+            Step::Shuffle => self.network.shuffle(&mut self.rng, self.mix.lag_percent),
+        }
+    }
+
+    /// Moves some frames of one channel. False if there is none that may move.
+    pub(super) fn deliver(&mut self, all: bool) -> bool {
+        let Some((from, to)) = self.network.choose(&mut self.rng, all) else { return false };
+        for _ in 0..self.rng.range(1, self.mix.batch) {
+            let Some(frame) = self.network.take(from, to) else { break };
+            let (what, a, b) = label(&frame);
+            self.trace.add(to.0, what, a, b);
+            self.input(to, |engine, now, fx| engine.frame(now, from, frame, fx));
+        }
+        true
+    }
+
+    pub(super) fn turn_end(&mut self, shard: ShardId) {
+        self.input(shard, |engine, now, fx| engine.turn_end(now, fx));
+        let last = self.engines[shard.index()].log().map(|log| log.last_seq());
+        let model = &mut self.model;
+        self.due.retain(|(home, queue, number)| {
+            let here = *home == shard;
+            if let Some(last) = last.filter(|_| here) {
+                model.known_with(*queue, *number, last);
+            }
+            !here
+        });
+        if self.rng.chance(50) {
+            self.poll(shard);
+        }
+    }
+
+    /// Starts what a shard's journal wants to be done.
+    pub(super) fn poll(&mut self, shard: ShardId) {
+        let (engine, disk) = (&mut self.engines[shard.index()], &mut self.disks[shard.index()]);
+        while let Some(len) = engine.next_write() {
+            let mut buffer = vec![0xaa; len];
+            let write = engine.fill(&mut buffer);
+            buffer.truncate(write.len);
+            self.trace.add(shard.0, "writes", write.segment.0 + write.offset, write.len as u64);
+            disk.write(write, buffer);
+        }
+        // Behind the writes, which may want another segment.
+        while let Some(request) = engine.next_request() {
+            self.trace.add(shard.0, request_name(&request), 0, 0);
+            disk.request(request);
+        }
+        let log = engine.log().expect("every shard has a journal");
+        self.marks.hit("disk full", log.is_full());
+        let stats = log.stats();
+        self.marks.hit("segment freed", stats.freed > 0);
+        self.marks.hit("record written again by the cleaner", stats.relocated > 0);
+        self.marks.hit("message that touched no disk", stats.avoided > 0);
+    }
+
+    /// Ends something that a disk does. False if there is nothing.
+    pub(super) fn complete(&mut self) -> bool {
+        let working: Vec<usize> =
+            (0..self.disks.len()).filter(|n| self.disks[*n].has_work()).collect();
+        if working.is_empty() {
+            return false;
+        }
+        let n = *self.rng.pick(&working);
+        let Some(done) = self.disks[n].complete(&mut self.rng) else { return false };
+        let shard = ShardId(n as u16);
+        self.trace.add(shard.0, done_name(&done), 0, 0);
+        self.input(shard, |engine, now, fx| engine.disk_done(now, done, fx));
+        let damage = self.engines[n].damage();
+        assert!(damage.is_none() || self.mix.lies, "the journal reads back {damage:?}");
+        true
+    }
+
+    pub(super) fn pass_time(&mut self) {
+        self.now = Time(self.now.0 + self.rng.range(1, self.mix.time) as u64);
+        for shard in (0..self.shards).map(ShardId) {
+            if self.rng.chance(50) {
+                self.trace.add(shard.0, "tick", self.now.0, 0);
+                self.input(shard, |engine, now, fx| engine.tick(now, fx));
+            }
+        }
+    }
+
+    /// Goes on with work that is done in slices. False if there is none.
+    fn work_slices(&mut self) -> bool {
+        let mut any = false;
+        for shard in (0..self.shards).map(ShardId) {
+            if self.engines[shard.index()].next_deadline() == Time(0) {
+                any = true;
+                self.input(shard, |engine, now, fx| engine.tick(now, fx));
+            }
+        }
+        any
+    }
+
+    // ---- rest ----------------------------------------------------------------------------
+
+    /// Lets everything under way arrive and every disk do all its work.
+    pub(super) fn rest(&mut self) {
+        for disk in &mut self.disks {
+            disk.set_space(u64::MAX);
+        }
+        for _ in 0..REST_MAX {
+            self.trace.step += 1;
+            if self.deliver(true) {
+                continue;
+            }
+            for shard in (0..self.shards).map(ShardId) {
+                self.turn_end(shard);
+                self.poll(shard);
+            }
+            if !self.complete() && !self.work_slices() && self.network.is_empty() {
+                self.check_logs();
+                return;
+            }
+        }
+        panic!("the broker does not come to rest");
+    }
+
+    fn check_logs(&self) {
+        for (n, engine) in self.engines.iter().enumerate() {
+            let log = engine.log().expect("every shard has a journal");
+            assert!(log.is_idle(), "the log of shard {n} does not come to rest");
+            let most = 2 * log.live_bytes() + 3 * self.mix.segment;
+            let (used, live) = (log.used(), log.live_bytes());
+            assert!(used <= most, "the log of shard {n} takes {used} bytes for {live} live ones");
+        }
+    }
+
+    /// What is in all queues.
+    pub(super) fn found(&self) -> AllFound {
+        let mut all = AllFound::new();
+        for q in self.engines.iter().flat_map(Engine::queues) {
+            assert_eq!(q.away(), 0, "recovery was told to keep all in memory");
+            let entries = q.resident_messages().map(|(position, message, redelivered)| Found {
+                position,
+                message: message.clone(),
+                redelivered,
+            });
+            all.insert(q.id(), entries.collect());
+        }
+        all
+    }
+
+    /// Forgets what a crash ends.
+    pub(super) fn forget(&mut self) {
+        self.network = Network::new(self.shards);
+        self.sessions.clear();
+        self.events.clear();
+        self.due.clear();
+        self.fx = Effects::default();
+        self.engines.clear();
+    }
+}
+
+/// What the model has to know of a queue.
+fn facts(q: &QueueDescriptor, dead: &[QueueId]) -> QueueFacts {
+    let to = match q.alternate.as_deref() {
+        Some(name) if name == ALTERNATES[0] => 1,
+        Some(name) if name == ALTERNATES[1] => 2,
+        _ => 0,
+    };
+    QueueFacts {
+        name: Arc::clone(&q.name),
+        durable: q.durable,
+        auto_delete: q.auto_delete,
+        alternates: dead.iter().copied().take(to).collect(),
+    }
+}
+
+fn request_name(request: &fletch_journal::Request) -> &'static str {
+    use fletch_journal::Request as R;
+    match request {
+        R::Prepare { .. } => "asks for a segment",
+        R::Retire { .. } => "gives up a segment",
+        R::Superblock { .. } => "writes its superblock",
+        R::Read { .. } => "reads a segment",
+    }
+}
+
+fn done_name(done: &fletch_journal::Done) -> &'static str {
+    use fletch_journal::Done as D;
+    match done {
+        D::Written { .. } => "written",
+        D::Prepared { .. } => "segment there",
+        D::Full { .. } => "no room for a segment",
+        D::Retired { .. } => "segment recycled",
+        D::Superblock => "superblock written",
+        D::Read { .. } => "segment read",
+    }
+}

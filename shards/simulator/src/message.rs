@@ -1,0 +1,70 @@
+//! The messages that simulated clients publish: real 0-10 headers, a body that tells its number.
+
+use fletch_amqp::types::Map;
+use fletch_amqp::v0_10::Compound;
+use fletch_amqp::v0_10::table::message::{DeliveryProperties, MessageProperties};
+use fletch_engine::{Format, Message, Meta, SessionId, Time};
+
+/// A message as the simulator numbers them.
+pub(crate) type MessageId = u32;
+
+/// What is in a message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Content {
+    pub(crate) publisher: SessionId,
+    pub(crate) number: MessageId,
+    /// Bytes of the body behind the number.
+    pub(crate) size: usize,
+    /// A header that exchanges may route by.
+    pub(crate) header: i32,
+    pub(crate) expires: Time,
+    pub(crate) durable: bool,
+}
+
+impl Content {
+    pub(crate) fn message(&self, key: &str) -> Message {
+        let mut content = Vec::new();
+        let delivery =
+            DeliveryProperties { routing_key: Some(key), ..DeliveryProperties::default() };
+        delivery.encode(&mut content).expect("encodes");
+        // The last field of the last struct so far.
+        let at = (content.len() - key.len()) as u32;
+        let headers = Map::new().with("header", self.header).encoded().expect("encodes");
+        let properties = MessageProperties {
+            application_headers: Some(headers.view()),
+            ..MessageProperties::default()
+        };
+        properties.encode(&mut content).expect("encodes");
+        let meta = Meta {
+            format: Format::V0_10,
+            header_len: content.len() as u32,
+            routing_key: (at, key.len() as u8),
+            expires: self.expires,
+            priority: 4,
+            durable: self.durable,
+            has_body: true,
+            publisher: Some(self.publisher),
+        };
+        content.extend_from_slice(&self.number.to_be_bytes());
+        content.resize(content.len() + self.size, fill(self.number));
+        Message::new(meta, &content)
+    }
+}
+
+/// What the body consists of behind the number.
+fn fill(number: MessageId) -> u8 {
+    number as u8
+}
+
+/// The number of a message that a [`Content`] has made.
+pub(crate) fn message_id(message: &Message) -> MessageId {
+    let body: [u8; 4] = message.body()[..4].try_into().expect("bodies begin with the number");
+    u32::from_be_bytes(body)
+}
+
+/// Whether a message's body is still the one of this number and size.
+pub(crate) fn is_whole(message: &Message, size: usize) -> bool {
+    let fill = fill(message_id(message));
+    let rest = &message.body()[4..];
+    rest.len() == size && rest.iter().all(|b| *b == fill)
+}
