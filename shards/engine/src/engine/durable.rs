@@ -6,7 +6,7 @@
 //! publisher is told; then each home *notes* the decision, and when all have noted it, it is over.
 
 use super::{Config, Engine, paging};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::frame::{Effects, Frame};
 use crate::ids::{QueueId, SessionId, ShardId, Time};
 use crate::message::Message;
@@ -51,33 +51,6 @@ impl Engine {
         message.meta().durable && self.store.is_some()
     }
 
-    /// Refuses a durable message for these queues if one of them is durable and the journal's disk is
-    /// full.
-    pub(super) fn check_space(
-        &self,
-        message: &Message,
-        mut queues: impl Iterator<Item = QueueId>,
-    ) -> Result<(), Error> {
-        let Some(store) = self.store.as_ref().filter(|_| message.meta().durable) else {
-            return Ok(());
-        };
-        if store.log.admits(payload_len(message.size())) {
-            return Ok(());
-        }
-        match queues.find_map(|id| self.topology.queue_by_id(id).filter(|q| q.durable)) {
-            None => Ok(()),
-            Some(q) => Err(self.no_space(&q.name)),
-        }
-    }
-
-    fn no_space(&self, queue: &str) -> Error {
-        let path = self.store.as_ref().map_or("", |store| &store.path);
-        Error::new(
-            ErrorKind::ResourceLimit,
-            format!("Cannot store a message for queue {queue}: no space left in {path}"),
-        )
-    }
-
     /// Enqueues on queues homed here, and journals that as far as it is durable: what has to be
     /// durable for it to be safe, [`Seq::NONE`] if nothing has.
     pub(super) fn enqueue_all(
@@ -119,7 +92,9 @@ impl Engine {
 
     fn stage(&mut self, refs: Refs, message: &Message, xid: Option<Xid>) -> Seq {
         let Some(store) = &mut self.store else { return Seq::NONE };
-        store.undecided.extend(xid);
+        if let Some(xid) = xid {
+            store.undecided.entry(xid).or_default().extend(refs.iter().copied());
+        }
         store.pager.grown(refs.len(), message.size());
         store.log.publish(refs, message.clone(), xid)
     }
@@ -245,6 +220,8 @@ impl Engine {
             }
             done => store.log.done(done),
         }
+        self.refuse_excess(fx);
+        let Some(store) = &mut self.store else { return };
         if store.log.is_unvouched() && store.vouch_at == Time::NEVER {
             store.vouch_at = now.after(VOUCH_AFTER);
         }
@@ -399,10 +376,12 @@ impl Engine {
     pub(super) fn on_decided(&mut self, from: ShardId, number: u64, commit: bool) {
         let Some(store) = &mut self.store else { return };
         let xid = Xid { shard: from.0, number };
-        store.undecided.remove(&xid);
+        let prepared = store.undecided.remove(&xid);
         let seq = store.log.note(xid, commit);
         if commit {
             store.wait(seq, Waiter::Noted { to: from, number });
+        } else if let Some(refs) = prepared {
+            self.withdraw_prepared(refs);
         }
     }
 
@@ -480,7 +459,7 @@ impl Engine {
             for op in ops(record).map_while(Result::ok) {
                 match op {
                     Op::Prepare(prepared) => {
-                        xid = Some(prepared).filter(|xid| store.undecided.contains(xid));
+                        xid = Some(prepared).filter(|xid| store.undecided.contains_key(xid));
                     }
                     Op::Publish { refs, payload, .. } => {
                         let mut live = Refs::new();

@@ -11,6 +11,7 @@ mod gone;
 mod home;
 mod paging;
 mod slices;
+mod space;
 
 use crate::error::Error;
 use crate::frame::{Effects, Frame, QueueCommand, QueueFrame};
@@ -219,7 +220,8 @@ impl Engine {
         routes.clear();
         let routed = self.topology.route(exchange, message, &mut routes);
         let routed = routed.and_then(|found| {
-            self.check_space(message, routes.iter().map(|r| r.queue)).map(|()| found)
+            let here = routes.iter().filter(|r| r.home == self.shard);
+            self.check_space(message, here.map(|r| r.queue)).map(|()| found)
         });
         let result = routed.map(|found| {
             self.stats.published += 1;
@@ -645,8 +647,7 @@ impl Engine {
                 if let Some(slot) = slot
                     && let Err(reason) = self.check_space(&message, queues.iter().copied())
                 {
-                    let reason = Box::new(reason);
-                    self.send(from, Frame::Refused { slot, reason }, fx);
+                    self.refuse_slot(from, slot, reason, fx);
                     return;
                 }
                 let xid = number.map(|n| Xid { shard: from.0, number: n.get() });

@@ -229,6 +229,24 @@ impl Queue {
         self.entries.set_place(position, place);
     }
 
+    /// Takes a journalled message out, as if it had never come. One that somebody has acquired stays,
+    /// and is journalled no more. Where its record stands, and its size.
+    pub(crate) fn withdraw(&mut self, position: Position) -> Option<(Seq, usize)> {
+        let entry = self.entries.get(position)?;
+        let (place, size, here) = (entry.place, entry.size, matches!(entry.body, Body::Here(_)));
+        if place == Seq::NONE {
+            return None;
+        }
+        if self.entries.remove_available(position).is_some() {
+            self.counters.dequeued += 1;
+        } else if here {
+            self.entries.set_place(position, Seq::NONE);
+        } else {
+            return None; // Only its record has the body.
+        }
+        Some((place, size))
+    }
+
     /// A message is about to be delivered: whether the journal has to be told.
     pub(crate) fn note_delivered(&mut self, position: Position) -> bool {
         let Some(durable) = &mut self.durable else { return false };

@@ -22,8 +22,8 @@ use crate::message::Message;
 use crate::queue::Output;
 use crate::request::{OpId, Reply};
 use crate::topology::{Change, FixedMap};
-use fletch_journal::{Damaged, Log, Seq, Xid};
-use foldhash::HashSet;
+use fletch_journal::{Damaged, Log, Refs, Seq, Xid};
+use foldhash::HashMap;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::fmt;
@@ -71,8 +71,8 @@ pub(crate) struct Store {
     pub(crate) waiting: VecDeque<(Seq, Waiter)>,
     /// The number of the next transaction this shard coordinates.
     pub(crate) next_number: u64,
-    /// Transactions prepared here and not decided as far as this shard knows.
-    pub(crate) undecided: HashSet<Xid>,
+    /// Transactions prepared here and not decided as far as this shard knows, and the places of each.
+    pub(crate) undecided: HashMap<Xid, Refs>,
     /// Decisions of this shard, and how many homes have not noted them yet.
     pub(crate) decisions: FixedMap<u64, u16>,
     /// Per peer: its decisions noted here, to be told at the end of the turn.
@@ -103,7 +103,7 @@ impl Store {
             path,
             waiting: VecDeque::new(),
             next_number: next,
-            undecided: HashSet::default(),
+            undecided: HashMap::default(),
             decisions: FixedMap::default(),
             noted: vec![Vec::new(); usize::from(shards)],
             held: VecDeque::new(),
