@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use fletch_amqp::v0_10::ErrorCode;
-use fletch_client::{Error, Session};
+use fletch_client::{ConnectOptions, Error, Session};
 use fletch_tests::disk::Disk;
 use fletch_tests::scene::*;
 use fletch_tests::store::*;
@@ -132,7 +132,8 @@ fn consuming_makes_room() -> Result<()> {
         disk.fill(12 << 20)?;
         let mut left = std::collections::VecDeque::new();
         for round in 0..4 {
-            let (confirmed, _) = fill(&scene.session("publisher")?, "", "q", &format!("r{round}-"))?;
+            let (confirmed, _) =
+                fill(&scene.session("publisher")?, "", "q", &format!("r{round}-"))?;
             ensure!(confirmed > 50, "{confirmed} fit in round {round}");
             left.extend(expected(&format!("r{round}-"), 0..confirmed));
             // One after the other, each in a write of its own; from the second round on not all of a segment's.
@@ -202,6 +203,7 @@ fn a_message_for_several_shards_is_refused_whole_if_one_is_full() -> Result<()> 
         assert_eq!(found, [vec!["before".to_owned()], expected("m", 0..counts)].concat());
         Ok(())
     };
+    said(&scene, check).context("before the restart")?;
     scene.end(Ending::Kill)?;
     let scene = store.scene_with(2, &SEGMENTS)?;
     said(&scene, check).context("after the restart")?;
@@ -211,6 +213,71 @@ fn a_message_for_several_shards_is_refused_whole_if_one_is_full() -> Result<()> 
         accepts_again(scene, "all", "")?;
         let found = words(&browse(&scene.session("reader")?, "q1")?);
         assert_eq!(found.last().map(String::as_str), Some("again"));
+        Ok(())
+    })?;
+    scene.done()
+}
+
+#[test]
+fn what_was_taken_on_before_the_disk_was_full_is_refused_and_the_reserve_is_left() -> Result<()> {
+    const PUBLISHERS: usize = 8;
+    const MOST: usize = 400;
+    let Some(disk) = Disk::new(64)? else { return Ok(()) };
+    let store = Store::new_in(&disk.path())?;
+    let scene = store.scene_with(1, &SEGMENTS)?;
+    said(&scene, |scene| {
+        let session = scene.session("setup")?;
+        declare_durable(&session, "before", 0)?;
+        publish_durable(&session, "before", "m", 0..100)?;
+        for number in 0..PUBLISHERS {
+            declare_durable(&session, &format!("q{number}"), 0)?;
+        }
+        disk.fill(4 << 20)?;
+        std::thread::scope(|scope| {
+            let publishers: Vec<_> = (0..PUBLISHERS)
+                .map(|number| {
+                    scope.spawn(move || -> Result<()> {
+                        let options = ConnectOptions { send_window: 1 << 20, ..Default::default() };
+                        let queue = format!("q{number}");
+                        let session = scene.connect_with(&options)?.session(&queue, true)?;
+                        let flood = || {
+                            for number in 0..MOST {
+                                session.send("", &persistent(&queue, &body("m", number)))?;
+                            }
+                            session.sync()
+                        };
+                        assert_eq!(refusal(flood())?, ErrorCode::RESOURCE_LIMIT_EXCEEDED);
+                        Ok(())
+                    })
+                })
+                .collect();
+            publishers.into_iter().try_for_each(|thread| thread.join().expect("a publisher"))
+        })?;
+        let session = scene.session("consumer")?;
+        consume(&session, "before", "in", 100)?;
+        for number in 0..100 {
+            let came = next(&session)?;
+            assert_eq!(text(&came), format!("m{number}"));
+            accept(&session, &[came.id])?;
+        }
+        Ok(())
+    })?;
+    let asked = Instant::now();
+    scene.done()?;
+    let took = asked.elapsed();
+    ensure!(took < Duration::from_secs(5), "the stop took {took:?}");
+    let scene = store.scene_with(1, &SEGMENTS)?;
+    said(&scene, |scene| {
+        ensure!(!scene.broker.log().contains("dropped"), "a clean stop leaves nothing to cut");
+        let session = scene.session("reader")?;
+        assert_eq!(query(&session, "before")?, Some((0, 0)));
+        let mut all = 0;
+        for number in 0..PUBLISHERS {
+            let found = words(&browse(&session, &format!("q{number}"))?);
+            assert_eq!(found, expected("m", 0..found.len()));
+            all += found.len();
+        }
+        ensure!(all > 30 && all < 200, "{all} messages in 4 MiB");
         Ok(())
     })?;
     scene.done()
