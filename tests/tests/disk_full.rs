@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use fletch_amqp::v0_10::ErrorCode;
-use fletch_client::{ConnectOptions, Error, Session};
+use fletch_client::{ConnectOptions, Connection, Error, Session};
 use fletch_tests::disk::Disk;
 use fletch_tests::scene::*;
 use fletch_tests::store::*;
@@ -281,4 +281,94 @@ fn what_was_taken_on_before_the_disk_was_full_is_refused_and_the_reserve_is_left
         Ok(())
     })?;
     scene.done()
+}
+
+/// Whether all that was sent is completed within a while.
+fn completes(connection: &Connection, session: &Session, within: Duration) -> Result<bool> {
+    let deadline = Instant::now() + within;
+    while session.incomplete() > 0 {
+        if Instant::now() >= deadline {
+            return Ok(false);
+        }
+        connection.poll(Duration::from_millis(10))?;
+    }
+    Ok(true)
+}
+
+#[test]
+fn without_a_reserve_what_is_durable_waits_or_fails_and_the_rest_goes_on() -> Result<()> {
+    const SMALL: u32 = 1000;
+    let Some(disk) = Disk::new(64)? else { return Ok(()) };
+    let store = Store::new_in(&disk.path())?;
+    let options = [&SEGMENTS[..], &["--stop-timeout", "3s"]].concat();
+    for ending in [Ending::Kill, Ending::Stop] {
+        let scene = store.scene_with(1, &options)?;
+        let taken = said(&scene, |scene| {
+            let session = scene.session("setup")?;
+            declare_durable(&session, "q", 0)?;
+            declare_durable_exchange(&session, "x", "fanout")?;
+            publish_durable(&session, "q", "m", 0..SMALL as usize)?;
+            disk.fill(4 << 20)?;
+            fill(&scene.session("publisher")?, "", "q", "x")?;
+            // A write of its own for each accept: 256 of them are the reserve.
+            let connection = scene.connect()?;
+            let consumer = connection.session("consumer", true)?;
+            consume(&consumer, "q", "in", SMALL)?;
+            let mut taken = 0;
+            loop {
+                let came = next(&consumer)?;
+                assert_eq!(text(&came), format!("m{taken}"));
+                consumer.accept(came.id)?;
+                consumer.flush()?;
+                if !completes(&connection, &consumer, Duration::from_secs(1))? {
+                    break;
+                }
+                taken += 1;
+                ensure!(taken < 600, "the reserve has no end");
+            }
+            ensure!(taken > 100, "the reserve is but {taken} accepts");
+
+            let others = || scene.session("others");
+            let limit = ErrorCode::RESOURCE_LIMIT_EXCEEDED;
+            assert_eq!(code_of(declare_durable(&others()?, "new", 0))?, limit);
+            assert_eq!(code_of(declare_durable_exchange(&others()?, "new", "fanout"))?, limit);
+            assert_eq!(code_of(bind(&others()?, "x", "q", ""))?, limit);
+            assert_eq!(code_of(publish_durable(&others()?, "q", "m", 0..1))?, limit);
+            let session = others()?;
+            declare_durable(&session, "q", 0)?;
+            declare(&session, "transient", 0)?;
+            bind(&session, "x", "transient", "")?;
+            publish(&session, "transient", "t", 0..10)?;
+            assert_eq!(drain(&session, "transient")?.len(), 10);
+            delete(&session, "transient")?;
+            if ending == Ending::Kill {
+                disk.clear()?;
+                ensure!(completes(&connection, &consumer, PATIENCE)?, "the accept is lost");
+                declare_durable(&session, "later", 0)?;
+                taken += 1;
+            }
+            Ok(taken)
+        })
+        .with_context(|| format!("before {ending:?}"))?;
+        let asked = Instant::now();
+        scene.end(ending)?;
+        ensure!(asked.elapsed() < Duration::from_secs(6), "the stop took {:?}", asked.elapsed());
+        let scene = store.scene_with(1, &options)?;
+        said(&scene, |scene| {
+            let session = scene.session("reader")?;
+            let found = words(&browse(&session, "q")?);
+            // The accept that was not completed may hold or not.
+            let first = found.first().context("all is gone")?;
+            let may = [format!("m{taken}"), format!("m{}", taken + 1)];
+            ensure!(may.contains(first), "{first} is first after {taken} accepts");
+            ensure!(*first == may[0] || ending == Ending::Stop, "{first} after {taken} accepts");
+            if ending == Ending::Stop {
+                disk.clear()?;
+            }
+            accepts_again(scene, "", "q")?;
+            delete(&session, "q")
+        })?;
+        scene.done()?;
+    }
+    Ok(())
 }

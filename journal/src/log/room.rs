@@ -14,6 +14,12 @@ impl<P: Payload> Log<P> {
         !self.full || self.unreserved() >= self.staged_bytes + len as u64
     }
 
+    /// Whether a new definition or decision may be taken on: also when the disk is full, as long as the
+    /// reserve is not nearly used up. What is left then is for what makes room.
+    pub fn admits_small(&self) -> bool {
+        !self.full || self.room() >= self.staged_bytes + self.config.segment / 4
+    }
+
     /// Whether the disk has no room for the next segment.
     pub fn is_full(&self) -> bool {
         self.full
@@ -56,11 +62,15 @@ impl<P: Payload> Log<P> {
         }
     }
 
-    /// Bytes that may be written before another segment is needed, but for the reserve and the rest of a
-    /// record that is under way.
-    fn unreserved(&self) -> u64 {
+    /// Bytes that may be written before another segment is needed, but for the rest of a record that is
+    /// under way.
+    fn room(&self) -> u64 {
         let ahead: u64 = self.ahead.iter().filter(|a| a.ready).map(|a| a.len).sum();
-        let spill = (self.spill.len() - self.spilled) as u64;
-        (self.rest() + ahead).saturating_sub(self.config.segment + spill)
+        (self.rest() + ahead).saturating_sub((self.spill.len() - self.spilled) as u64)
+    }
+
+    /// The same without the reserve.
+    fn unreserved(&self) -> u64 {
+        self.room().saturating_sub(self.config.segment)
     }
 }

@@ -221,7 +221,8 @@ impl Engine {
         let routed = self.topology.route(exchange, message, &mut routes);
         let routed = routed.and_then(|found| {
             let here = routes.iter().filter(|r| r.home == self.shard);
-            self.check_space(message, here.map(|r| r.queue)).map(|()| found)
+            self.check_space(message, here.map(|r| r.queue))?;
+            self.check_decision(message, &routes).map(|()| found)
         });
         let result = routed.map(|found| {
             self.stats.published += 1;
@@ -738,7 +739,9 @@ impl Engine {
         f: impl FnOnce(&mut Orderer, &mut Topology, &mut Vec<Decision>),
     ) {
         let mut decisions = std::mem::take(&mut self.decisions);
+        let no_room = self.no_room_for_small();
         let orderer = self.orderer.as_mut().expect("frames to the orderer go to its shard");
+        orderer.set_no_room(no_room);
         f(orderer, &mut self.topology, &mut decisions);
         for decision in decisions.drain(..) {
             match decision {

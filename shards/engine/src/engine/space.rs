@@ -8,7 +8,9 @@ use crate::ids::{QueueId, ShardId};
 use crate::message::Message;
 use crate::request::{DeliveryRef, Event};
 use crate::store::{Waiter, payload_len};
+use crate::topology::Routes;
 use fletch_journal::{Ref, Refs, Seq};
+use std::sync::Arc;
 
 impl Engine {
     /// Whether the journal's disk has no room for what follows.
@@ -38,6 +40,27 @@ impl Engine {
             None => Ok(()),
             Some(queue) => Err(self.no_space(queue)),
         }
+    }
+
+    /// Refuses a durable message that goes to queues on several shards if there is no room here to decide
+    /// about it.
+    pub(super) fn check_decision(&self, message: &Message, routes: &Routes) -> Result<(), Error> {
+        if self.no_room_for_small().is_none() || !message.meta().durable {
+            return Ok(());
+        }
+        let mut durable =
+            routes.iter().filter(|r| self.topology.queue_by_id(r.queue).is_some_and(|q| q.durable));
+        let Some(first) = durable.next() else { return Ok(()) };
+        match durable.find(|r| r.home != first.home) {
+            None => Ok(()),
+            Some(other) => Err(self.no_space(other.queue)),
+        }
+    }
+
+    /// Where there is no room even for what is small; none if there is.
+    pub(super) fn no_room_for_small(&self) -> Option<Arc<str>> {
+        let store = self.store.as_ref().filter(|store| !store.log.admits_small())?;
+        Some(Arc::clone(&store.path))
     }
 
     fn no_space(&self, queue: QueueId) -> Error {
