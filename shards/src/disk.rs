@@ -83,17 +83,20 @@ impl fmt::Display for At {
 pub fn check_direct_io(dir: &Path) -> Result<(), StartError> {
     let failed = |source| StartError::DirectIo { path: dir.to_owned(), source };
     check_device(dir).map_err(failed)?;
-    read_directly(&dir.join("superblock")).map_err(failed)
-}
-
-fn read_directly(path: &Path) -> io::Result<()> {
-    // Who cannot write to it is told now.
+    let path = dir.join("superblock");
+    let journal = |action, source| StartError::Journal { action, path: path.clone(), source };
+    let opened = File::options().read(true).write(true).open(&path);
+    opened.map_err(|error| journal("write to", error))?;
     let flags = OFlags::RDWR | OFlags::DIRECT | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let file = rustix::fs::open(&path, flags, Mode::empty());
+    let file = File::from(file.map_err(|error| failed(error.into()))?);
     // Twice as much as is used: some of it is aligned.
     let mut bytes = [0; 2 * ALIGN];
     let start = bytes.as_ptr().align_offset(ALIGN);
-    file.read_exact_at(&mut bytes[start..start + ALIGN], 0)
+    match file.read_exact_at(&mut bytes[start..start + ALIGN], 0) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Err(failed(error)),
+        read => read.map_err(|error| journal("read", error)),
+    }
 }
 
 /// The event loop asks the system about the disk of each file it opens, and panics when it does

@@ -8,16 +8,21 @@
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
+use std::io::Read;
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::ioctl::{Opcode, Setter, ioctl};
 use tempfile::TempDir;
 
 /// What a disk needs.
-const TOOLS: [&str; 5] = ["losetup", "mkfs.ext4", "mount", "umount", "fsfreeze"];
+const TOOLS: [&str; 6] = ["losetup", "mkfs.ext4", "mount", "umount", "fsfreeze", "chattr"];
+
+/// They are where users' paths do not always lead.
+const SYSTEM: &str = ":/usr/sbin:/sbin";
 
 /// The file that takes the room of a full disk.
 const FILLER: &str = "filler";
@@ -33,7 +38,12 @@ pub struct Disk {
     /// The disk that holds this one's image.
     under: Option<Box<Disk>>,
     frozen: Mutex<bool>,
+    /// Tells who mends a broken disk that it is mended.
+    mended: Mutex<Option<Sender<()>>>,
 }
+
+/// A disk is broken no longer than this.
+const BROKEN: Duration = Duration::from_secs(15);
 
 /// How a disk fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,9 +80,10 @@ impl Disk {
     fn on(dir: TempDir, under: Option<Box<Disk>>, mib: u64) -> Result<Disk> {
         let (image, mount) = (dir.path().join("image"), dir.path().join("mount"));
         std::fs::create_dir(&mount)?;
-        // Written full, so that the disk below never has to find room later.
-        let file = File::create(&image)?;
-        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, mib << 20)?;
+        // Written full, so that the disk below never has to find room later, or to note that it has.
+        let mut file = File::create(&image)?;
+        std::io::copy(&mut std::io::repeat(0).take(mib << 20), &mut file)?;
+        file.sync_all()?;
         drop(file);
         // No journal, because that would be the first to fail and take the file system with it.
         let format = "-q -F -m 0 -N 256 -O ^has_journal -E packed_meta_blocks=1".split(' ');
@@ -83,7 +94,7 @@ impl Disk {
         // From now on it goes with its last user.
         run("losetup", ["-d".as_ref(), device.as_os_str()])?;
         mounted?;
-        Ok(Disk { dir, device, under, frozen: Mutex::new(false) })
+        Ok(Disk { dir, device, under, frozen: Mutex::new(false), mended: Mutex::new(None) })
     }
 
     /// Where it is mounted.
@@ -133,25 +144,50 @@ impl Disk {
         Ok(())
     }
 
-    /// From now on the disk fails.
+    /// From now on the disk fails, but not for ever: what waits for a disk cannot even be killed.
     pub fn break_by(&self, fault: Fault) -> Result<()> {
-        match (fault, &self.under) {
-            (Fault::Io, _) => limit(&self.device, SOUND),
-            (Fault::Sync, Some(under)) => limit(&under.device, SOUND),
-            (Fault::Sync, None) => anyhow::bail!("only a fallible disk can fail to sync"),
-        }
+        let device = match (fault, &self.under) {
+            (Fault::Io, _) => &self.device,
+            (Fault::Sync, Some(under)) => &under.device,
+            (Fault::Sync, None) => bail!("only a fallible disk can fail to sync"),
+        };
+        limit(device, SOUND)?;
+        let (sender, receiver) = channel();
+        *self.mended.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        let device = device.clone();
+        std::thread::spawn(move || {
+            if receiver.recv_timeout(BROKEN) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("{} was broken for {BROKEN:?} and is mended", device.display());
+                let _ = limit(&device, 0);
+            }
+        });
+        Ok(())
     }
 
     /// The disk works again, with all on it that it had taken.
     pub fn heal(&self) -> Result<()> {
+        drop(self.mended.lock().unwrap_or_else(PoisonError::into_inner).take());
         limit(&self.device, 0)?;
         self.under.as_ref().map_or(Ok(()), |under| under.heal())
     }
 
-    /// What can be read is read only from now on.
-    pub fn read_only(&self) -> Result<()> {
-        let path = self.path();
-        run("mount", ["-o".as_ref(), "remount,ro".as_ref(), path.as_os_str()]).map(drop)
+    /// Whether it may only be read from now on.
+    pub fn read_only(&self, on: bool) -> Result<()> {
+        let (path, option) = (self.path(), if on { "remount,ro" } else { "remount,rw" });
+        run("mount", ["-o".as_ref(), option.as_ref(), path.as_os_str()]).map(drop)
+    }
+
+    /// Whether nobody, not even root, may change a file on it from now on.
+    pub fn immutable(&self, file: &Path, on: bool) -> Result<()> {
+        let option = if on { "+i" } else { "-i" };
+        run("chattr", [option.as_ref(), file.as_os_str()]).map(drop)
+    }
+
+    /// Takes a file out of the memory of the system: who wants it again has to read it from the disk.
+    pub fn forget(&self, file: &Path) -> Result<()> {
+        let file = File::open(file)?;
+        file.sync_all()?;
+        Ok(rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?)
     }
 }
 
@@ -184,15 +220,16 @@ fn missing() -> Option<String> {
     if File::open("/dev/loop-control").is_err() {
         return Some("/dev/loop-control".to_owned());
     }
-    let missing = TOOLS.into_iter().find(|tool| run(tool, ["-V".as_ref()]).is_err());
-    missing.map(str::to_owned)
+    let path = std::env::var("PATH").unwrap_or_default();
+    let dirs: Vec<PathBuf> = std::env::split_paths(&(path + SYSTEM)).collect();
+    let missing = |tool: &&str| !dirs.iter().any(|dir| dir.join(tool).exists());
+    TOOLS.into_iter().find(missing).map(str::to_owned)
 }
 
 fn run<'a>(tool: &str, arguments: impl IntoIterator<Item = &'a OsStr>) -> Result<String> {
     let mut command = Command::new(tool);
-    // They are where users' paths do not always lead.
     let path = std::env::var("PATH").unwrap_or_default();
-    command.env("PATH", format!("{path}:/usr/sbin:/sbin")).args(arguments).stdin(Stdio::null());
+    command.env("PATH", path + SYSTEM).args(arguments).stdin(Stdio::null());
     let output = command.output().with_context(|| format!("running {tool}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{command:?}: {}", said.trim_end());
