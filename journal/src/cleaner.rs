@@ -42,11 +42,18 @@ pub(crate) struct Cleaner {
     segment: Lsn,
     end: Lsn,
     assembler: Assembler,
+    /// The segment cleaned last. What lives in it still is on its way elsewhere, in no queue.
+    passed: Option<Lsn>,
 }
 
 impl Cleaner {
     pub(crate) fn is_idle(&self) -> bool {
         matches!(self.state, State::Idle)
+    }
+
+    fn end(&mut self) {
+        self.state = State::Idle;
+        self.passed = Some(self.segment);
     }
 
     pub(crate) fn read(&mut self, bytes: Vec<u8>) {
@@ -83,8 +90,9 @@ impl<P: Payload> Log<P> {
     pub fn clean(&mut self) {
         if self.cleaner.is_idle() && self.is_loose() {
             let Some(oldest) = self.segments().next() else { return };
-            // Without live records it goes by itself.
-            if oldest.live == 0 || oldest.end() > self.durable_lsn() {
+            // Without live records it goes by itself, and so does one that was cleaned already.
+            let passed = self.cleaner.passed == Some(oldest.base);
+            if oldest.live == 0 || passed || oldest.end() > self.durable_lsn() {
                 return;
             }
             let (base, end) = (oldest.base, oldest.end());
@@ -93,13 +101,19 @@ impl<P: Payload> Log<P> {
                 segment: base,
                 end,
                 assembler: Assembler::new(),
+                passed: None,
             };
-            self.relocate_roots(base);
         }
-        if let State::Due(at) = self.cleaner.state
-            && self.staged_bytes() < BATCH_MAX as u64
-        {
-            self.read(at);
+        if let State::Due(at) = self.cleaner.state {
+            if at >= self.durable_lsn() {
+                // The last record that began in the segment has not ended yet. If nothing is under
+                // way that could end it, a crash has cut it short: it is none.
+                if self.is_written_out() {
+                    self.cleaner.end();
+                }
+            } else if self.staged_bytes() < BATCH_MAX as u64 {
+                self.read(at);
+            }
         }
     }
 
@@ -127,6 +141,10 @@ impl<P: Payload> Log<P> {
             return Ok(None);
         };
         let (segment, end) = (self.cleaner.segment, self.cleaner.end);
+        if at == segment {
+            // With the first slice, so that both can go into one batch.
+            self.relocate_roots(segment);
+        }
         let damaged = |at: Lsn| {
             let s = self.segments.iter().find(|s| s.base <= at && at < s.end());
             let segment = s.map_or(segment, |s| s.base);
@@ -176,7 +194,10 @@ impl<P: Payload> Log<P> {
             rest = &rest[batch.len..];
             over |= at >= end && !self.cleaner.assembler.is_open();
         }
-        self.cleaner.state = if over { State::Idle } else { State::Due(at) };
+        match over {
+            true => self.cleaner.end(),
+            false => self.cleaner.state = State::Due(at),
+        }
         Ok(Some(Cleaned { segment, records }))
     }
 
@@ -189,7 +210,7 @@ impl<P: Payload> Log<P> {
     /// goes.
     pub fn relocate(&mut self, refs: Refs, old: Seq, payload: P, xid: Option<Xid>) -> Seq {
         let (places, len) = (refs.len(), payload.len());
-        let new = self.publish(refs, payload, xid);
+        let new = self.publish_again(refs, payload, xid);
         for _ in 0..places {
             self.moved(old, len, new);
         }

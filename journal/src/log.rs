@@ -87,6 +87,8 @@ enum Staged<P> {
         refs: Refs,
         payload: P,
         xid: Option<Xid>,
+        /// An older record of it is in the log.
+        again: bool,
     },
     Dequeue {
         queue: u64,
@@ -118,6 +120,15 @@ impl<P: Payload> Staged<P> {
                 Staged::Bytes { bytes, .. } => bytes.len(),
             }
     }
+}
+
+/// What a place was taken out of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    /// The only record of it.
+    Whole,
+    /// A second one: the first is in the log.
+    Older,
 }
 
 #[derive(Debug)]
@@ -323,13 +334,19 @@ impl<P: Payload> Log<P> {
     /// transaction is decided so.
     pub fn publish(&mut self, refs: Refs, payload: P, xid: Option<Xid>) -> Seq {
         debug_assert!(!refs.is_empty() && refs.len() <= REFS_MAX);
-        self.stage(Staged::Publish { refs, payload, xid })
+        self.stage(Staged::Publish { refs, payload, xid, again: false })
+    }
+
+    /// The same for a message that is in the log already.
+    pub(crate) fn publish_again(&mut self, refs: Refs, payload: P, xid: Option<Xid>) -> Seq {
+        self.stage(Staged::Publish { refs, payload, xid, again: true })
     }
 
     /// A message left a queue. `seq` is where its record stands, `len` its payload's length. Returns
     /// what has to be durable for that to be so for good.
     pub fn dequeue(&mut self, at: Ref, seq: Seq, len: usize) -> Seq {
-        if self.take_back(at, seq) {
+        let taken_back = self.take_back(at, seq);
+        if taken_back == Some(Taken::Whole) {
             return self.durable;
         }
         let Ref { queue, position } = at;
@@ -342,17 +359,23 @@ impl<P: Payload> Log<P> {
             }
             _ => self.stage(Staged::Dequeue { queue, first: position, last: position }),
         };
-        self.segments.died(seq, publish_len(1, len) as u64, number);
+        if taken_back.is_none() {
+            self.segments.died(seq, publish_len(1, len) as u64, number);
+        }
         number
     }
 
     /// Takes a place out of a publish that is not written yet.
-    fn take_back(&mut self, at: Ref, seq: Seq) -> bool {
-        let Some(op) = self.staged_mut(seq) else { return false };
+    fn take_back(&mut self, at: Ref, seq: Seq) -> Option<Taken> {
+        let op = self.staged_mut(seq)?;
         let before = op.len();
-        if let Staged::Publish { refs, .. } = op
+        let mut taken = Taken::Whole;
+        if let Staged::Publish { refs, again, .. } = op
             && let Some(n) = refs.iter().position(|(r, _)| *r == at)
         {
+            if *again {
+                taken = Taken::Older;
+            }
             refs.swap_remove(n);
             if refs.is_empty() {
                 *op = Staged::Gone;
@@ -361,8 +384,8 @@ impl<P: Payload> Log<P> {
         let after = op.len();
         let gone = after == 0;
         self.staged_bytes -= (before - after) as u64;
-        self.stats.avoided += u64::from(gone);
-        true
+        self.stats.avoided += u64::from(gone && taken == Taken::Whole);
+        Some(taken)
     }
 
     /// Deliveries from a queue up to a position may have happened. `seq` is where the message at that
@@ -504,9 +527,9 @@ impl<P: Payload> Log<P> {
     /// write that a crash tore.
     pub fn is_unvouched(&self) -> bool {
         self.vouched < self.written
+            && self.superblock.state == State::Running
             && self.staged.is_empty()
-            && self.spill.is_empty()
-            && self.writes.is_empty()
+            && self.is_written_out()
     }
 
     /// Writes an empty batch that vouches for all before it.
@@ -655,7 +678,7 @@ impl<P: Payload> Log<P> {
         scratch.clear();
         match op {
             Staged::Gone => return,
-            Staged::Publish { refs, payload, xid } => {
+            Staged::Publish { refs, payload, xid, again: _ } => {
                 if let Some(xid) = xid {
                     Op::Prepare(xid).put(scratch);
                 }
@@ -773,6 +796,8 @@ impl<P: Payload> Log<P> {
     pub fn close(&mut self) {
         debug_assert!(self.is_idle());
         self.closed = true;
+        // The superblock vouches for all of it.
+        self.vouch = false;
         self.superblock.state = State::Clean { end: self.head, crc: self.prev_crc };
         self.superblock_stale = true;
     }
@@ -827,6 +852,11 @@ impl<P: Payload> Log<P> {
 
     pub(crate) fn config(&self) -> &LogConfig {
         &self.config
+    }
+
+    /// Whether all that is in the log is durable, and no record is begun and not ended.
+    pub(crate) fn is_written_out(&self) -> bool {
+        self.spill.is_empty() && self.writes.is_empty()
     }
 
     pub(crate) fn durable_lsn(&self) -> Lsn {

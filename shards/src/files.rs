@@ -196,6 +196,11 @@ impl<F: FileSystem> Files<F> {
 
     fn prepare(&mut self, segment: Lsn, len: u64) -> Answer {
         self.len = Some(len);
+        if !self.waiting.is_empty() {
+            // One behind it must not be there before it: after a crash the log would have a hole.
+            self.waiting.push((segment, len));
+            return Some(Ok(Done::Full { segment }));
+        }
         match self.place(segment, len) {
             Ok(()) => Some(Ok(Done::Prepared { segment })),
             Err(_) if self.ended.load(Relaxed) => None,

@@ -54,6 +54,14 @@ impl Broker {
         Self::start_with(&all)
     }
 
+    /// Starts `fletchd` as its users do, with a data directory: one that goes with it.
+    pub fn start_stored(options: &[&str]) -> Result<Broker> {
+        // Below its home, where it starts.
+        let stored = ["data", "--journal-segment-size", "1m"];
+        let all: Vec<&str> = USUAL_ON.iter().chain(&stored).chain(options).copied().collect();
+        Self::start_with(&all)
+    }
+
     /// Starts `fletchd` on a data directory that outlives it, with the usual options and these.
     pub fn start_on(data: &Path, options: &[&str]) -> Result<Broker> {
         Self::start_with(&on(data, options)?)

@@ -7,8 +7,8 @@
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
-use std::path::{Path, PathBuf};
 use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Mutex, PoisonError};

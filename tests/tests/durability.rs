@@ -381,6 +381,8 @@ fn what_is_consumed_while_it_is_published_is_gone() -> Result<()> {
                         ensure!(text(&came) == format!("m{number}"), "{} came", text(&came));
                         session.accept(came.id)?;
                     }
+                    // The last ones are told before what says that all is done.
+                    session.flush()?;
                     Ok(session.sync()?)
                 });
                 publish_durable(&setup, "q", "m", 0..MESSAGES)?;
@@ -408,4 +410,48 @@ fn without_a_data_directory_durable_is_a_word() -> Result<()> {
     publish_durable(&session, "q", "m", 0..10)?;
     assert_eq!(texts(&drain(&session, "q")?), expected("m", 0..10));
     scene.done()
+}
+
+#[test]
+fn a_busy_journal_serves_everybody() -> Result<()> {
+    const PUBLISHERS: u16 = 4;
+    const BUSY: Duration = Duration::from_millis(700);
+    for shards in [1, 2, 4] {
+        let store = Store::new()?;
+        let scene = store.scene(shards)?;
+        let setup = scene.session("setup")?;
+        let (began, body) = (Instant::now(), vec![b'x'; 1024]);
+        let sent = std::thread::scope(|scope| -> Result<Vec<u32>> {
+            let mut publishers = Vec::new();
+            // Each begins while those before it publish as fast as their windows allow.
+            for number in 0..PUBLISHERS {
+                let name = format!("q{number}");
+                said(&scene, |scene| declare_durable(&setup, &name, number % scene.shards))
+                    .with_context(|| format!("declaring {name}"))?;
+                let session = scene.session(&format!("publisher-{number}"))?;
+                let body = &body;
+                publishers.push(scope.spawn(move || -> Result<u32> {
+                    let mut sent = 0;
+                    while began.elapsed() < BUSY {
+                        for _ in 0..64 {
+                            session.send("", &persistent(&name, body))?;
+                        }
+                        sent += 64;
+                    }
+                    session.sync()?;
+                    Ok(sent)
+                }));
+            }
+            let publishers = publishers.into_iter().map(|p| p.join().expect("a publisher"));
+            publishers.collect()
+        })?;
+        scene.end(Ending::Kill)?;
+        let scene = store.scene(shards)?;
+        let session = scene.session("reader")?;
+        for (number, sent) in sent.into_iter().enumerate() {
+            assert_eq!(query(&session, &format!("q{number}"))?, Some((sent, 0)));
+        }
+        scene.done()?;
+    }
+    Ok(())
 }

@@ -149,15 +149,16 @@ fn bodies_that_left_memory_come_back_in_order() -> Result<()> {
                 let session = scene.session("client")?;
                 if life == 0 {
                     declare_durable(&session, "q", shards - 1)?;
-                    send_numbered(&session, "q", SIZE, 0..COUNT)?;
+                    send_numbered(&session, "q", SIZE, 0..COUNT).context("sending")?;
                 }
                 // Read to the end twice: looking at a message does not bring it back to stay.
-                for _ in 0..2 {
-                    let found = numbered(&browse(&session, "q")?, SIZE)?;
+                for turn in 0..2 {
+                    let found = browse(&session, "q").with_context(|| format!("look {turn}"))?;
+                    let found = numbered(&found, SIZE)?;
                     assert_eq!(found, (taken..COUNT).collect::<Vec<_>>());
                 }
                 consume(&session, "q", "in", 200)?;
-                let came = take(&session, 200)?;
+                let came = take(&session, 200).context("taking")?;
                 assert_eq!(numbered(&came, SIZE)?, (taken..taken + 200).collect::<Vec<_>>());
                 accept(&session, &came.iter().map(|d| d.id).collect::<Vec<_>>())?;
                 taken += 200;

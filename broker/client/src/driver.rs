@@ -143,6 +143,10 @@ impl Driver {
         command: &Command<'_>,
         awaited: bool,
     ) -> Result<CommandId, Error> {
+        // What was accepted before is said before: whoever waits for this command waits for that too.
+        if !self.accepting.is_empty() {
+            self.report()?;
+        }
         self.live(channel, token)?;
         let id = self.amqp.send(channel, command, awaited)?;
         if let Some(state) = self.state(channel, token) {

@@ -4,6 +4,7 @@ use super::{Damage, Lost, Place, Segment};
 use crate::batch::{Batch, BatchError, Head, has_magic};
 use crate::lsn::{ALIGN, Lsn};
 use crate::superblock::Superblock;
+use std::fmt;
 
 /// The segments that the log is in, and by what its batches are known.
 #[derive(Clone, Copy, Debug)]
@@ -12,7 +13,29 @@ pub(super) struct Files<'a> {
     salt: u64,
     shard: u16,
     oldest: Lsn,
+    pub(super) scanned: Scanned<'a>,
 }
+
+/// Whoever wants to know that a part was looked through and is not needed for now.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Scanned<'a>(pub(super) Option<&'a dyn Fn(Lsn, Lsn)>);
+
+impl Scanned<'_> {
+    fn tell(&self, from: Lsn, to: Lsn) {
+        if let Some(tell) = self.0 {
+            tell(from, to);
+        }
+    }
+}
+
+impl fmt::Debug for Scanned<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Scanned({})", self.0.is_some())
+    }
+}
+
+/// Bytes that are looked through before that is told.
+const PIECE: usize = 1 << 20;
 
 /// What stands at a place.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +93,9 @@ impl<'a> Files<'a> {
         }
         let Superblock { salt, shard, oldest_lsn: oldest, .. } = *superblock;
         let leftovers = segments.partition_point(|segment| end(segment) <= oldest);
-        Ok((Files { segments: &segments[leftovers..], salt, shard, oldest }, lost))
+        let segments = &segments[leftovers..];
+        let scanned = Scanned::default();
+        Ok((Files { segments, salt, shard, oldest, scanned }, lost))
     }
 
     /// How many segments begin at or before a position.
@@ -141,8 +166,13 @@ impl<'a> Files<'a> {
         let from = self.up_to(lsn).saturating_sub(1);
         for segment in self.segments[from..].iter().rev() {
             let (pages, _) = segment.bytes.as_chunks::<ALIGN>();
-            if let Some(page) = pages.iter().rposition(|page| !is_zero(page)) {
-                return segment.base.after((page + 1) * ALIGN).max(lsn);
+            for (n, piece) in pages.chunks(PIECE / ALIGN).enumerate().rev() {
+                let before = n * PIECE;
+                if let Some(page) = piece.iter().rposition(|page| !is_zero(page)) {
+                    return segment.base.after(before + (page + 1) * ALIGN).max(lsn);
+                }
+                let piece_at = segment.base.after(before);
+                self.scanned.tell(piece_at, piece_at.after(piece.len() * ALIGN));
             }
         }
         lsn
@@ -160,8 +190,11 @@ impl<'a> Iterator for Belonging<'a> {
                 self.at = next.base;
                 continue;
             };
-            let Some(page) = bytes.chunks(ALIGN).position(has_magic) else {
-                self.at = self.at.after(bytes.len());
+            let piece = &bytes[..bytes.len().min(PIECE)];
+            let Some(page) = piece.chunks(ALIGN).position(has_magic) else {
+                let to = self.at.after(piece.len());
+                self.files.scanned.tell(self.at, to);
+                self.at = to;
                 continue;
             };
             let (lsn, bytes) = (self.at.after(page * ALIGN), &bytes[page * ALIGN..]);

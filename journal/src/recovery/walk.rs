@@ -1,6 +1,6 @@
 //! The walk from batch to batch, and what happens where it stops.
 
-use super::files::{Files, Here};
+use super::files::{Files, Here, Scanned};
 use super::table::{At, Clean, Decision, Facts, Later, decide};
 use super::{BatchStart, Cut, Damage, Lost, Segment, Span, Walked};
 use crate::batch::Batch;
@@ -81,6 +81,11 @@ impl<'a> Walker<'a> {
     /// What was found so far; its end is where the next step reads.
     pub fn walked(&self) -> &Walked {
         &self.walked
+    }
+
+    /// Wants to know of parts behind the log's end that were looked through and are not needed for now.
+    pub fn on_scanned(&mut self, tell: &'a dyn Fn(Lsn, Lsn)) {
+        self.files.scanned = Scanned(Some(tell));
     }
 
     /// Reads one batch, or passes over what is damaged. False at the log's end.

@@ -4,6 +4,7 @@ use super::figure::Figure;
 use super::raw::Disk;
 use super::{MB, Measure, declare, message_header, micros};
 use crate::broker::Broker;
+use crate::report;
 use crate::smoke::clients::histogram;
 use crate::smoke::joined;
 use anyhow::Result;
@@ -23,6 +24,8 @@ const LARGE: usize = 1024;
 const SATURATING: u16 = 4;
 /// Messages a saturating publisher sends between two looks at what is confirmed.
 const BATCH: u64 = 64;
+/// How often one publisher and the disk alone take turns.
+const TURNS: u32 = 5;
 /// A processor this busy has no more to give.
 const BUSY: f64 = 0.95;
 
@@ -45,8 +48,13 @@ fn one_by_one(connection: &Connection, queue: &str, over: &AtomicBool) -> Result
 }
 
 /// So many publishers for so long: their latencies, and messages per second.
-fn synchronous(broker: &Broker, count: usize, time: Duration) -> Result<(Histogram<u64>, f64)> {
-    let queues: Vec<String> = (0..count).map(|at| format!("sync-{count}-{at}")).collect();
+fn synchronous(
+    broker: &Broker,
+    name: &str,
+    count: usize,
+    time: Duration,
+) -> Result<(Histogram<u64>, f64)> {
+    let queues: Vec<String> = (0..count).map(|at| format!("{name}-{at}")).collect();
     let over = Arc::new(AtomicBool::new(false));
     let mut threads = Vec::new();
     for queue in queues {
@@ -71,12 +79,17 @@ pub(super) fn sync(measure: &Measure<'_>, disk: &mut Disk) -> Result<Vec<Figure>
     let time = measure.time();
     let broker = measure.start("sync", &[])?;
     // Once without being measured, so that what is made at first use is there.
-    synchronous(&broker, 2, time / 10)?;
-    let mut alone = disk.syncs(time / 2, false)?;
-    let (one, one_rate) = synchronous(&broker, 1, time)?;
-    // On both sides of it: the disk may not be the same all the time.
-    alone.add(disk.syncs(time / 2, false)?)?;
-    let (all, all_rate) = synchronous(&broker, many, time)?;
+    synchronous(&broker, "first", 2, time / 10)?;
+    // In turns: neither the disk nor the host is the same all the time.
+    let (mut alone, mut one, mut rates) = (histogram(), histogram(), Vec::new());
+    for turn in 0..TURNS {
+        alone.add(disk.syncs(time / TURNS, false)?)?;
+        let (latency, rate) = synchronous(&broker, &format!("one-{turn}"), 1, time / TURNS)?;
+        one.add(latency)?;
+        rates.push(rate);
+    }
+    let one_rate = report::median(rates);
+    let (all, all_rate) = synchronous(&broker, "many", many, time)?;
     broker.stop()?;
     let raw = alone.value_at_quantile(0.5) as f64;
     let ratio = one.value_at_quantile(0.5) as f64 / raw;

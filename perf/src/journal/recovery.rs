@@ -182,6 +182,8 @@ fn drain(broker: &Broker, queue: &str, count: u64) -> Result<()> {
             session.accept(delivery.id)?;
         }
     }
+    // The last ones are told before what says that all is done.
+    session.flush()?;
     Ok(session.sync()?)
 }
 

@@ -22,11 +22,13 @@ use std::sync::Arc;
 pub enum Frame {
     /// C → O: a message for queues homed there, all of them known to the sender at `epoch`.
     /// With a `slot`, O answers it in [`Frame::Receipts`] when the message is safe, or in
-    /// [`Frame::Refused`]. With a `number`, it is prepared under this transaction of C's.
+    /// [`Frame::Refused`]. With a `number`, it is prepared under this transaction of C's. One that
+    /// `moves` there from another queue is never refused: it waits for room.
     Publish {
         epoch: Epoch,
         slot: Option<u32>,
         number: Option<NonZeroU64>,
+        moves: bool,
         message: Message,
         queues: SmallVec<[QueueId; 1]>,
     },

@@ -31,6 +31,9 @@ pub(crate) enum Origin {
     /// A queue that was here or is: the journalled message leaves it for good when it is safe
     /// elsewhere.
     Queue { from: DeliveryRef, place: Seq, size: usize, reject: Option<u32> },
+    /// Another publish: one of its queues was deleted while it was under way, and this goes where the
+    /// queue's messages went. It counts as a receipt of that one.
+    Publish { to: ShardId, slot: u32 },
 }
 
 /// Rejections at homes here that wait until what was rejected is safe where it went.

@@ -30,7 +30,7 @@ impl Made {
     /// # Errors
     /// If one cannot be read.
     pub fn open(&self) -> Result<Generation, StoreError> {
-        Generation::open(self.path.clone())
+        Generation::open(self.path.clone(), false)
     }
 }
 

@@ -1,62 +1,88 @@
-//! Segments are read through maps of their files, and a page that the disk cannot read is the end of the
-//! process without a word. So pages are brought in before anybody looks at them, which can fail in words.
+//! Segments are looked at through maps of their files. A map takes no more memory than is looked at, but
+//! a page that the disk cannot read ends the process without a word. So pages are brought in before
+//! anybody looks at them, which can fail in words, and let go when they were passed.
 
 use std::io;
 
-use fletch_journal::Lsn;
+use fletch_journal::{Lsn, State};
 use memmap2::Advice;
 use rustix::io::Errno;
 
-use super::{SegmentFile, ShardFiles, StoreError, io_error};
+use super::{ShardFiles, StoreError, io_error};
 
-/// Segments that are brought in beyond the one that is read. A log ends before the last two of its files,
-/// and who comes to its end looks through those for what was torn off.
-const AHEAD: usize = 2;
+/// Bytes that are brought in and let go at once. The longest batch is shorter.
+const STEP: usize = 4 << 20;
+/// Bytes that the disk is asked for ahead of that.
+const AHEAD: usize = 16 << 20;
 
-/// Brings in a shard's segments as they are read.
+/// Goes before a reader of a shard's segments.
 #[derive(Debug)]
 pub struct Loader<'a> {
-    segments: &'a [SegmentFile],
-    loaded: usize,
+    files: &'a ShardFiles,
+    /// Up to here pages are let go.
+    passed: Lsn,
+    /// Up to here they have been brought in.
+    loaded: Lsn,
+    /// The reader looks through all that follows when it comes to the log's end. That is beyond here: no
+    /// more than two files are ready behind the one that is written to.
+    tail: Lsn,
+    end: Lsn,
 }
 
 impl<'a> Loader<'a> {
-    /// For a reader that begins here.
-    pub fn new(files: &'a ShardFiles, from: Lsn) -> Loader<'a> {
-        let before = files.segments.partition_point(|s| s.base.after(s.map.len()) <= from);
-        Loader { segments: &files.segments[before..], loaded: 0 }
+    /// For a reader that begins with the oldest batch.
+    pub fn new(files: &'a ShardFiles) -> Loader<'a> {
+        let oldest = files.superblock.oldest_lsn;
+        let end = files.segments.last().map_or(oldest, |s| s.base.after(s.map.len()));
+        let tail = match files.superblock.state {
+            State::Running => files.segments.iter().rev().nth(2).map_or(oldest, |s| s.base),
+            // The end is known.
+            State::Clean { .. } => end,
+        };
+        files.read_ahead(oldest, oldest.after(AHEAD));
+        Loader { files, passed: oldest, loaded: oldest, tail, end }
     }
 
     /// The reader is about to look here.
     ///
     /// # Errors
-    /// If the disk cannot read what is there.
+    /// If the disk cannot read it.
     pub fn advance(&mut self, at: Lsn) -> Result<(), StoreError> {
-        let come_to = |loaded: usize| match loaded.checked_sub(AHEAD) {
-            None => true,
-            Some(near) => self.segments[near].base <= at,
-        };
-        while self.loaded < self.segments.len() && come_to(self.loaded) {
-            let segment = &self.segments[self.loaded];
-            if let Some(next) = self.segments.get(self.loaded + 1) {
-                // No more than advice: the disk goes on while this one is looked at.
-                let _ = next.map.advise(Advice::WillNeed);
+        if at.0.saturating_sub(self.passed.0) >= STEP as u64 {
+            self.files.let_go(self.passed, at);
+            self.files.read_ahead(self.passed.after(AHEAD), at.after(AHEAD));
+            self.passed = at;
+        }
+        let near = at.after(2 * STEP);
+        let wanted = if at >= self.tail { self.end } else { near.min(self.end) };
+        while self.loaded < wanted {
+            let to = self.loaded.after(STEP).min(self.end);
+            self.load(self.loaded, to)?;
+            if self.loaded >= near {
+                // It stays in the system's memory for a while, which is enough.
+                self.files.let_go(self.loaded, to);
             }
-            load(segment).map_err(io_error("read", &segment.path))?;
-            self.loaded += 1;
+            self.loaded = to;
+        }
+        Ok(())
+    }
+
+    fn load(&self, from: Lsn, to: Lsn) -> Result<(), StoreError> {
+        for (segment, at, len) in self.files.parts(from, to) {
+            match segment.map.advise_range(Advice::PopulateRead, at, len) {
+                // What looking at it would have ended in.
+                Err(error) if is(&error, Errno::FAULT) => {
+                    return Err(io_error("read", &segment.path)(Errno::IO.into()));
+                }
+                // Linux before 5.14 does not know it.
+                Err(error) if is(&error, Errno::INVAL) => {}
+                loaded => loaded.map_err(io_error("read", &segment.path))?,
+            }
         }
         Ok(())
     }
 }
 
-fn load(segment: &SegmentFile) -> io::Result<()> {
-    match segment.map.advise(Advice::PopulateRead) {
-        // What looking at it would have ended in.
-        Err(error) if error.raw_os_error() == Some(Errno::FAULT.raw_os_error()) => {
-            Err(Errno::IO.into())
-        }
-        // Linux before 5.14 does not know it.
-        Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => Ok(()),
-        loaded => loaded,
-    }
+fn is(error: &io::Error, errno: Errno) -> bool {
+    error.raw_os_error() == Some(errno.raw_os_error())
 }

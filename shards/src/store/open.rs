@@ -6,8 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use fletch_journal::recovery::{Cut, Segment};
-use fletch_journal::{Found, Lsn, Superblock};
-use memmap2::{Advice, Mmap};
+use fletch_journal::{Batch, Found, Lsn, SLOT, State, Superblock};
+use memmap2::{Advice, Mmap, UncheckedAdvice};
 
 use super::layout::{Layout, names, segment, segment_base, shard_dirs, superblock};
 use super::{StoreError, generations, io_error};
@@ -35,6 +35,8 @@ pub struct ShardFiles {
     pub slot: u8,
     /// The segments, sorted; those that a crash kept from being recycled included.
     pub segments: Vec<SegmentFile>,
+    /// The superblock could not be read and is guessed.
+    pub guessed: bool,
 }
 
 /// A segment's file, mapped.
@@ -53,7 +55,7 @@ pub struct SegmentFile {
 /// # Errors
 /// If anything is missing or damaged, and if something is stored but nothing says that it is in
 /// force. What the segments hold is for recovery to judge.
-pub fn open(store: &Path) -> Result<Option<Generation>, StoreError> {
+pub fn open(store: &Path, salvage: bool) -> Result<Option<Generation>, StoreError> {
     let layout = Layout(store);
     let path = layout.current();
     let name = match std::fs::read_to_string(&path) {
@@ -67,7 +69,7 @@ pub fn open(store: &Path) -> Result<Option<Generation>, StoreError> {
         Err(source) => return Err(io_error("read", &path)(source)),
     };
     match generation_named(store, &name)? {
-        Some(number) => Generation::open(layout.generation(number)).map(Some),
+        Some(number) => Generation::open(layout.generation(number), salvage).map(Some),
         None => Err(StoreError::Current { path, name }),
     }
 }
@@ -81,12 +83,24 @@ pub(super) fn generation_named(store: &Path, text: &str) -> Result<Option<u64>, 
 }
 
 impl Generation {
-    /// Opens all shards of a generation.
-    pub(super) fn open(path: PathBuf) -> Result<Generation, StoreError> {
+    /// Opens all shards of a generation. With `salvage`, a superblock that cannot be read is guessed from
+    /// the segments.
+    pub(super) fn open(path: PathBuf, salvage: bool) -> Result<Generation, StoreError> {
         let dirs = shard_dirs(&path)?;
         let mut shards = Vec::with_capacity(dirs.len());
-        for (_, dir) in &dirs {
-            shards.push(ShardFiles::open(dir)?);
+        for (number, dir) in &dirs {
+            let opened = match ShardFiles::open(dir) {
+                Err(StoreError::Unreadable(_) | StoreError::NoSuperblock(_)) if salvage => {
+                    ShardFiles::guess(dir, *number as u16, dirs.len() as u16)?
+                }
+                opened => opened?,
+            };
+            shards.push(opened);
+        }
+        // All have the same; if none says which, one that none can have had: ids grow with it.
+        let known = shards.iter().filter(|s| !s.guessed).map(|s| s.superblock.incarnation).max();
+        for guessed in shards.iter_mut().filter(|s| s.guessed) {
+            guessed.superblock.incarnation = known.unwrap_or(1 << 30);
         }
         let made = shards.first().map_or(1, |shard| usize::from(shard.superblock.shards));
         if shards.len() != made {
@@ -120,12 +134,71 @@ impl ShardFiles {
         if segments.is_empty() {
             return Err(StoreError::NoSegment(shard.to_path_buf()));
         }
-        Ok(ShardFiles { path: shard.to_path_buf(), superblock, slot, segments })
+        Ok(ShardFiles { path: shard.to_path_buf(), superblock, slot, segments, guessed: false })
+    }
+
+    /// Opens a journal without a superblock that can be read, as far as its first batch tells what that
+    /// said. It must not be appended to.
+    fn guess(shard: &Path, number: u16, shards: u16) -> Result<ShardFiles, StoreError> {
+        let path = superblock(shard);
+        let segments = segments(shard)?;
+        let oldest_lsn = segments.first().map_or(Lsn(0), |s| s.base);
+        let belongs = |s: &SegmentFile| {
+            let header = Batch::decode(&s.map).ok()?.header;
+            (header.lsn == s.base && header.shard == number).then_some(header)
+        };
+        let first = segments.iter().find_map(belongs);
+        tracing::error!(target: "store", "{} cannot be read at offset 0 and offset {SLOT}: salvage takes the log \
+            to begin at {:#x}", path.display(), oldest_lsn.0);
+        let superblock = Superblock {
+            shard: number,
+            shards,
+            sequence: 0,
+            salt: first.map_or(0, |header| header.salt),
+            incarnation: 0,
+            oldest_lsn,
+            epoch: first.map_or(0, |header| header.epoch),
+            state: State::Running,
+        };
+        Ok(ShardFiles { path: shard.to_path_buf(), superblock, slot: 0, segments, guessed: true })
     }
 
     /// The segments, for a walk.
     pub fn segments(&self) -> Vec<Segment<'_>> {
         self.segments.iter().map(|s| Segment { base: s.base, bytes: &s.map }).collect()
+    }
+
+    /// Gives back the memory of a part that was read; it is read from the files again if it is looked at
+    /// again.
+    pub(super) fn let_go(&self, from: Lsn, to: Lsn) {
+        for (SegmentFile { map, .. }, at, len) in self.parts(from, to) {
+            // SAFETY: the map is of a file and nobody writes through it, so that pages which are dropped
+            // come back with the same bytes.
+            let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, at, len) };
+        }
+    }
+
+    /// Has a part read that will be looked at.
+    pub(super) fn read_ahead(&self, from: Lsn, to: Lsn) {
+        for (SegmentFile { map, .. }, at, len) in self.parts(from, to) {
+            // No more than advice.
+            let _ = map.advise_range(Advice::WillNeed, at, len);
+        }
+    }
+
+    /// The parts of segments that lie between two positions.
+    pub(super) fn parts(
+        &self,
+        from: Lsn,
+        to: Lsn,
+    ) -> impl Iterator<Item = (&SegmentFile, usize, usize)> {
+        self.segments.iter().filter_map(move |s| {
+            let end = s.base.after(s.map.len());
+            let (start, stop) = (from.max(s.base), to.min(end));
+            let at = usize::try_from(start.0 - s.base.0).ok()?;
+            let len = usize::try_from(stop.0.checked_sub(start.0)?).ok()?;
+            (len > 0).then_some((s, at, len))
+        })
     }
 
     /// Wipes what a walk has cut, durably.

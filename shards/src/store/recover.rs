@@ -129,9 +129,11 @@ fn read_one(
 ) -> Result<Read, Failed> {
     let damaged = |damage| Failed::Damaged(ShardDamage { path: files.path.clone(), damage });
     let segments = files.segments();
+    let let_go = |from, to| files.let_go(from, to);
     let mut walker = Walker::new(&files.superblock, &segments, salvage).map_err(damaged)?;
+    walker.on_scanned(&let_go);
     let mut restore = ShardRestore::new(in_use(files), memory);
-    let mut loader = Loader::new(files, files.superblock.oldest_lsn);
+    let mut loader = Loader::new(files);
     let from = files.superblock.oldest_lsn.0;
     loop {
         loader.advance(walker.walked().end).map_err(Failed::Unread)?;

@@ -7,7 +7,7 @@
 use super::layout::segment as segment_path;
 use super::layout::superblock as superblock_path;
 use super::recover::in_use;
-use super::{Generation, Made, Progress, RecoverError, ShardDamage, Start, StoreError};
+use super::{Generation, Loader, Made, Progress, RecoverError, ShardDamage, Start, StoreError};
 use super::{create, io_error, sync_dir};
 use fletch_engine::{Combined, Message};
 use fletch_journal::recovery::Walker;
@@ -73,7 +73,9 @@ pub(super) fn rehome(
         let mut walker = walker.map_err(damaged)?;
         let (from, before) = (files.superblock.oldest_lsn.0, progress.bytes);
         let mut number = 0;
+        let mut loader = Loader::new(files);
         loop {
+            loader.advance(walker.walked().end)?;
             let more = walker.step(&mut |_, record| {
                 number += 1;
                 rehome.record(n, number, record)

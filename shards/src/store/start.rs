@@ -87,13 +87,14 @@ pub fn start(start: &Start, tell: &(dyn Fn(Progress) + Sync)) -> Result<Started,
     if let Some(aside) = set_superseded_aside(store)? {
         tracing::warn!(target: "store", "An older generation is set aside in {}", aside.display());
     }
-    let generation = match open(store)? {
+    let generation = match open(store, start.salvage)? {
         Some(generation) => generation,
         None => create(store, &salts(start.shards)?, start.config.first())?,
     };
     let (reads, combined) = read_all(start, &generation, tell)?;
     generation.shards.iter().try_for_each(|shard| crate::check_direct_io(&shard.path))?;
-    let lost = reads.iter().any(|walked| !walked.lost.is_empty());
+    let guessed = generation.shards.iter().any(|files| files.guessed);
+    let lost = guessed || reads.iter().any(|walked| !walked.lost.is_empty());
     let made_for = generation.shards.len();
     if made_for == usize::from(start.shards) && !lost {
         return go_on(start, generation, reads, combined);

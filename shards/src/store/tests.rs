@@ -50,8 +50,8 @@ fn records(shard: &ShardFiles) -> u64 {
 #[test]
 fn an_empty_directory_holds_nothing() {
     let dir = store();
-    assert!(open(dir.path()).unwrap().is_none());
-    assert!(open(&dir.path().join("missing")).unwrap().is_none());
+    assert!(open(dir.path(), false).unwrap().is_none());
+    assert!(open(&dir.path().join("missing"), false).unwrap().is_none());
     assert!(set_aside(dir.path()).unwrap().is_none());
     assert!(remove_unfinished(dir.path()).unwrap().is_empty());
 }
@@ -62,7 +62,7 @@ fn what_was_made_is_opened() {
     let store = dir.path().join("journal");
     made(&store);
     assert_eq!(fs::read_to_string(store.join("current")).unwrap(), "g1\n");
-    let generation = open(&store).unwrap().unwrap();
+    let generation = open(&store, false).unwrap().unwrap();
     assert_eq!(generation.path, store.join("g1"));
     assert_eq!(generation.shards.len(), 2);
     for (n, shard) in generation.shards.iter().enumerate() {
@@ -131,7 +131,7 @@ fn superblocks_that_cannot_be_used_are_told_apart() {
     let shown = path.display();
 
     fs::remove_file(&path).unwrap();
-    assert_eq!(error(open(dir.path())), format!("{shown} is missing or empty"));
+    assert_eq!(error(open(dir.path(), false)), format!("{shown} is missing or empty"));
     assert_eq!(read_superblock(&shard).unwrap(), Found::Empty);
 
     let mut damaged = good.clone();
@@ -139,7 +139,7 @@ fn superblocks_that_cannot_be_used_are_told_apart() {
     fs::write(&path, &damaged).unwrap();
     let text =
         format!("{shown} is damaged: neither of its slots can be read, offset 0 and offset 4096");
-    assert_eq!(error(open(dir.path())), text);
+    assert_eq!(error(open(dir.path(), false)), text);
 
     let mut newer = good.clone();
     newer[4] = 2;
@@ -148,18 +148,18 @@ fn superblocks_that_cannot_be_used_are_told_apart() {
     fs::write(&path, &newer).unwrap();
     let text =
         format!("{shown} was written by a newer version, in format 2; this one reads up to 1");
-    assert_eq!(error(open(dir.path())), text);
+    assert_eq!(error(open(dir.path(), false)), text);
 
     fs::copy(generation.shards[0].path.join("superblock"), &path).unwrap();
-    assert_eq!(error(open(dir.path())), format!("{shown} is that of shard 0 of 2"));
+    assert_eq!(error(open(dir.path(), false)), format!("{shown} is that of shard 0 of 2"));
 
     fs::write(&path, &good).unwrap();
     fs::remove_file(&generation.shards[1].segments[0].path).unwrap();
-    assert_eq!(error(open(dir.path())), format!("{} holds no segment", shard.display()));
+    assert_eq!(error(open(dir.path(), false)), format!("{} holds no segment", shard.display()));
 
     fs::remove_dir_all(&shard).unwrap();
     let text = format!("{} was made for 2 shards and has 1", generation.path.display());
-    assert_eq!(error(open(dir.path())), text);
+    assert_eq!(error(open(dir.path(), false)), text);
 }
 
 /// The checksum of the format, bit by bit: this crate has no use for a quick one.
@@ -183,13 +183,13 @@ fn a_store_that_does_not_say_what_is_in_force_is_refused() {
     for name in ["", "g2\n", "g1 ", "../g1", "g01\n"] {
         fs::write(&current, name).unwrap();
         let text = format!("{} names no generation here: {name:?}", current.display());
-        assert_eq!(error(open(dir.path())), text);
+        assert_eq!(error(open(dir.path(), false)), text);
         assert_eq!(error(remove_unfinished(dir.path())), text);
     }
     fs::remove_file(&current).unwrap();
     let generation = generation.path.display();
     let text = format!("{} is missing, although {generation} was in use", current.display());
-    assert_eq!(error(open(dir.path())), text);
+    assert_eq!(error(open(dir.path(), false)), text);
     assert_eq!(error(remove_unfinished(dir.path())), text);
     assert!(dir.path().join("g1").is_dir());
 }
@@ -200,21 +200,21 @@ fn what_was_never_in_force_is_removed() {
     // The first one, half made.
     let half = make(dir.path(), &[1], LEN).unwrap();
     fs::remove_file(half.path.join("0/superblock")).unwrap();
-    assert!(open(dir.path()).unwrap().is_none());
+    assert!(open(dir.path(), false).unwrap().is_none());
     assert_eq!(remove_unfinished(dir.path()).unwrap(), [dir.path().join("g1")]);
 
     let first = made(dir.path());
     write(&first, 1);
     let second = make(dir.path(), &[1, 2, 3], LEN).unwrap();
     write(&second.open().unwrap(), 2);
-    assert_eq!(open(dir.path()).unwrap().unwrap().path, first.path);
+    assert_eq!(open(dir.path(), false).unwrap().unwrap().path, first.path);
     assert_eq!(remove_unfinished(dir.path()).unwrap(), [second.path]);
-    assert_eq!(records(&open(dir.path()).unwrap().unwrap().shards[0]), 1);
+    assert_eq!(records(&open(dir.path(), false).unwrap().unwrap().shards[0]), 1);
 
     let second = make(dir.path(), &[1, 2, 3], LEN).unwrap();
     switch_to(dir.path(), &second).unwrap();
     assert!(remove_unfinished(dir.path()).unwrap().is_empty());
-    assert_eq!(open(dir.path()).unwrap().unwrap().shards.len(), 3);
+    assert_eq!(open(dir.path(), false).unwrap().unwrap().shards.len(), 3);
     assert!(first.path.is_dir(), "what was in force once is kept");
 }
 
@@ -225,18 +225,18 @@ fn a_store_is_put_aside_whole() {
         write(&made(dir.path()), number);
         let aside = set_aside(dir.path()).unwrap().unwrap();
         assert_eq!(aside, dir.path().join(format!("aside-{number}")));
-        assert!(open(dir.path()).unwrap().is_none());
+        assert!(open(dir.path(), false).unwrap().is_none());
         // It is a store still.
-        assert_eq!(records(&open(&aside).unwrap().unwrap().shards[0]), number);
+        assert_eq!(records(&open(&aside, false).unwrap().unwrap().shards[0]), number);
     }
     assert!(set_aside(dir.path()).unwrap().is_none());
     // What a crash in between leaves is not taken for an empty store, and can be put aside.
     made(dir.path());
     fs::create_dir(dir.path().join("aside-4")).unwrap();
     fs::rename(dir.path().join("g1"), dir.path().join("aside-4/g1")).unwrap();
-    assert!(error(open(dir.path())).contains("names no generation here"));
+    assert!(error(open(dir.path(), false)).contains("names no generation here"));
     set_aside(dir.path()).unwrap().unwrap();
-    assert!(open(dir.path()).unwrap().is_none());
+    assert!(open(dir.path(), false).unwrap().is_none());
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn errors_of_the_system_name_the_path() {
     fs::write(&file, []).unwrap();
     let text = error(create(&file, &[1], LEN));
     assert!(text.starts_with(&format!("cannot make {}: ", file.display())), "{text}");
-    let text = error(open(&file));
+    let text = error(open(&file, false));
     assert!(text.starts_with(&format!("cannot read {}/current: ", file.display())), "{text}");
 }
 

@@ -30,7 +30,7 @@ impl Jms {
 
     /// Runs the program against a broker with so many shards; prints its lines.
     pub fn run(&self, shards: u16) -> Result<Tally> {
-        let broker = Broker::start(&["--shards", &shards.to_string()])?;
+        let broker = Broker::start_stored(&["--shards", &shards.to_string()])?;
         let tally = self.run_against(&broker.address().to_string())?;
         broker.stop()?;
         Ok(tally)

@@ -337,7 +337,7 @@ fn one_round(
     let name = format!("{}-shards{}-{round}", unit.name, unit.shards);
     let mut broker = match &plan.broker {
         Some(_) => None,
-        None => Some(Broker::start(&["--shards", &unit.shards.to_string()])?),
+        None => Some(Broker::start_stored(&["--shards", &unit.shards.to_string()])?),
     };
     let address = match (&plan.broker, &broker) {
         (Some(address), _) => address.clone(),

@@ -65,7 +65,7 @@ pub(super) fn read(
         Ok(())
     };
     let mut failed = None;
-    let mut loader = Loader::new(&files, files.superblock.oldest_lsn);
+    let mut loader = Loader::new(&files);
     loop {
         loader.advance(walker.walked().end)?;
         let (from, batches) = (walker.walked().end, walker.walked().batches.len());

@@ -10,10 +10,11 @@ use crate::error::Error;
 use crate::frame::{Effects, Frame};
 use crate::ids::{QueueId, SessionId, ShardId, Time};
 use crate::message::Message;
+use crate::pending::Origin;
 use crate::queue::{Output, Queue};
 use crate::request::{DeliveryRef, Event, OpId, Reply};
 use crate::store::{Decided, Restored, Store, VOUCH_AFTER, Waiter, decode, payload_len};
-use crate::topology::{Change, Routes};
+use crate::topology::{Change, Route, Routes};
 use fletch_journal::record::ops;
 use fletch_journal::{Cleaned, Damaged, Done, Op, REFS_MAX, Ref, Refs, Request, Seq, Write, Xid};
 use std::sync::Arc;
@@ -51,25 +52,30 @@ impl Engine {
         message.meta().durable && self.store.is_some()
     }
 
-    /// Enqueues on queues homed here, and journals that as far as it is durable: what has to be
-    /// durable for it to be safe, [`Seq::NONE`] if nothing has.
+    /// Enqueues on queues homed here, and journals that as far as it is durable. `tracked`: somebody
+    /// waits for it to be safe.
     pub(super) fn enqueue_all(
         &mut self,
         now: Time,
         queues: impl Iterator<Item = QueueId>,
         message: &Message,
-        xid: Option<Xid>,
+        (xid, tracked): (Option<Xid>, bool),
         fx: &mut Effects,
-    ) -> Seq {
+    ) -> Enqueued {
         let journals = self.journals(message);
         let next = |store: &Option<Store>| store.as_ref().map_or(Seq::NONE, |s| s.log.next_seq());
         let mut place = if journals { next(&self.store) } else { Seq::NONE };
         let mut refs = Refs::new();
         let mut safe = Seq::NONE;
+        let mut instead = Vec::new();
         for queue in queues {
             let Some(q) = self.queues.get_mut(&queue) else {
                 // Deleted while the message was under way: as if it had been there when it was.
-                self.reroute(queue, message, fx);
+                if journals && tracked {
+                    instead.extend(self.rerouted(queue, message).iter().copied());
+                } else {
+                    self.reroute(queue, message, fx);
+                }
                 continue;
             };
             let at = if journals && q.is_durable() { place } else { Seq::NONE };
@@ -87,7 +93,26 @@ impl Engine {
         }
         // Not before: what is delivered may be gone again by now, which the journal has to hear in order.
         self.deliver(fx);
-        safe
+        Enqueued { safe, instead }
+    }
+
+    /// Acknowledges a publish when it is safe, also where it went instead of a deleted queue.
+    pub(super) fn receipt_when_enqueued(
+        &mut self,
+        enqueued: Enqueued,
+        message: &Message,
+        (to, slot, moves): (ShardId, u32, bool),
+        fx: &mut Effects,
+    ) {
+        let Enqueued { safe, instead } = enqueued;
+        if instead.is_empty() {
+            self.receipt_when_safe(safe, (to, slot, moves), fx);
+            return;
+        }
+        let receipts = u16::try_from(instead.len() + 1).unwrap_or(u16::MAX);
+        let slot = self.publishes.insert(Origin::Publish { to, slot }, receipts, None);
+        self.receipt_when_safe(safe, (self.shard, slot, true), fx);
+        self.pass_on(&instead, message, Some(slot), fx);
     }
 
     fn stage(&mut self, refs: Refs, message: &Message, xid: Option<Xid>) -> Seq {
@@ -156,16 +181,17 @@ impl Engine {
         (seq > store.log.durable()).then_some(seq)
     }
 
-    /// Answers when what was dequeued for it is durable.
+    /// Answers when that is durable.
     pub(super) fn answer_when_durable(
         &mut self,
         session: SessionId,
         op: OpId,
         reply: Reply,
+        safe: Seq,
         fx: &mut Effects,
     ) {
-        match (self.take_dequeued(), &mut self.store) {
-            (Some(_), Some(store)) => {
+        match &mut self.store {
+            Some(store) if safe > store.log.durable() => {
                 store.wait_for_all(Waiter::Answer { session, op, result: Box::new(Ok(reply)) });
             }
             _ => self.answer(session, op, Ok(reply), fx),
@@ -227,7 +253,17 @@ impl Engine {
         }
         self.clean();
         self.settle_durable(fx);
+        self.unpark(now, fx);
         self.run_local(now, fx);
+    }
+
+    /// There may be room for what waits for it.
+    fn unpark(&mut self, now: Time, fx: &mut Effects) {
+        if self.store.as_ref().is_some_and(|store| !store.log.is_full()) {
+            for (from, frame) in std::mem::take(&mut self.parked) {
+                self.on_frame(now, from, frame, fx);
+            }
+        }
     }
 
     /// The journal, for management and tests.
@@ -311,7 +347,7 @@ impl Engine {
                 Waiter::Published { session, op } => {
                     fx.events.push(Event::Published { session, op })
                 }
-                Waiter::Receipt { to, slot } => self.receipt_for(to, slot, fx),
+                Waiter::Receipt { to, slot, .. } => self.receipt_for(to, slot, fx),
                 Waiter::Answer { session, op, result } => self.answer(session, op, *result, fx),
                 Waiter::Output { queue, output } => {
                     store.released(queue);
@@ -461,7 +497,9 @@ impl Engine {
                     Op::Prepare(prepared) => {
                         xid = Some(prepared).filter(|xid| store.undecided.contains_key(xid));
                     }
-                    Op::Publish { refs, payload, .. } => {
+                    // The record may say that it was delivered where the queue does not: when that was
+                    // before the record was written.
+                    Op::Publish { refs, payload } => {
                         let mut live = Refs::new();
                         let mut kept: Option<(Option<Message>, Seq)> = None;
                         for (r, delivered) in refs.iter() {
@@ -497,6 +535,14 @@ impl Engine {
             }
         }
     }
+}
+
+/// What has become of a message at the queues it was sent to.
+pub(super) struct Enqueued {
+    /// What has to be durable for it to be safe; [`Seq::NONE`] if nothing has.
+    pub(super) safe: Seq,
+    /// Where it has to go instead of queues that were deleted.
+    pub(super) instead: Vec<Route>,
 }
 
 /// As many bytes are written at once even if they could gather longer.

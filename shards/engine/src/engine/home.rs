@@ -1,16 +1,15 @@
 //! The engine's queues that are homed here: enqueueing, settling, subscriptions, deletion.
 
 use super::Engine;
-use super::slices::Job;
+use super::slices::{Job, Purge};
 use crate::error::{Error, ErrorKind};
 use crate::frame::{Effects, Frame, QueueCommand};
 use crate::ids::{Position, QueueId, SessionId, ShardId, SubscriptionId, Time};
 use crate::message::Message;
-use crate::pending::Origin;
 use crate::queue::{Output, Queue};
 use crate::request::{DeliveryRef, Event, OpId, Outcome, QueueReport, Reply};
 use crate::store::Waiter;
-use crate::topology::{Conditions, Routes};
+use crate::topology::Conditions;
 use fletch_journal::Seq;
 use std::sync::Arc;
 
@@ -102,8 +101,9 @@ impl Engine {
                 self.answer_behind(queue, (session, op), Ok(Reply::Done), fx);
             }
             QueueCommand::Purge { op } => {
-                let job = Job::Purge { queue, until: q.newest(), purged: 0, session, op };
-                self.start(job, fx);
+                let until = q.newest();
+                let purge = Purge { queue, until, session, op, purged: 0, safe: Seq::NONE };
+                self.start(Job::Purge(purge), fx);
             }
             QueueCommand::Query { op } => {
                 let report = self.report(queue).map(Box::new);
@@ -150,10 +150,15 @@ impl Engine {
             }
             QueueCommand::Cancel { op, .. }
             | QueueCommand::Flush { op, .. }
-            | QueueCommand::Stop { op, .. } => self.answer(session, op, Ok(Reply::Done), fx),
+            | QueueCommand::Stop { op, .. } => {
+                self.answer_behind(queue, (session, op), Ok(Reply::Done), fx);
+            }
             QueueCommand::Query { op } => self.answer(session, op, Ok(Reply::Queue(None)), fx),
             QueueCommand::Delete { op, request } => {
                 self.send(ShardId::ORDERER, Frame::Topology { session, op, request }, fx);
+            }
+            QueueCommand::Settle { op, outcome: Outcome::Accepted, .. } => {
+                self.accepted_of_deleted(queue, session, op, fx);
             }
             QueueCommand::Acquire { op, .. } | QueueCommand::Settle { op, .. } => {
                 self.answer_part(session, op, Vec::new(), fx);
@@ -225,94 +230,6 @@ impl Engine {
         false
     }
 
-    /// Where messages go that leave a queue for its alternate exchange.
-    fn alternate_routes(&self, queue: QueueId, message: &Message) -> Routes {
-        let alternate = self.topology.alternate_of(queue).or_else(|| self.gone.alternate_of(queue));
-        let mut routes = Routes::default();
-        if let Some(exchange) = alternate {
-            // An alternate that was deleted has no routes.
-            let _ = self.topology.route(&exchange, message, &mut routes);
-        }
-        // A queue bound to its own alternate is among its routes though it is gone.
-        routes.retain(|r| !self.gone.contains(r.queue));
-        routes
-    }
-
-    /// Sends a message to the queue's alternate exchange, or drops it.
-    pub(super) fn reroute(&mut self, queue: QueueId, message: &Message, fx: &mut Effects) {
-        let routes = self.alternate_routes(queue, message);
-        if routes.is_empty() {
-            self.stats.discarded += 1;
-            return;
-        }
-        self.stats.rerouted += 1;
-        // Through `local`, never by recursion: an alternate may lead back here.
-        for route in routes.iter() {
-            let frame = Frame::Publish {
-                epoch: self.topology.epoch(),
-                slot: None,
-                number: None,
-                message: message.clone(),
-                queues: std::iter::once(route.queue).collect(),
-            };
-            self.send(route.home, frame, fx);
-        }
-    }
-
-    /// A message has left its queue for the alternate exchange. If it is journalled, its record goes
-    /// when it is safe where it went: a crash may leave it in both, never in none. `reject`: the
-    /// rejection that waits for it.
-    pub(super) fn move_on(
-        &mut self,
-        from: DeliveryRef,
-        message: &Message,
-        place: Seq,
-        reject: Option<u32>,
-        fx: &mut Effects,
-    ) {
-        if place == Seq::NONE {
-            self.reroute(from.queue, message, fx);
-            return;
-        }
-        let size = message.size();
-        let routes = self.alternate_routes(from.queue, message);
-        if routes.is_empty() {
-            self.stats.discarded += 1;
-            self.journal_dequeue(from, place, size);
-            return;
-        }
-        self.stats.rerouted += 1;
-        if let Some((moving, _)) = self.emptying.get_mut(&from.queue) {
-            *moving += 1;
-        }
-        let receipts = u16::try_from(routes.len()).unwrap_or(u16::MAX);
-        let origin = Origin::Queue { from, place, size, reject };
-        let slot = Some(self.publishes.insert(origin, receipts, None));
-        for route in routes.iter() {
-            let (epoch, message) = (self.topology.epoch(), message.clone());
-            let queues = std::iter::once(route.queue).collect();
-            let frame = Frame::Publish { epoch, slot, number: None, message, queues };
-            self.send(route.home, frame, fx);
-        }
-    }
-
-    /// A message that left a queue is safe where it went. If the queue is being emptied, and that was
-    /// the last, the orderer may know.
-    pub(super) fn moved_on(&mut self, queue: QueueId, fx: &mut Effects) {
-        if let Some((moving, all)) = self.emptying.get_mut(&queue) {
-            *moving -= 1;
-            if *moving == 0 && *all {
-                self.emptied(queue, fx);
-            }
-        }
-    }
-
-    /// Nothing of a deleted queue is left.
-    pub(super) fn emptied(&mut self, queue: QueueId, fx: &mut Effects) {
-        self.emptying.remove(&queue);
-        self.send(ShardId::ORDERER, Frame::Vote { queue, result: Ok(()) }, fx);
-    }
-
     pub(super) fn report(&self, queue: QueueId) -> Option<QueueReport> {
         let d = self.topology.queue_by_id(queue)?;
         let q = self.queues.get(&queue)?;
@@ -382,7 +299,7 @@ impl Engine {
                 _ => self.end_subscription(to, waiting, reason, fx),
             }
         }
-        self.emptying.insert(queue, (0, false));
+        self.moving.entry(queue).or_default().begin();
         self.start(Job::Empty { queue, rest: Box::new(rest) }, fx);
         Ok(())
     }

@@ -9,6 +9,7 @@
 mod durable;
 mod gone;
 mod home;
+mod moving;
 mod paging;
 mod slices;
 mod space;
@@ -28,6 +29,7 @@ use crate::topology::{
 use fletch_amqp::types::Map;
 use fletch_journal::{Seq, Xid};
 use gone::Gone;
+use moving::Moving;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
@@ -100,6 +102,8 @@ pub struct Engine {
     local: VecDeque<Frame>,
     /// Per peer: frames that name a newer topology than this replica's, and all that follow them.
     deferred: Vec<VecDeque<Frame>>,
+    /// Messages that move here from other queues and wait for room on the disk.
+    parked: VecDeque<(ShardId, Frame)>,
     /// Per peer: slots to acknowledge at the end of the turn.
     receipts: Vec<Vec<u32>>,
     sweep: Sweep,
@@ -108,8 +112,8 @@ pub struct Engine {
     stats: Stats,
     /// With a data directory.
     store: Option<Store>,
-    /// Queues deleted here whose messages are on their way elsewhere: how many, and whether that is all.
-    emptying: FixedMap<QueueId, (usize, bool)>,
+    /// Queues here, or deleted here, with messages on their way to their alternate exchanges.
+    moving: FixedMap<QueueId, Moving>,
     rejections: Rejections,
     // Reused between calls.
     routes: Routes,
@@ -136,13 +140,14 @@ impl Engine {
             parts: Parts::default(),
             local: VecDeque::new(),
             deferred: (0..peers).map(|_| VecDeque::new()).collect(),
+            parked: VecDeque::new(),
             receipts: vec![Vec::new(); peers],
             sweep: Sweep::new(config.purge_interval),
             jobs: VecDeque::new(),
             slice: config.slice.max(1),
             stats: Stats::default(),
             store: None,
-            emptying: FixedMap::default(),
+            moving: FixedMap::default(),
             rejections: Rejections::default(),
             routes: Routes::default(),
             outputs: Vec::new(),
@@ -189,8 +194,9 @@ impl Engine {
             && self.local.is_empty()
             && self.jobs.is_empty()
             && self.deferred.iter().all(VecDeque::is_empty)
+            && self.parked.is_empty()
             && self.receipts.iter().all(Vec::is_empty)
-            && self.emptying.is_empty()
+            && self.moving.is_empty()
             && self.rejections.is_empty()
             && self.store.as_ref().is_none_or(Store::is_idle)
             && self.orderer.as_ref().is_none_or(Orderer::is_idle)
@@ -248,15 +254,21 @@ impl Engine {
         let here = self.shard;
         if routes.iter().all(|r| r.home == here) {
             let queues = routes.iter().map(|r| r.queue);
-            let seq = self.enqueue_all(now, queues, message, None, fx);
+            let enqueued = self.enqueue_all(now, queues, message, (None, true), fx);
+            if !enqueued.instead.is_empty() {
+                let slot = self.publishes.insert(origin, 1, None);
+                self.receipt_when_enqueued(enqueued, message, (here, slot, true), fx);
+                return Published::Pending;
+            }
+            let seq = enqueued.safe;
             let Some(store) = self.store.as_mut().filter(|s| seq > s.log.durable()) else {
                 return Published::Done;
             };
             match origin {
                 Origin::Session(session, op) => store.wait(seq, Waiter::Published { session, op }),
-                Origin::Queue { .. } => {
+                Origin::Queue { .. } | Origin::Publish { .. } => {
                     let slot = self.publishes.insert(origin, 1, None);
-                    store.wait(seq, Waiter::Receipt { to: here, slot });
+                    store.wait(seq, Waiter::Receipt { to: here, slot, moves: true });
                 }
             }
             return Published::Pending;
@@ -266,28 +278,35 @@ impl Engine {
         let xid = self.transaction_for(message, routes);
         let receipts = u16::try_from(homes.len()).unwrap_or(u16::MAX);
         let prepared = xid.map(|xid| Box::new(Prepared { xid, homes }));
+        let moves = !matches!(origin, Origin::Session(..));
         let slot = self.publishes.insert(origin, receipts, prepared);
         for (home, group) in routes.by_home() {
             let queues = group.iter().map(|r| r.queue);
             if home == here {
-                let seq = self.enqueue_all(now, queues, message, xid, fx);
-                self.receipt_when_safe(seq, here, slot, fx);
+                let enqueued = self.enqueue_all(now, queues, message, (xid, true), fx);
+                self.receipt_when_enqueued(enqueued, message, (here, slot, moves), fx);
             } else {
                 let queues = queues.collect();
                 let epoch = self.topology.epoch();
                 let (message, slot) = (message.clone(), Some(slot));
                 let number = xid.and_then(|xid| NonZeroU64::new(xid.number));
-                fx.frames.push((home, Frame::Publish { epoch, slot, number, message, queues }));
+                let publish = Frame::Publish { epoch, slot, number, moves, message, queues };
+                fx.frames.push((home, publish));
             }
         }
         Published::Pending
     }
 
     /// Acknowledges a publish when what it has staged is durable.
-    fn receipt_when_safe(&mut self, seq: Seq, to: ShardId, slot: u32, fx: &mut Effects) {
+    fn receipt_when_safe(
+        &mut self,
+        seq: Seq,
+        (to, slot, moves): (ShardId, u32, bool),
+        fx: &mut Effects,
+    ) {
         match &mut self.store {
             Some(store) if seq > store.log.durable() => {
-                store.wait(seq, Waiter::Receipt { to, slot });
+                store.wait(seq, Waiter::Receipt { to, slot, moves });
             }
             _ => self.receipt_for(to, slot, fx),
         }
@@ -313,15 +332,13 @@ impl Engine {
                 }
             },
             Origin::Queue { from, place, size, reject } => {
-                // What nobody has room for stays where it was.
-                if publish.refused.is_none() {
-                    self.journal_dequeue(from, place, size);
-                }
+                self.journal_dequeue(from, place, size);
                 if let Some((session, op)) = reject.and_then(|key| self.rejections.moved(key)) {
                     self.part_when_durable(session, op, fx);
                 }
                 self.moved_on(from.queue, fx);
             }
+            Origin::Publish { to, slot } => self.receipt_for(to, slot, fx),
         }
     }
 
@@ -587,14 +604,21 @@ impl Engine {
     ) {
         let mut parts = 0;
         let mut acquired = Vec::new();
+        let accepts = outcome == Some(Outcome::Accepted);
+        let mut deleted: SmallVec<[QueueId; 1]> = SmallVec::new();
         // Runs of one queue, which is nearly always one run. Two runs of the same queue are two
         // parts, in order: correct, if not minimal.
         for run in deliveries.chunk_by(|a, b| a.queue == b.queue) {
             let queue = run[0].queue;
             let Some(home) = self.topology.home_of(queue) else {
-                continue; // Deleted: there is nothing left to settle or acquire.
+                // Deleted: there is nothing left to settle or acquire. The orderer's shard knows it
+                // before it is durable.
+                deleted.extend(Some(queue).filter(|_| accepts && self.orderer.is_some()));
+                continue;
             };
-            if home == self.shard {
+            if home == self.shard && accepts && !self.queues.contains_key(&queue) {
+                deleted.push(queue);
+            } else if home == self.shard {
                 let positions = run.iter().map(|d| d.position);
                 let asker = (session, op);
                 let later =
@@ -611,15 +635,18 @@ impl Engine {
             }
         }
         let unsafe_yet = self.take_dequeued();
-        if parts == 0 && unsafe_yet.is_none() {
+        if parts == 0 && unsafe_yet.is_none() && deleted.is_empty() {
             let reply = if outcome.is_none() { Reply::Acquired(acquired) } else { Reply::Done };
             self.answer(session, op, Ok(reply), fx);
             return;
         }
-        let parts = parts + u32::from(unsafe_yet.is_some());
+        let parts = parts + u32::from(unsafe_yet.is_some()) + deleted.len() as u32;
         self.parts.insert(session, op, parts, outcome.is_none(), acquired);
         if let (Some(_), Some(store)) = (unsafe_yet, &mut self.store) {
             store.wait_for_all(Waiter::Part { session, op });
+        }
+        for queue in deleted {
+            self.accepted_of_deleted(queue, session, op, fx);
         }
     }
 
@@ -644,17 +671,24 @@ impl Engine {
 
     fn on_frame(&mut self, now: Time, from: ShardId, frame: Frame, fx: &mut Effects) {
         match frame {
-            Frame::Publish { slot, number, message, queues, .. } => {
+            Frame::Publish { epoch, slot, number, moves, message, queues } => {
                 if let Some(slot) = slot
                     && let Err(reason) = self.check_space(&message, queues.iter().copied())
                 {
-                    self.refuse_slot(from, slot, reason, fx);
+                    if moves {
+                        let slot = Some(slot);
+                        let frame = Frame::Publish { epoch, slot, number, moves, message, queues };
+                        self.parked.push_back((from, frame));
+                    } else {
+                        self.refuse_slot(from, slot, reason, fx);
+                    }
                     return;
                 }
                 let xid = number.map(|n| Xid { shard: from.0, number: n.get() });
-                let seq = self.enqueue_all(now, queues.into_iter(), &message, xid, fx);
+                let how = (xid, slot.is_some());
+                let enqueued = self.enqueue_all(now, queues.into_iter(), &message, how, fx);
                 if let Some(slot) = slot {
-                    self.receipt_when_safe(seq, from, slot, fx);
+                    self.receipt_when_enqueued(enqueued, &message, (from, slot, moves), fx);
                 }
             }
             Frame::Receipts(slots) => slots.into_iter().for_each(|slot| self.on_receipt(slot, fx)),

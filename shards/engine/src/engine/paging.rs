@@ -7,7 +7,7 @@
 use super::Engine;
 use super::slices::Job;
 use crate::frame::Effects;
-use crate::ids::{QueueId, Time};
+use crate::ids::{Position, QueueId, Time};
 use crate::message::Message;
 use crate::queue::Queue;
 use crate::store::{Load, decode};
@@ -34,11 +34,13 @@ impl Engine {
     }
 
     /// The emptying of a deleted queue comes to a body that is away.
-    pub(super) fn read_for_job(&mut self, queue: QueueId, place: Seq) {
-        if let Some(store) = &mut self.store {
+    pub(super) fn read_for_job(&mut self, queue: QueueId, wanted: (Position, Seq)) {
+        // If it is just being written to another place, the job looks again.
+        if self.read_bodies(queue, wanted)
+            && let Some(store) = &mut self.store
+        {
             store.pager.job = Some(queue);
         }
-        self.read_bodies(queue, place);
     }
 
     /// Whether the job at hand waits for a read.
@@ -49,6 +51,7 @@ impl Engine {
     /// The end of a turn: lets bodies go if there are too many, and asks for those that are wanted.
     pub(super) fn page(&mut self) {
         self.shed();
+        let mut later = Vec::new();
         while let Some(store) = &mut self.store
             && store.pager.may_read()
             && let Some(queue) = store.pager.waiting.pop_front()
@@ -56,9 +59,14 @@ impl Engine {
             if store.pager.is_loading(queue) {
                 continue; // It says so again when that is there.
             }
-            if let Some(place) = self.queues.get_mut(&queue).and_then(Queue::first_wanted) {
-                self.read_bodies(queue, place);
+            if let Some(wanted) = self.queues.get_mut(&queue).and_then(Queue::first_wanted)
+                && !self.read_bodies(queue, wanted)
+            {
+                later.push(queue);
             }
+        }
+        if let Some(store) = &mut self.store {
+            store.pager.waiting.extend(later);
         }
     }
 
@@ -80,17 +88,30 @@ impl Engine {
         pager.shedding = sent > 0 && pager.estimate > pager.budget / 4 * 3;
     }
 
-    /// Reads the slice of the log in which a record stands.
-    fn read_bodies(&mut self, queue: QueueId, place: Seq) {
-        let Some(store) = &mut self.store else { return };
-        let Some(at) = store.log.batch_of(place) else { return };
+    /// Reads the slice of the log in which a record stands. False if it is just being written there.
+    fn read_bodies(&mut self, queue: QueueId, (position, place): (Position, Seq)) -> bool {
+        let Some(store) = &mut self.store else { return false };
+        if place > store.log.durable() {
+            return false;
+        }
+        let Some(at) = store.log.batch_of(place) else { return false };
         let assembler = Assembler::new();
-        self.read_slice(Load { queue, at, segment: at, assembler, slices: 0, begun: false });
+        self.read_slice(Load {
+            queue,
+            position,
+            at,
+            segment: at,
+            assembler,
+            slices: 0,
+            begun: false,
+        })
     }
 
-    fn read_slice(&mut self, mut load: Load) {
-        let Some(store) = &mut self.store else { return };
-        let Some((segment, offset, len)) = store.log.slice_at(load.at, BATCH_MAX) else { return };
+    fn read_slice(&mut self, mut load: Load) -> bool {
+        let Some(store) = &mut self.store else { return false };
+        let Some((segment, offset, len)) = store.log.slice_at(load.at, BATCH_MAX) else {
+            return false;
+        };
         load.segment = segment;
         load.slices += 1;
         store.log.pin(segment);
@@ -98,6 +119,7 @@ impl Engine {
         store.pager.next += 1;
         store.pager.loads.insert(number, load);
         store.log.ask(Request::Read { number, segment, offset, len });
+        true
     }
 
     /// A slice is there.
@@ -114,7 +136,7 @@ impl Engine {
                 return;
             }
         };
-        let (mut brought, mut grown) = (false, 0);
+        let mut grown = 0;
         for (position, message) in read.messages {
             let size = message.size();
             let back = match self.queues.get_mut(&queue) {
@@ -126,16 +148,23 @@ impl Engine {
                     _ => false,
                 }),
             };
-            brought |= back;
             grown += if back { size } else { 0 };
         }
         store.pager.grown(1, grown);
-        if !brought && (read.open || load.slices < SLICES) {
+        let jobs = || self.jobs.iter().any(|job| job.misses(queue, load.position));
+        let missed = match self.queues.get(&queue) {
+            Some(q) => q.is_away(load.position),
+            None => jobs(),
+        };
+        if missed && (read.open || load.slices < SLICES) {
             // The one that is wanted goes on in the next slice, or begins there: see `Log::batch_of`.
-            self.read_slice(load);
-            return;
+            if self.read_slice(load) {
+                return;
+            }
         }
-        if store.pager.job == Some(queue) {
+        if let Some(store) = &mut self.store
+            && store.pager.job == Some(queue)
+        {
             store.pager.job = None;
         }
         if let Some(q) = self.queues.get_mut(&queue) {

@@ -7,20 +7,41 @@ use crate::frame::Effects;
 use crate::ids::{Position, QueueId, SessionId};
 use crate::queue::{Next, Rest};
 use crate::request::{OpId, Reply};
+use fletch_journal::Seq;
 use std::fmt;
 
 /// One job.
 pub(super) enum Job {
-    /// Drop what is available up to a position, then answer.
-    Purge { queue: QueueId, until: Position, purged: u64, session: SessionId, op: OpId },
+    /// Drop what is available up to a position, then answer when it is dropped for good.
+    Purge(Purge),
     /// Send what a deleted queue held to its alternate exchange, then tell the orderer.
     Empty { queue: QueueId, rest: Box<Rest> },
+}
+
+impl Job {
+    /// Whether it is the emptying of this queue, and misses the body of the message at a position.
+    pub(super) fn misses(&self, queue: QueueId, position: Position) -> bool {
+        matches!(self, Job::Empty { queue: q, rest } if *q == queue && rest.is_away(position))
+    }
+}
+
+/// A purge under way.
+#[derive(Debug)]
+pub(super) struct Purge {
+    pub(super) queue: QueueId,
+    pub(super) until: Position,
+    pub(super) session: SessionId,
+    pub(super) op: OpId,
+    /// So many so far.
+    pub(super) purged: u64,
+    /// What has to be durable for those to be gone.
+    pub(super) safe: Seq,
 }
 
 impl fmt::Debug for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Job::Purge { queue, .. } => write!(f, "Purge({queue:?})"),
+            Job::Purge(purge) => purge.fmt(f),
             Job::Empty { queue, .. } => write!(f, "Empty({queue:?})"),
         }
     }
@@ -42,17 +63,20 @@ impl Engine {
             && let Some(job) = self.jobs.pop_front()
         {
             match job {
-                Job::Purge { queue, until, purged, session, op } => {
-                    let q = self.queues.get_mut(&queue);
+                Job::Purge(mut purge) => {
+                    let q = self.queues.get_mut(&purge.queue);
                     let (count, more) =
-                        q.map_or((0, false), |q| q.purge(until, left, &mut self.outputs));
+                        q.map_or((0, false), |q| q.purge(purge.until, left, &mut self.outputs));
                     self.deliver(fx);
-                    let purged = purged + count as u64;
+                    purge.purged += count as u64;
+                    // Now: whoever asks next would take it for his own.
+                    purge.safe = purge.safe.max(self.take_dequeued().unwrap_or_default());
                     left -= count;
                     if more {
-                        self.jobs.push_front(Job::Purge { queue, until, purged, session, op });
+                        self.jobs.push_front(Job::Purge(purge));
                     } else {
-                        self.answer_when_durable(session, op, Reply::Purged(purged), fx);
+                        let Purge { session, op, purged, safe, .. } = purge;
+                        self.answer_when_durable(session, op, Reply::Purged(purged), safe, fx);
                     }
                 }
                 Job::Empty { queue, mut rest } => loop {
@@ -70,16 +94,13 @@ impl Engine {
                             self.stats.discarded += 1;
                             self.journal_dequeue(delivery, place, size);
                         }
-                        Next::Away(place) => {
+                        Next::Away(position, place) => {
                             self.jobs.push_front(Job::Empty { queue, rest });
-                            self.read_for_job(queue, place);
+                            self.read_for_job(queue, (position, place));
                             return;
                         }
                         Next::End => {
-                            match self.emptying.get_mut(&queue) {
-                                Some((moving, all)) if *moving > 0 => *all = true,
-                                _ => self.emptied(queue, fx),
-                            }
+                            self.sent_on(queue, fx);
                             break;
                         }
                     }

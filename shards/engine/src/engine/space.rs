@@ -80,8 +80,9 @@ impl Engine {
         let behind = store.waiting.partition_point(|(seq, _)| *seq < from);
         let mut refused: Vec<(Refs, Waiter)> = Vec::new();
         for (seq, waiter) in store.waiting.split_off(behind) {
-            // What the cleaner has staged nobody waits for: it stays.
-            let publish = matches!(waiter, Waiter::Published { .. } | Waiter::Receipt { .. });
+            // What the cleaner has staged nobody waits for: it stays. So does what was safe elsewhere.
+            let publish =
+                matches!(waiter, Waiter::Published { .. } | Waiter::Receipt { moves: false, .. });
             match publish.then(|| store.log.retract(seq)).flatten() {
                 Some(refs) => refused.push((refs, waiter)),
                 None => store.waiting.push_back((seq, waiter)),
@@ -97,7 +98,7 @@ impl Engine {
                 Waiter::Published { session, op } => {
                     fx.events.push(Event::Refused { session, op, reason });
                 }
-                Waiter::Receipt { to, slot } => self.refuse_slot(to, slot, reason, fx),
+                Waiter::Receipt { to, slot, .. } => self.refuse_slot(to, slot, reason, fx),
                 _ => {}
             }
         }

@@ -484,6 +484,12 @@ impl Entries {
         })
     }
 
+    /// Whether there is a message at a position whose body is away.
+    pub(super) fn is_away(&self, position: Position) -> bool {
+        let bit = 1 << slot_of(position);
+        self.chunks.get(&chunk_of(position)).is_some_and(|c| c.present & !c.here & bit != 0)
+    }
+
     /// A body is back. False if it is not missed.
     pub(super) fn bring_back(&mut self, position: Position, message: Message) -> bool {
         let (n, slot) = (chunk_of(position), slot_of(position));

@@ -176,7 +176,7 @@ impl Queue {
         for position in first..=last.min(self.newest()) {
             self.entries.remove_available(position);
         }
-        self.entries.skip_to(last.saturating_add(1));
+        self.restore_end(last);
     }
 
     /// Deliveries up to this position may have happened before the restart.
@@ -184,9 +184,13 @@ impl Queue {
         let durable = self.durable.get_or_insert_default();
         durable.told = durable.told.max(upto);
         durable.known = durable.told;
-        // Those positions were given out, even if nothing of them is left: the next message is
-        // another one, which nobody has seen.
-        self.entries.skip_to(upto.saturating_add(1));
+        self.restore_end(upto);
+    }
+
+    /// The position was given out, even if nothing that was there is left: the next message is another
+    /// one, which nobody has seen.
+    pub(crate) fn restore_end(&mut self, position: Position) {
+        self.entries.skip_to(position.saturating_add(1));
     }
 
     /// Recovery has found all there is.
@@ -635,8 +639,8 @@ impl Queue {
         }
     }
 
-    /// Of the bodies that are wanted, now or soon, the first: where its record stands.
-    pub fn first_wanted(&mut self) -> Option<Seq> {
+    /// Of the bodies that are wanted, now or soon, the first: its position, and where its record stands.
+    pub fn first_wanted(&mut self) -> Option<(Position, Seq)> {
         let consumed = self.subscriptions.consuming() > 0;
         let front = consumed.then(|| self.entries.first().map(|e| e.position)).flatten();
         let ahead = front.and_then(|front| self.entries.first_away(front, READ_AHEAD));
@@ -646,9 +650,14 @@ impl Queue {
         };
         let swept = || (self.swept > 0).then(|| self.entries.first_away(self.swept, 1)).flatten();
         let position = ahead.or_else(browsed).or_else(swept);
-        let place = position.and_then(|p| self.entries.get(p)).map(|e| e.place);
-        self.wanting = place.is_some();
-        place
+        let entry = position.and_then(|p| self.entries.get(p)).map(|e| (e.position, e.place));
+        self.wanting = entry.is_some();
+        entry
+    }
+
+    /// Whether there is a message at a position whose body is away.
+    pub fn is_away(&self, position: Position) -> bool {
+        self.entries.is_away(position)
     }
 
     /// A body is back. False if nobody misses it.
@@ -693,8 +702,8 @@ pub enum Next {
         /// Where its record stands.
         place: Seq,
     },
-    /// Its body is away: where its record stands. See [`Rest::bring_back`].
-    Away(Seq),
+    /// Its body is away: its position, and where its record stands. See [`Rest::bring_back`].
+    Away(Position, Seq),
     /// There is none left.
     End,
 }
@@ -705,7 +714,7 @@ impl Rest {
         let Some(entry) = self.entries.first() else { return Next::End };
         let position = entry.position;
         if body && matches!(entry.body, Body::Away { .. }) {
-            return Next::Away(entry.place);
+            return Next::Away(position, entry.place);
         }
         let delivery = DeliveryRef { queue: self.queue, position };
         match self.entries.remove_available(position) {
@@ -719,6 +728,11 @@ impl Rest {
     /// A body is back. False if nobody misses it.
     pub fn bring_back(&mut self, position: Position, message: Message) -> bool {
         self.entries.bring_back(position, message)
+    }
+
+    /// Whether there is a message at a position whose body is away.
+    pub fn is_away(&self, position: Position) -> bool {
+        self.entries.is_away(position)
     }
 }
 

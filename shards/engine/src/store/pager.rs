@@ -1,6 +1,6 @@
 //! Which bodies should leave memory, and which are on their way back.
 
-use crate::ids::QueueId;
+use crate::ids::{Position, QueueId};
 use crate::topology::FixedMap;
 use fletch_journal::Lsn;
 use fletch_journal::record::Assembler;
@@ -14,6 +14,8 @@ const READS: usize = 2;
 pub(crate) struct Load {
     /// Whose bodies are wanted.
     pub(crate) queue: QueueId,
+    /// The message that is wanted first.
+    pub(crate) position: Position,
     /// Where the slice begins that is being read.
     pub(crate) at: Lsn,
     /// The segment it is in, which must not be given up meanwhile.

@@ -160,6 +160,9 @@ impl ShardRestore {
                     old.refs.retain(|(r, _)| !pending.refs.iter().any(|(other, _)| other == r));
                 }
                 all.push(pending);
+                for (Ref { queue, position }, _) in refs.iter() {
+                    self.queue(QueueId(queue)).restore_end(position);
+                }
             }
             _ if self.taken < self.memory => {
                 let message = readable(codec::message(payload))?;
@@ -290,50 +293,82 @@ pub fn combine(mut shards: Vec<ShardRestore>) -> Result<Combined, RestoreError> 
         }
         to_note.push(notes);
     }
-    let definitions = shards.first_mut().map(|s| std::mem::take(&mut s.definitions));
-    let mut changes = Vec::new();
+    let mut found = Vec::new();
+    for (id, (_, bytes)) in shards.first().iter().flat_map(|s| &s.definitions) {
+        let change = codec::change(*id, bytes);
+        found.push((*id, change.map_err(|error| RestoreError { id: *id, error })?));
+    }
+    let changes = fit(found);
+    let ids = changes.iter().filter_map(|change| match change {
+        Change::QueueCreated(q) => Some(q.id),
+        _ => None,
+    });
+    let queues: BTreeSet<QueueId> = ids.collect();
+    for shard in &mut shards {
+        shard.queues.retain(|id, _| queues.contains(id));
+        shard.queues.values_mut().for_each(Queue::restored);
+    }
+    Ok(Combined { shards, changes, to_note, decisions })
+}
+
+/// What a definition is known by to clients.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Name {
+    Queue(Arc<str>),
+    Exchange(Arc<str>),
+    Binding(u64, Arc<str>, Arc<str>),
+}
+
+impl Name {
+    fn of(change: &Change) -> Option<Name> {
+        match change {
+            Change::QueueCreated(q) => Some(Name::Queue(Arc::clone(&q.name))),
+            Change::ExchangeCreated(x) => Some(Name::Exchange(Arc::clone(&x.name))),
+            Change::Bound(b) => {
+                Some(Name::Binding(b.queue.0, Arc::clone(&b.exchange), Arc::clone(&b.key)))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The definitions that fit together, in the order they were made in, so that what one needs comes
+/// before it. But for an alternate exchange that was not durable (it is gone), all do, unless a damaged
+/// log was salvaged: then a definition may be missing, or that it was undone. What needs something that
+/// is missing is left out; of two with one name the newer is there.
+fn fit(found: Vec<(u64, Change)>) -> Vec<Change> {
+    let names = found.iter().filter_map(|(id, change)| Some((Name::of(change)?, *id)));
+    let newest: BTreeMap<Name, u64> = names.collect();
     let mut queues: FixedMap<QueueId, Arc<QueueDescriptor>> = FixedMap::default();
-    let mut exchanges = built_in();
-    // In the order they were made in, so that what one needs comes before it. But for an alternate
-    // exchange that was not durable: it is gone.
-    for (id, (_, bytes)) in definitions.iter().flatten() {
+    let topology = Topology::new();
+    let mut exchanges: BTreeSet<Arc<str>> =
+        topology.exchanges().map(|x| Arc::clone(&x.descriptor().name)).collect();
+    let mut changes = Vec::new();
+    for (id, change) in found {
+        if Name::of(&change).and_then(|name| newest.get(&name).copied()) != Some(id) {
+            continue;
+        }
         let there = |name: &Arc<str>| exchanges.contains(name);
-        let change = codec::change(*id, bytes).map_err(|error| RestoreError { id: *id, error })?;
-        let change = match change {
+        changes.push(match change {
             Change::QueueCreated(q) => {
                 let alternate = q.alternate.clone().filter(there);
-                Change::QueueCreated(Arc::new(QueueDescriptor { alternate, ..(*q).clone() }))
+                let q = Arc::new(QueueDescriptor { alternate, ..(*q).clone() });
+                queues.insert(q.id, Arc::clone(&q));
+                Change::QueueCreated(q)
             }
             Change::ExchangeCreated(x) => {
                 let alternate = x.alternate.clone().filter(there);
                 exchanges.insert(Arc::clone(&x.name));
                 Change::ExchangeCreated(Arc::new(ExchangeDescriptor { alternate, ..(*x).clone() }))
             }
-            Change::Bound(b) => match queues.get(&b.queue) {
+            Change::Bound(b) => match queues.get(&b.queue).filter(|_| there(&b.exchange)) {
                 Some(q) => Change::Bound(Arc::new(Binding { home: q.home, ..(*b).clone() })),
                 None => continue,
             },
             change => change,
-        };
-        if let Change::QueueCreated(q) = &change {
-            queues.insert(q.id, Arc::clone(q));
-        }
-        changes.push(change);
+        });
     }
-    for shard in &mut shards {
-        shard.queues.retain(|id, _| queues.contains_key(id));
-        shard.queues.values_mut().for_each(Queue::restored);
-    }
-    if let (Some(first), Some(definitions)) = (shards.first_mut(), definitions) {
-        first.definitions = definitions;
-    }
-    Ok(Combined { shards, changes, to_note, decisions })
-}
-
-/// Names of the exchanges that are always there.
-fn built_in() -> BTreeSet<Arc<str>> {
-    let topology = Topology::new();
-    topology.exchanges().map(|x| Arc::clone(&x.descriptor().name)).collect()
+    changes
 }
 
 impl Combined {

@@ -38,8 +38,6 @@ struct Crashed;
 pub(super) struct Planted {
     disk: usize,
     lie: Lie,
-    /// The log was closed.
-    clean: bool,
 }
 
 impl World<'_> {
@@ -84,10 +82,9 @@ impl World<'_> {
         }
         let publishing = self.sessions.values().any(|s| !s.publishing.is_empty());
         self.marks.hit("crash with publishes under way", publishing);
-        let clean = self.disks.iter().all(|disk| !disk.has_work());
         self.fail_disks();
         self.forget();
-        self.plant(clean);
+        self.plant();
     }
 
     /// Whatever the disks were writing is there or not.
@@ -106,7 +103,7 @@ impl World<'_> {
     }
 
     /// A disk that lies does so.
-    fn plant(&mut self, clean: bool) {
+    fn plant(&mut self) {
         if !self.mix.lies || self.planted.is_some() || !self.rng.chance(50) {
             return;
         }
@@ -115,7 +112,7 @@ impl World<'_> {
             true => self.disks[disk].flip(&mut self.rng),
             false => self.disks[disk].take_back(&mut self.rng),
         };
-        self.planted = lie.map(|lie| Planted { disk, lie, clean });
+        self.planted = lie.map(|lie| Planted { disk, lie });
         if let Some(Planted { lie, .. }) = self.planted {
             self.trace.add(disk as u16, "the disk lies", lie.at.0, u64::from(lie.lost));
         }
@@ -192,7 +189,7 @@ impl World<'_> {
 
     fn try_start(&mut self, shards: u16) -> Start {
         let mut reads = Vec::new();
-        let mut damaged = false;
+        let mut damaged = self.damaged;
         for n in 0..self.disks.len() {
             match self.read(n, false) {
                 Ok(read) => {
@@ -207,20 +204,20 @@ impl World<'_> {
                 }
             }
         }
-        if damaged || usize::from(shards) != reads.len() {
+        let harmed = damaged && !self.damaged;
+        if harmed || usize::from(shards) != reads.len() {
             let moved = reads.iter().map(|read| read.superblock.incarnation).max();
             if self.rehome(shards, reads, moved.unwrap_or(0)).is_err() {
                 self.marks.hit("crash while re-homing", true);
                 return Start::Crashed;
             }
             self.marks.hit("re-homed", !damaged);
+            self.damaged = damaged;
             self.planted = self.planted.filter(|_| !damaged);
-            return match self.try_start(shards) {
-                Start::Running if damaged => Start::Damaged,
-                other => other,
-            };
+            return self.try_start(shards);
         }
         match self.go_on(reads) {
+            Ok(()) if damaged => Start::Damaged,
             Ok(()) => Start::Running,
             Err(Crashed) => Start::Crashed,
         }
@@ -268,7 +265,8 @@ impl World<'_> {
             self.marks.hit("damage that does not matter", end >= durable);
             if end < durable {
                 let vouched = self.vouched(n, &read.superblock, end);
-                assert!(!vouched && !planted.clean, "recovery does not see {planted:?}");
+                let running = read.superblock.state == State::Running;
+                assert!(!vouched && running, "recovery does not see {planted:?}");
                 self.marks.hit("damage that nothing vouched against", true);
                 return true;
             }
@@ -346,6 +344,8 @@ impl World<'_> {
             };
             self.engines.push(Engine::restored(&config, restored));
         }
+        let topology = self.engines[0].topology();
+        self.homes = topology.queues().map(|q| (q.id, q.home)).collect();
         self.now = Time(self.now.0 + 1);
         Ok(())
     }

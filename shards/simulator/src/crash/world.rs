@@ -24,7 +24,7 @@ pub(super) const ALTERNATES: [&str; 3] = ["alternate-0", "alternate-1", "alterna
 pub(super) const DEAD: [&str; 2] = ["dead-0", "dead-1"];
 
 /// Steps that coming to rest may take: far more than any honest amount of work needs.
-const REST_MAX: usize = 200_000;
+const REST_MAX: usize = 100_000;
 
 /// See the module.
 pub(super) struct World<'t> {
@@ -40,13 +40,15 @@ pub(super) struct World<'t> {
     pub(super) model: Model,
     pub(super) history: History,
     /// Where queues live.
-    homes: BTreeMap<QueueId, ShardId>,
+    pub(super) homes: BTreeMap<QueueId, ShardId>,
     /// The queues for dead letters.
     pub(super) dead: Vec<QueueId>,
     /// Deliveries of this turn that the home's journal does not know of yet.
     due: Vec<(ShardId, QueueId, MessageId)>,
     /// A disk has lied, and recovery has not looked yet.
     pub(super) planted: Option<Planted>,
+    /// Recovery has looked, and something was lost.
+    pub(super) damaged: bool,
     pub(super) trace: &'t mut Trace,
     pub(super) marks: Marks,
     fx: Effects,
@@ -73,6 +75,7 @@ impl<'t> World<'t> {
             dead: Vec::new(),
             due: Vec::new(),
             planted: None,
+            damaged: false,
             trace,
             marks: Marks::default(),
             fx: Effects::default(),
@@ -300,7 +303,8 @@ impl<'t> World<'t> {
                 self.turn_end(shard);
                 self.poll(shard);
             }
-            if !self.complete() && !self.work_slices() && self.network.is_empty() {
+            let working = self.work_slices();
+            if !self.complete() && !working && self.network.is_empty() {
                 self.check_logs();
                 return;
             }
@@ -319,8 +323,15 @@ impl<'t> World<'t> {
     }
 
     /// What is in all queues.
-    pub(super) fn found(&self) -> AllFound {
+    pub(super) fn found(&mut self) -> AllFound {
         let mut all = AllFound::new();
+        for engine in &self.engines {
+            for q in engine.queues() {
+                let descriptor = engine.topology().queue_by_id(q.id());
+                let descriptor = descriptor.expect("its home knows a queue");
+                self.model.know(q.id(), || facts(descriptor, &self.dead));
+            }
+        }
         for q in self.engines.iter().flat_map(Engine::queues) {
             assert_eq!(q.away(), 0, "recovery was told to keep all in memory");
             let entries = q.resident_messages().map(|(position, message, redelivered)| Found {
