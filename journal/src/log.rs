@@ -8,6 +8,8 @@
 //! Lives on its shard, owned by the engine; never blocks, reads no clock. It is told of the end of each
 //! write and request by [`Log::done`].
 
+mod room;
+
 use crate::batch::{BATCH_MAX, HEADER, Header, seal};
 use crate::io::{Done, Request, Write};
 use crate::lsn::{ALIGN, Lsn};
@@ -486,23 +488,6 @@ impl<P: Payload> Log<P> {
     /// All up to this one is durable.
     pub fn durable(&self) -> Seq {
         self.durable
-    }
-
-    /// Whether a publish of so many bytes may be taken on: not when the disk is full, but for what the
-    /// reserve for dequeues leaves.
-    pub fn admits(&self, len: usize) -> bool {
-        !self.full || self.room() >= self.staged_bytes + len as u64 + self.config.segment
-    }
-
-    /// Whether the disk has no room for the next segment.
-    pub fn is_full(&self) -> bool {
-        self.full
-    }
-
-    /// Bytes that may be written before another segment is needed.
-    fn room(&self) -> u64 {
-        let ahead: u64 = self.ahead.iter().filter(|a| a.ready).map(|a| a.len).sum();
-        self.rest() + ahead
     }
 
     /// Bytes left in the segment written to.
