@@ -183,6 +183,8 @@ pub struct Log<P> {
     /// The rest of a record that did not fit into its batch.
     spill: Vec<u8>,
     spilled: usize,
+    /// That record's number.
+    spilling: Seq,
     pub(crate) segments: Segments,
     ahead: VecDeque<Ahead>,
     full: bool,
@@ -255,6 +257,7 @@ impl<P: Payload> Log<P> {
             staged_bytes: 0,
             spill: Vec::new(),
             spilled: 0,
+            spilling: Seq::NONE,
             segments,
             ahead,
             full: false,
@@ -392,13 +395,13 @@ impl<P: Payload> Log<P> {
     /// position stands: if it is not written yet it is written with that said.
     pub fn delivered(&mut self, at: Ref, seq: Seq) {
         match self.staged_mut(seq) {
-            Some(Staged::Publish { refs, .. }) => {
+            Some(Staged::Publish { refs, again: false, .. }) => {
                 if let Some((_, delivered)) = refs.iter_mut().find(|(r, _)| *r == at) {
                     *delivered = true;
                 }
             }
-            Some(_) => {}
-            None => {
+            // The older record is still there to be found.
+            Some(Staged::Publish { again: true, .. }) | None => {
                 let Ref { queue, position } = at;
                 if let Some(Staged::Delivered { queue: q, upto }) = self.staged.back_mut()
                     && *q == queue
@@ -408,7 +411,15 @@ impl<P: Payload> Log<P> {
                     self.stage(Staged::Delivered { queue, upto: position });
                 }
             }
+            Some(_) => {}
         }
+    }
+
+    /// Whether this is the only record of a message, and not written yet.
+    pub fn is_unwritten(&self, seq: Seq) -> bool {
+        let at = seq.0.checked_sub(self.first.0).and_then(|at| usize::try_from(at).ok());
+        let staged = at.and_then(|at| self.staged.get(at));
+        matches!(staged, Some(Staged::Publish { again: false, .. }))
     }
 
     /// Something durable exists from now on. Ids grow.
@@ -642,9 +653,10 @@ impl<P: Payload> Log<P> {
         let current = self.segments.current().expect("there is room in it");
         let (segment, offset) = (current.base, self.head.0 - current.base.0);
         self.head = self.head.after(batch);
-        // The last record is complete only if nothing of it is left.
-        let back = u64::from(!self.spill.is_empty());
-        let seq = Seq(self.first.0 - 1 - back);
+        // The last record is complete only if nothing of it is left. What was taken back since it
+        // began has been passed over already.
+        let next = if self.spill.is_empty() { self.first } else { self.spilling };
+        let seq = Seq(next.0 - 1);
         self.writes.push_back(InFlight { number, end: self.head, seq, done: false });
         self.stats.batches += 1;
         self.stats.bytes += batch as u64;
@@ -708,6 +720,7 @@ impl<P: Payload> Log<P> {
             body.whole(&[scratch], |_| {}, 0);
         } else {
             std::mem::swap(&mut self.spill, scratch);
+            self.spilling = seq;
             self.continue_spill(body);
         }
     }

@@ -13,7 +13,7 @@ use crate::message::Message;
 use crate::pending::Origin;
 use crate::queue::{Output, Queue};
 use crate::request::{DeliveryRef, Event, OpId, Reply};
-use crate::store::{Decided, Restored, Store, VOUCH_AFTER, Waiter, decode, payload_len};
+use crate::store::{Decided, Restored, Store, Waiter, decode, payload_len};
 use crate::topology::{Change, Route, Routes};
 use fletch_journal::record::ops;
 use fletch_journal::{Cleaned, Damaged, Done, Op, REFS_MAX, Ref, Refs, Request, Seq, Write, Xid};
@@ -138,7 +138,7 @@ impl Engine {
     pub(super) fn journal_delivery(&mut self, at: DeliveryRef, place: Seq) -> bool {
         let Some(store) = &mut self.store else { return false };
         let r = Ref { queue: at.queue.0, position: at.position };
-        if store.log.is_staged(place) {
+        if store.log.is_unwritten(place) {
             // It is written with that said.
             store.log.delivered(r, place);
             return false;
@@ -248,9 +248,7 @@ impl Engine {
         }
         self.refuse_excess(fx);
         let Some(store) = &mut self.store else { return };
-        if store.log.is_unvouched() && store.vouch_at == Time::NEVER {
-            store.vouch_at = now.after(VOUCH_AFTER);
-        }
+        store.watch(now);
         self.clean();
         self.settle_durable(fx);
         self.unpark(now, fx);
@@ -301,6 +299,7 @@ impl Engine {
         store.now = now;
         // What was taken back needs no write to be safe.
         store.log.skip_gone();
+        store.watch(now);
         self.clean();
         self.settle_durable(fx);
         self.page();
@@ -413,10 +412,11 @@ impl Engine {
         let Some(store) = &mut self.store else { return };
         let xid = Xid { shard: from.0, number };
         let prepared = store.undecided.remove(&xid);
-        let seq = store.log.note(xid, commit);
         if commit {
+            let seq = store.log.note(xid, true);
             store.wait(seq, Waiter::Noted { to: from, number });
         } else if let Some(refs) = prepared {
+            store.log.note(xid, false);
             self.withdraw_prepared(refs);
         }
     }
@@ -495,7 +495,7 @@ impl Engine {
             for op in ops(record).map_while(Result::ok) {
                 match op {
                     Op::Prepare(prepared) => {
-                        xid = Some(prepared).filter(|xid| store.undecided.contains_key(xid));
+                        xid = Some(prepared).filter(|x| store.undecided.contains_key(x));
                     }
                     // The record may say that it was delivered where the queue does not: when that was
                     // before the record was written.

@@ -151,6 +151,7 @@ impl Engine {
             QueueCommand::Cancel { op, .. }
             | QueueCommand::Flush { op, .. }
             | QueueCommand::Stop { op, .. } => {
+                // Deliveries of before may be held back.
                 self.answer_behind(queue, (session, op), Ok(Reply::Done), fx);
             }
             QueueCommand::Query { op } => self.answer(session, op, Ok(Reply::Queue(None)), fx),

@@ -59,7 +59,8 @@ impl Engine {
             if store.pager.is_loading(queue) {
                 continue; // It says so again when that is there.
             }
-            if let Some(wanted) = self.queues.get_mut(&queue).and_then(Queue::first_wanted)
+            let short = self.is_short();
+            if let Some(wanted) = self.queues.get_mut(&queue).and_then(|q| q.first_wanted(short))
                 && !self.read_bodies(queue, wanted)
             {
                 later.push(queue);
@@ -68,6 +69,18 @@ impl Engine {
         if let Some(store) = &mut self.store {
             store.pager.waiting.extend(later);
         }
+    }
+
+    /// Whether what is read now would have to leave again: then only that is read which stays, or which
+    /// is waited for.
+    fn is_short(&mut self) -> bool {
+        let Some(store) = &mut self.store else { return false };
+        let pager = &mut store.pager;
+        let most = (pager.budget / 8 * 7).saturating_sub(pager.reading());
+        if pager.estimate > most {
+            pager.estimate = self.queues.values().map(Queue::resident).sum();
+        }
+        pager.estimate > most
     }
 
     fn shed(&mut self) {

@@ -312,6 +312,13 @@ impl Entries {
         }
     }
 
+    /// Marks one as delivered before.
+    pub(super) fn set_redelivered(&mut self, position: Position) {
+        if let Some(chunk) = self.chunks.get_mut(&chunk_of(position)) {
+            chunk.redelivered |= chunk.present & 1 << slot_of(position);
+        }
+    }
+
     /// Every message, acquired ones too, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
         self.chunks

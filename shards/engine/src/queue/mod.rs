@@ -149,9 +149,7 @@ impl Queue {
 
     /// Puts back a message that recovery found; a newer record of one that is there takes its place.
     pub(crate) fn restore(&mut self, at: Position, message: Message, place: Seq, seen: bool) {
-        if self.entries.get(at).is_some() {
-            self.entries.set_place(at, place);
-        } else {
+        if !self.restore_place(at, place, seen) {
             self.entries.put(at, message, place, seen);
         }
     }
@@ -164,11 +162,21 @@ impl Queue {
         place: Seq,
         seen: bool,
     ) {
-        if self.entries.get(at).is_some() {
-            self.entries.set_place(at, place);
-        } else {
+        if !self.restore_place(at, place, seen) {
             self.entries.put_away(at, what, place, seen);
         }
+    }
+
+    /// If the message is there, the newer record takes the place of the one found before.
+    fn restore_place(&mut self, at: Position, place: Seq, seen: bool) -> bool {
+        let there = self.entries.get(at).is_some();
+        if there {
+            self.entries.set_place(at, place);
+            if seen {
+                self.entries.set_redelivered(at);
+            }
+        }
+        there
     }
 
     /// Takes away what recovery found and later found to be gone.
@@ -640,13 +648,15 @@ impl Queue {
     }
 
     /// Of the bodies that are wanted, now or soon, the first: its position, and where its record stands.
-    pub fn first_wanted(&mut self) -> Option<(Position, Seq)> {
+    /// `short` of memory, so soon that it does not leave again before.
+    pub fn first_wanted(&mut self, short: bool) -> Option<(Position, Seq)> {
         let consumed = self.subscriptions.consuming() > 0;
         let front = consumed.then(|| self.entries.first().map(|e| e.position)).flatten();
-        let ahead = front.and_then(|front| self.entries.first_away(front, READ_AHEAD));
+        let (far, browsed) = if short { (KEPT, 1) } else { (READ_AHEAD, SLOTS_AHEAD) };
+        let ahead = front.and_then(|front| self.entries.first_away(front, far));
         let browsed = || {
             let mut cursors = self.subscriptions.cursors();
-            cursors.find_map(|cursor| self.entries.first_away(cursor, SLOTS_AHEAD))
+            cursors.find_map(|cursor| self.entries.first_away(cursor, browsed))
         };
         let swept = || (self.swept > 0).then(|| self.entries.first_away(self.swept, 1)).flatten();
         let position = ahead.or_else(browsed).or_else(swept);
@@ -668,6 +678,11 @@ impl Queue {
     /// Bodies came back: whoever waited for them is served.
     pub fn serve_returned(&mut self, now: Time, out: &mut Vec<Output>) {
         self.wanting = false;
+        if self.swept > 0 {
+            // At once: they may have left again when the next sweep comes.
+            let mut budget = RETURNED;
+            self.expire(now, &mut budget, out);
+        }
         self.serve_all(now, out);
         for key in self.subscriptions.flushing() {
             self.serve(now, key, out);
@@ -677,10 +692,14 @@ impl Queue {
 
 /// Chunks of 64 messages at the front that stay in memory.
 const KEPT_CHUNKS: usize = 4;
+/// Messages at the front that are in those, wherever in its chunk the first one is.
+const KEPT: u64 = (KEPT_CHUNKS as u64 - 1) * 64;
 /// So many messages ahead of a consumer are brought back.
 const READ_AHEAD: u64 = 16 * 1024;
 /// The same ahead of a browser.
 const SLOTS_AHEAD: u64 = 1024;
+/// Messages that the sweep looks at when bodies have come back for it.
+const RETURNED: usize = 1000;
 
 /// What a deleted queue held.
 pub struct Rest {

@@ -157,9 +157,9 @@ impl Subscriptions {
         self.consuming
     }
 
-    /// Where each browser has come to.
+    /// Where each browser has come to that could have more.
     pub(super) fn cursors(&self) -> impl Iterator<Item = Position> {
-        let browsers = self.slab.iter().filter(|(_, s)| s.mode == Mode::Browse);
+        let browsers = self.slab.iter().filter(|(_, s)| s.mode == Mode::Browse && s.open());
         browsers.map(|(_, s)| s.cursor)
     }
 

@@ -23,7 +23,6 @@ use crate::queue::Output;
 use crate::request::{OpId, Reply};
 use crate::topology::{Change, FixedMap};
 use fletch_journal::{Damaged, Log, Refs, Seq, Xid};
-use foldhash::HashMap;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::fmt;
@@ -31,7 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// An idle log writes its voucher after this long.
-pub(crate) const VOUCH_AFTER: Duration = Duration::from_millis(20);
+const VOUCH_AFTER: Duration = Duration::from_millis(20);
 
 /// Who is told when something is durable.
 #[derive(Debug)]
@@ -73,8 +72,8 @@ pub(crate) struct Store {
     pub(crate) waiting: VecDeque<(Seq, Waiter)>,
     /// The number of the next transaction this shard coordinates.
     pub(crate) next_number: u64,
-    /// Transactions prepared here and not decided as far as this shard knows, and the places of each.
-    pub(crate) undecided: HashMap<Xid, Refs>,
+    /// Transactions prepared here and not decided as far as this shard knows: the messages of each.
+    pub(crate) undecided: FixedMap<Xid, Refs>,
     /// Decisions of this shard, and how many homes have not noted them yet.
     pub(crate) decisions: FixedMap<u64, u16>,
     /// Per peer: its decisions noted here, to be told at the end of the turn.
@@ -105,7 +104,7 @@ impl Store {
             path,
             waiting: VecDeque::new(),
             next_number: next,
-            undecided: HashMap::default(),
+            undecided: FixedMap::default(),
             decisions: FixedMap::default(),
             noted: vec![Vec::new(); usize::from(shards)],
             held: VecDeque::new(),
@@ -121,9 +120,13 @@ impl Store {
         }
     }
 
-    /// Whether nothing waits to be durable.
+    /// Whether nothing waits to be durable, and no transaction is under way.
     pub(crate) fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.held.is_empty() && self.noted.iter().all(Vec::is_empty)
+        self.waiting.is_empty()
+            && self.undecided.is_empty()
+            && self.decisions.is_empty()
+            && self.held.is_empty()
+            && self.noted.iter().all(Vec::is_empty)
     }
 
     /// Whether outputs of a queue are held back. A message whose record is written already is delivered
@@ -154,9 +157,18 @@ impl Store {
         }
     }
 
+    /// A log that has nothing to write is to write its voucher in a while.
+    pub(crate) fn watch(&mut self, now: Time) {
+        if self.vouch_at == Time::NEVER && self.log.is_unvouched() {
+            self.vouch_at = now.after(VOUCH_AFTER);
+        }
+    }
+
     pub(crate) fn wait(&mut self, seq: Seq, waiter: Waiter) {
-        debug_assert!(self.waiting.back().is_none_or(|(last, _)| *last <= seq), "in order");
-        self.waiting.push_back((seq, waiter));
+        // A publish hears of itself after what its deliveries have staged, which waits already. All of
+        // that is in one write, as a rule.
+        let last = self.waiting.back().map_or(Seq::NONE, |(last, _)| *last);
+        self.waiting.push_back((seq.max(last), waiter));
     }
 
     /// Waits for everything staged so far.

@@ -2,8 +2,8 @@
 
 use crate::ids::{Position, QueueId};
 use crate::topology::FixedMap;
-use fletch_journal::Lsn;
 use fletch_journal::record::Assembler;
+use fletch_journal::{BATCH_MAX, Lsn};
 use std::collections::VecDeque;
 
 /// Reads that may be under way at once.
@@ -55,6 +55,11 @@ impl Pager {
     /// Whether another read may begin.
     pub(crate) fn may_read(&self) -> bool {
         self.loads.len() < READS
+    }
+
+    /// Bytes that reads under way and one more may bring.
+    pub(crate) fn reading(&self) -> u64 {
+        (self.loads.len() as u64 + 1) * BATCH_MAX as u64
     }
 
     /// Whether a queue's bodies are being read.

@@ -1,6 +1,7 @@
 //! Clients: sessions as a front end keeps them, what they do, and how they end.
 
 use super::mix::Act;
+use super::model::Purge;
 use super::topology::Name;
 use super::world::{ALTERNATES, DEAD, World};
 use crate::message::{Content, MessageId};
@@ -40,7 +41,7 @@ pub(super) enum Asked {
         makes: bool,
         step: usize,
     },
-    Purge(Option<(QueueId, Vec<MessageId>)>),
+    Purge(Option<(QueueId, Purge)>),
     Subscribe(u32),
     Cancel(u32),
     Stop,
@@ -165,7 +166,10 @@ impl World<'_> {
                     self.cancel(id, tag);
                 }
             }
-            Act::DeclareQueue => self.declare_queue(id),
+            Act::DeclareQueue => {
+                let name = self.queue_name();
+                self.declare_queue(id, name);
+            }
             Act::DeleteQueue => {
                 let name = self.queue_name();
                 let (if_unused, if_empty) = (self.rng.chance(20), self.rng.chance(20));
@@ -263,17 +267,17 @@ impl World<'_> {
         let dead = DEAD.map(|name| topology.queue(name).expect("it was declared").id);
         self.dead = dead.to_vec();
         for n in 0..self.mix.queues {
-            self.declare_queue(id);
-            let (queue, key) = (format!("queue-{n}").into(), self.key());
+            let name: Arc<str> = format!("queue-{n}").into();
+            self.declare_queue(id, Arc::clone(&name));
             self.rest();
-            self.bind(id, queue, BUILT_IN[n % 3].into(), key);
+            let (exchange, key) = (if n < 3 { BUILT_IN[2] } else { BUILT_IN[n % 2] }, self.key());
+            self.bind(id, name, exchange.into(), key);
         }
         self.end(id);
         self.rest();
     }
 
-    fn declare_queue(&mut self, id: SessionId) {
-        let name = self.queue_name();
+    fn declare_queue(&mut self, id: SessionId, name: Arc<str>) {
         let exclusive = self.rng.chance(self.mix.exclusive_percent);
         let alternate = self.rng.chance(self.mix.alternate_percent);
         let alternate = alternate.then(|| Arc::from(*self.rng.pick(&ALTERNATES)));
@@ -415,7 +419,7 @@ impl World<'_> {
             false => self.queue_name(),
         };
         let settles = !self.rng.chance(self.mix.no_accept_percent);
-        self.model.uses(&queue);
+        self.model.subscribes(&queue, settles);
         let session = self.session(id);
         let tag = session.next_tag;
         session.next_tag += 1;

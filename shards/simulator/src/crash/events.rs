@@ -81,10 +81,10 @@ impl World<'_> {
                 }
             }
             Asked::Purge(None) => {}
-            Asked::Purge(Some((queue, sure))) => {
+            Asked::Purge(Some((queue, purge))) => {
                 let there = self.numbers_in(queue);
                 let there = if failed { None } else { there };
-                self.model.purged(queue, &sure, there.as_ref());
+                self.model.has_purged(queue, &purge, there.as_ref());
             }
             Asked::Subscribe(tag) => {
                 let session = self.session(id);
@@ -109,6 +109,8 @@ impl World<'_> {
             Asked::Settle(outcome, what) => {
                 assert!(!failed, "a settlement fails");
                 if outcome == Outcome::Accepted {
+                    let full = self.engines.iter().any(|e| e.log().is_some_and(|l| l.is_full()));
+                    self.marks.hit("accept answered while a disk is full", full);
                     for (queue, number) in what {
                         self.model.has_taken(queue, number);
                     }

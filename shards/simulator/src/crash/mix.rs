@@ -68,6 +68,15 @@ const STEPS: [Step; 7] = [
     Step::Shuffle,
 ];
 
+/// Sizes of segments; the smallest has room for two batches.
+const SEGMENTS: [u64; 4] = [8192, 8192, 16384, 65536];
+
+/// The sizes to choose from. On a full disk the cleaner would find no end with the smallest, which it
+/// half fills each time.
+fn sizes(tight: bool) -> &'static [u64] {
+    if tight { &SEGMENTS[2..] } else { &SEGMENTS }
+}
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub(super) struct Mix {
@@ -135,7 +144,7 @@ impl Mix {
         let [durable_percent, persistent_percent, exclusive_percent] =
             [often(&[50, 80, 100]), often(&[50, 90, 100]), often(&[0, 0, 10])];
         let [auto_delete_percent, alternate_percent, fanout_percent] =
-            [often(&[0, 0, 30]), often(&[0, 50, 90]), often(&[10, 50, 90])];
+            [often(&[0, 0, 30]), often(&[0, 50, 90]), often(&[20, 50, 90])];
         let [lag_percent, bad_start_percent, rehome_percent] =
             [often(&[0, 20, 60]), often(&[0, 20, 60]), often(&[0, 0, 10, 50])];
         let steps_of = [
@@ -143,18 +152,19 @@ impl Mix {
             often(&[10, 20]),
             often(&[5, 15]),
             often(&[5, 15]),
-            often(&[5, 15, 40]),
+            often(&[2, 5, 15, 40]),
             often(&[1, 5]),
             often(&[0, 1]),
         ];
         let slice = often(&[1, 3, 1000]) as usize;
+        let tight = rng.chance(20);
         Mix {
-            shards: rng.range(1, 4) as u16,
-            steps: steps.unwrap_or_else(|| *rng.pick(&[150, 300, 600, 1200])),
+            shards: *rng.pick(&[1, 2, 2, 3, 4]),
+            steps: steps.unwrap_or_else(|| *rng.pick(&[300, 600, 1200, 2500])),
             clients: rng.range(1, 4),
             acts,
             steps_of,
-            segment: *rng.pick(&[8192, 8192, 16384, 65536]),
+            segment: *rng.pick(sizes(tight)),
             depth: rng.range(1, 3),
             slice,
             memory: *rng.pick(&[u64::MAX, u64::MAX, 0, 3000]),
@@ -181,8 +191,16 @@ impl Mix {
             stop_every: *rng.pick(&[0, 0, 200, 600]),
             bad_start_percent,
             rehome_percent,
-            tight: rng.chance(20),
+            tight,
             lies: rng.chance(12),
+        }
+    }
+
+    /// What may be another at each start.
+    pub(super) fn set_up_again(&mut self, rng: &mut Rng) {
+        if rng.chance(15) {
+            self.segment = *rng.pick(sizes(self.tight));
+            self.depth = rng.range(1, 3);
         }
     }
 

@@ -15,8 +15,8 @@ mod world;
 
 use crate::run::Summary;
 use crate::trace::Trace;
-use client::Stage;
-use fletch_engine::SessionId;
+use client::{Asked, Stage};
+use fletch_engine::{Engine, Outcome, SessionId, ShardId, Time};
 use model::After;
 use world::World;
 
@@ -55,6 +55,7 @@ impl World<'_> {
         }
         self.end_all();
         self.check_idle();
+        self.check_vouched();
         if self.rng.chance(50) {
             self.stop();
         } else {
@@ -69,7 +70,9 @@ impl World<'_> {
     /// A step, or something that goes wrong instead. False if the seed is over.
     fn go_on_or_fail(&mut self) -> bool {
         let once_in = |rng: &mut crate::rng::Rng, n: usize| n > 0 && rng.below(n) == 0;
-        if once_in(&mut self.rng, self.mix.crash_every) {
+        // More often when it matters.
+        let writing = self.disks.iter().any(|disk| disk.is_writing());
+        if once_in(&mut self.rng, self.mix.crash_every / if writing { 4 } else { 1 }) {
             self.crash();
             return self.start();
         }
@@ -77,7 +80,6 @@ impl World<'_> {
             self.stop();
             return self.start();
         }
-        let writing = self.disks.iter().any(|disk| disk.is_writing());
         if writing && once_in(&mut self.rng, self.mix.error_every * 10) {
             // The shard ends the process.
             self.marks.hit("write failed", true);
@@ -86,6 +88,10 @@ impl World<'_> {
         }
         if self.mix.tight && self.rng.chance(3) {
             self.squeeze();
+        }
+        let full = |e: &Engine| e.log().is_some_and(|log| log.is_full());
+        if self.mix.tight && self.rng.chance(2) && self.engines.iter().any(full) {
+            self.consume();
         }
         if self.rng.below(300) == 0 {
             self.rest();
@@ -110,14 +116,39 @@ impl World<'_> {
         self.disks[n].set_space(if limited { u64::MAX } else { room });
     }
 
+    /// A full disk does not keep clients from taking messages, as long as the log has what it keeps for
+    /// that: none if the disk became full before the log had a segment too many.
+    fn consume(&mut self) {
+        let reserve = |e: &Engine| e.log().is_some_and(|log| log.admits(0));
+        let must = self.engines.iter().all(reserve);
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in ids {
+            let held = std::mem::take(&mut self.session(id).held);
+            if self.sessions[&id].stage == Stage::Live && !held.is_empty() {
+                self.settle(id, Outcome::Accepted, &held);
+                self.marks.hit("accepts on a full disk that have room", must);
+            }
+        }
+        self.calm_down();
+        for (id, session) in &self.sessions {
+            let accept = |a: &&Asked| matches!(a, Asked::Settle(Outcome::Accepted, _));
+            let accept = session.asked.values().find(accept).filter(|_| must);
+            assert!(accept.is_none(), "{id:?} waits on a full disk for {accept:?}");
+        }
+    }
+
     /// At rest everybody has an answer, and the queues hold what they must.
     fn check_rest(&mut self) {
         for (id, session) in &self.sessions {
             assert!(session.publishing.is_empty(), "{id:?} waits for {:?}", session.publishing);
             assert!(session.asked.is_empty(), "{id:?} waits for {:?}", session.asked);
         }
-        let found = self.found();
-        self.model.check(&found, self.now, After::Rest, &mut self.marks);
+        let away = self.engines.iter().flat_map(Engine::queues).any(|q| q.away() > 0);
+        self.marks.hit("rest with bodies on the disk", away);
+        if !away {
+            let found = self.found();
+            self.model.check(&found, self.now, After::Rest, &mut self.marks);
+        }
     }
 
     /// All sessions end.
@@ -132,6 +163,27 @@ impl World<'_> {
             assert!(session.stage == Stage::Over, "{id:?} does not end: {session:?}");
         }
         self.check_rest();
+    }
+
+    /// A log that rests is soon proof against damage that looks like a crash.
+    fn check_vouched(&mut self) {
+        // What vouches takes room, for which a segment may have to be cleaned, and that be vouched for:
+        // with segments of two batches for good.
+        let tiny = |e: &Engine| e.log().is_some_and(|log| log.segments().any(|s| s.len < 16384));
+        if self.mix.segment < 16384 || self.engines.iter().any(tiny) {
+            return;
+        }
+        for _ in 0..20 {
+            self.now = Time(self.now.0 + 25_000_000);
+            for shard in (0..self.shards).map(ShardId) {
+                self.input(shard, |engine, now, fx| engine.tick(now, fx));
+            }
+            self.rest();
+            if self.engines.iter().all(|e| e.log().is_none_or(|log| !log.is_unvouched())) {
+                return;
+            }
+        }
+        panic!("nothing vouches for a log");
     }
 
     fn check_idle(&self) {

@@ -8,7 +8,6 @@
 use crate::message::{Content, MessageId, is_whole, message_id};
 use crate::trace::Marks;
 use fletch_engine::{DeliveryRef, Message, Position, QueueId, Time};
-use fletch_journal::Seq;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -33,15 +32,6 @@ pub(super) enum After {
     Rest,
 }
 
-/// How far the journal knows of the delivery of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Known {
-    No,
-    /// When this is durable.
-    With(Seq),
-    Yes,
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Copies {
     /// At least, at most.
@@ -53,10 +43,22 @@ struct Copies {
     direct: bool,
     /// Delivered since the start of the broker.
     delivered: bool,
-    known: Known,
+    /// Delivered to somebody who had to settle it, ever: if it comes back, it is said so.
+    seen: bool,
+    /// A crash has brought it back so.
+    returned: bool,
     position: Option<Position>,
     /// Deliveries of the queue when it came.
     deliveries_before: u64,
+}
+
+/// A purge under way.
+#[derive(Debug, Default)]
+pub(super) struct Purge {
+    /// Which of its queue's.
+    number: u32,
+    /// What it will take if nobody else does.
+    sure: Vec<MessageId>,
 }
 
 /// What is known of a queue.
@@ -74,6 +76,8 @@ struct Queue {
     facts: QueueFacts,
     copies: BTreeMap<MessageId, Copies>,
     purges: u32,
+    /// Purges asked for since the last check.
+    purged: u32,
     deliveries: u64,
 }
 
@@ -93,8 +97,11 @@ pub(super) struct Model {
     queues: BTreeMap<QueueId, Queue>,
     /// Names of queues that somebody deletes, and how many do.
     deleting: BTreeMap<Arc<str>, u32>,
-    /// Names of queues that somebody has subscribed to: those which are auto-delete may go.
+    /// Names of queues that somebody has subscribed to: those which are auto-delete may go. And how: to
+    /// settle what comes, or not.
     used: BTreeSet<Arc<str>>,
+    settled: BTreeSet<Arc<str>>,
+    taken: BTreeSet<Arc<str>>,
     /// Published since the last check.
     open: BTreeSet<MessageId>,
     pub(super) deliveries: u64,
@@ -111,6 +118,7 @@ impl Model {
             facts: facts(),
             copies: BTreeMap::new(),
             purges: 0,
+            purged: 0,
             deliveries: 0,
         });
     }
@@ -132,7 +140,8 @@ impl Model {
                     moved: 0,
                     direct: true,
                     delivered: false,
-                    known: Known::No,
+                    seen: false,
+                    returned: false,
                     position: None,
                     deliveries_before: q.deliveries,
                 },
@@ -173,7 +182,8 @@ impl Model {
             moved: 0,
             direct: false,
             delivered: false,
-            known: Known::No,
+            seen: false,
+            returned: false,
             position: None,
             deliveries_before,
         }))
@@ -191,39 +201,28 @@ impl Model {
         self.deliveries += 1;
         let sent = self.messages.get_mut(number as usize);
         sent.expect("what is delivered was published").delivered = true;
+        let alone = self.arrivals(at.queue, number) == 0;
         let Some(c) = self.copies(at.queue, number) else { return };
-        if c.direct {
+        if c.direct && alone {
             let position = *c.position.get_or_insert(at.position);
             assert_eq!(position, at.position, "message {number} has moved in {:?}", at.queue);
             assert!(
-                redelivered || c.known != Known::Yes || c.left.1 > 0,
+                redelivered || !c.returned || c.left.1 > 0,
                 "message {number} comes from {:?} as if for the first time",
                 at.queue
             );
         }
         c.delivered = true;
+        c.seen |= !taken;
         c.left.1 += u32::from(taken);
         if let Some(q) = self.queues.get_mut(&at.queue) {
             q.deliveries += 1;
         }
     }
 
-    /// What the home's journal has to have written for the delivery to be known after a crash.
-    pub(super) fn known_with(&mut self, queue: QueueId, number: MessageId, seq: Seq) {
-        if let Some(c) = self.queues.get_mut(&queue).and_then(|q| q.copies.get_mut(&number))
-            && c.known == Known::No
-        {
-            c.known = Known::With(seq);
-        }
-    }
-
-    /// A home dies; all up to this was durable.
-    pub(super) fn dies(&mut self, queue: QueueId, durable: Seq) {
-        let copies = self.queues.get_mut(&queue).into_iter().flat_map(|q| q.copies.values_mut());
-        for c in copies {
-            if let Known::With(seq) = c.known {
-                c.known = if seq <= durable { Known::Yes } else { Known::No };
-            }
+    /// The broker dies.
+    pub(super) fn dies(&mut self) {
+        for c in self.queues.values_mut().flat_map(|q| q.copies.values_mut()) {
             c.delivered = false;
         }
     }
@@ -243,10 +242,11 @@ impl Model {
         }
     }
 
-    /// A purge is asked for. What it will take if nobody else does.
-    pub(super) fn purges(&mut self, queue: QueueId) -> Vec<MessageId> {
-        let Some(q) = self.queues.get_mut(&queue) else { return Vec::new() };
+    /// A purge is asked for.
+    pub(super) fn purges(&mut self, queue: QueueId) -> Purge {
+        let Some(q) = self.queues.get_mut(&queue) else { return Purge::default() };
         q.purges += 1;
+        q.purged += 1;
         let mut sure = Vec::new();
         for (number, c) in &mut q.copies {
             let expires = self.messages[*number as usize].content.expires != Time::NEVER;
@@ -255,20 +255,23 @@ impl Model {
             }
             c.left.1 = OFTEN;
         }
-        sure
+        Purge { number: q.purged, sure }
     }
 
     /// It was answered; `there` is what the queue has now, `None` if it is gone.
-    pub(super) fn purged(
+    pub(super) fn has_purged(
         &mut self,
         queue: QueueId,
-        sure: &[MessageId],
+        purge: &Purge,
         there: Option<&BTreeSet<MessageId>>,
     ) {
         let Some(q) = self.queues.get_mut(&queue) else { return };
         q.purges = q.purges.saturating_sub(1);
-        let Some(there) = there else { return };
-        for number in sure.iter().filter(|number| !there.contains(number)) {
+        // What another purge took need not be gone for good.
+        let Some(there) = there.filter(|_| q.purges == 0 && q.purged == purge.number) else {
+            return;
+        };
+        for number in purge.sure.iter().filter(|number| !there.contains(number)) {
             if let Some(c) = q.copies.get_mut(number).filter(|c| !c.delivered) {
                 c.left.0 = 1;
             }
@@ -285,9 +288,23 @@ impl Model {
         }
     }
 
-    /// Somebody subscribes to a queue, or has it for himself.
+    /// Somebody has a queue for himself.
     pub(super) fn uses(&mut self, name: &Arc<str>) {
         self.used.insert(Arc::clone(name));
+    }
+
+    /// Somebody subscribes to it.
+    pub(super) fn subscribes(&mut self, name: &Arc<str>, settles: bool) {
+        self.uses(name);
+        let how = if settles { &mut self.settled } else { &mut self.taken };
+        how.insert(Arc::clone(name));
+    }
+
+    /// Whether a message may have left a queue for a consumer who does not settle, and not have been
+    /// sent: it waits until the journal knows of one to somebody else that was first.
+    fn may_be_held(&self, q: &Queue) -> bool {
+        let name = &q.facts.name;
+        self.taken.contains(name) && self.settled.contains(name)
     }
 
     fn may_go(&self, q: &Queue) -> bool {
@@ -362,7 +379,7 @@ impl Model {
         let Sent { content, refused, .. } = &self.messages[number as usize];
         let kept = q.facts.durable && content.durable && !*refused || after == After::Rest;
         let least = c.came.0.saturating_sub(c.left.1 - c.moved);
-        if !kept || n(queue, number) >= least || content.expires <= now {
+        if !kept || n(queue, number) >= least || content.expires <= now || self.may_be_held(q) {
             return;
         }
         let name = &q.facts.name;
@@ -370,8 +387,10 @@ impl Model {
         assert!(moving, "message {number} is lost from {name} ({queue:?}): {c:?}");
         for alternate in &q.facts.alternates {
             marks.hit("moved to an alternate exchange", true);
-            let left = self.queues.get(alternate).and_then(|q| q.copies.get(&number));
-            let there = n(*alternate, number) > 0 || left.is_some_and(|c| c.left.1 > 0);
+            let to = self.queues.get(alternate);
+            let left = to.and_then(|q| q.copies.get(&number)).is_some_and(|c| c.left.1 > 0);
+            let left = left || to.is_some_and(|q| q.purged > 0 || self.may_be_held(q));
+            let there = n(*alternate, number) > 0 || left;
             assert!(
                 there,
                 "message {number} has left {name} ({queue:?}) and is not in {alternate:?}: {c:?}"
@@ -429,7 +448,7 @@ impl Model {
                     continue;
                 }
                 let left = q.copies.get(number).is_none_or(|c| c.left.1 > 0);
-                if !left && !self.may_go(q) && found.contains_key(queue) {
+                if !left && !self.may_go(q) && !self.may_be_held(q) && found.contains_key(queue) {
                     missing = Some(*queue);
                 }
             }
@@ -447,17 +466,20 @@ impl Model {
             for Found { position, message, redelivered } in all {
                 let number = message_id(message);
                 let Some(c) = q.copies.get(&number).filter(|c| c.direct) else { continue };
-                if c.came.1 != 1 {
+                if c.came.1 != 1 || self.arrivals(*queue, number) > 0 {
                     continue;
                 }
-                let due = c.known == Known::Yes;
+                let due = c.seen;
                 marks.hit("redelivered after a crash", due);
                 assert!(
                     *redelivered || !due,
                     "message {number} in {queue:?} at {position} was delivered, which is forgotten"
                 );
                 let sent = &self.messages[number as usize];
-                let may = sent.delivered || q.deliveries > c.deliveries_before;
+                // The journal knows before it is sent: to anybody who subscribed.
+                let used = self.used.contains(&q.facts.name);
+                let may =
+                    c.returned || used || sent.delivered || q.deliveries > c.deliveries_before;
                 assert!(
                     may || !redelivered,
                     "message {number} in {queue:?} at {position} was never delivered"
@@ -502,9 +524,18 @@ impl Model {
         after: After,
     ) {
         self.open.clear();
+        let mut moved = BTreeSet::new();
+        for (queue, all) in found {
+            let numbers = all.iter().map(|found| message_id(&found.message));
+            moved.extend(
+                numbers.filter(|n| self.arrivals(*queue, *n) > 0).map(|number| (*queue, number)),
+            );
+        }
         if after == After::Crash {
             self.deleting.clear();
             self.used.clear();
+            self.settled.clear();
+            self.taken.clear();
         }
         self.queues.retain(|queue, _| found.contains_key(queue));
         for (queue, all) in found {
@@ -513,6 +544,7 @@ impl Model {
             if after == After::Crash {
                 q.purges = 0;
             }
+            q.purged = q.purges;
             q.copies.retain(|number, _| here.contains_key(number));
             for Found { position, message, redelivered } in all {
                 let number = message_id(message);
@@ -524,18 +556,18 @@ impl Model {
                     moved: 0,
                     direct: false,
                     delivered: true,
-                    known: Known::No,
+                    seen: false,
+                    returned: false,
                     position: None,
                     deliveries_before,
                 });
                 c.came = (n, n);
                 c.left = (0, 0);
                 c.moved = 0;
-                c.direct &= n == 1 && c.position.is_none_or(|p| p == *position);
+                c.direct &= n == 1 && !moved.contains(&(*queue, number));
                 c.position = c.direct.then_some(*position);
-                if *redelivered && after == After::Crash {
-                    c.known = Known::Yes;
-                }
+                c.returned |= *redelivered && after == After::Crash;
+                c.seen |= c.returned;
             }
         }
     }

@@ -74,12 +74,10 @@ impl World<'_> {
         self.trace.add(0, "crash", 0, 0);
         for (shard, engine) in self.engines.iter().enumerate() {
             let log = engine.log().expect("every shard has a journal");
-            let durable = log.durable();
-            let queues: Vec<_> = engine.queues().map(fletch_engine::queue::Queue::id).collect();
-            queues.into_iter().for_each(|queue| self.model.dies(queue, durable));
             let cleaning = self.disks[shard].has_work() && log.stats().relocated > 0;
             self.marks.hit("crash while the cleaner may be at work", cleaning);
         }
+        self.model.dies();
         let publishing = self.sessions.values().any(|s| !s.publishing.is_empty());
         self.marks.hit("crash with publishes under way", publishing);
         self.fail_disks();
@@ -151,6 +149,7 @@ impl World<'_> {
 
     /// Starts, as often as it takes. False if the seed is over: a disk has lied and lost something.
     pub(super) fn start(&mut self) -> bool {
+        self.mix.set_up_again(&mut self.rng);
         loop {
             let shards = match self.rng.chance(self.mix.rehome_percent) {
                 true => self.rng.range(1, 4) as u16,
@@ -178,6 +177,12 @@ impl World<'_> {
             assert_eq!(first.epoch(), other.epoch(), "replicas differ after a start");
         }
         self.model.check(&found, self.now, After::Crash, &mut self.marks);
+        if self.mix.memory != u64::MAX {
+            // All had to be there to be looked at.
+            self.engines = self.restored_with(self.mix.memory);
+            let away = self.engines.iter().flat_map(Engine::queues).any(|q| q.away() > 0);
+            self.marks.hit("recovery leaves bodies on the disk", away);
+        }
         true
     }
 
@@ -191,7 +196,7 @@ impl World<'_> {
         let mut reads = Vec::new();
         let mut damaged = self.damaged;
         for n in 0..self.disks.len() {
-            match self.read(n, false) {
+            match self.read(n, u64::MAX, false) {
                 Ok(read) => {
                     damaged |= self.check_end(n, &read);
                     reads.push(read);
@@ -199,7 +204,7 @@ impl World<'_> {
                 Err(damage) => {
                     self.check_damage(n, &damage);
                     damaged = true;
-                    let read = self.read(n, true);
+                    let read = self.read(n, u64::MAX, true);
                     reads.push(read.unwrap_or_else(|e| panic!("salvage ends with {e}")));
                 }
             }
@@ -223,7 +228,7 @@ impl World<'_> {
         }
     }
 
-    fn read(&mut self, n: usize, salvage: bool) -> Result<Read, Damage> {
+    fn read(&self, n: usize, memory: u64, salvage: bool) -> Result<Read, Damage> {
         let disk = &self.disks[n];
         let Found::Present { superblock, slot } = Superblock::read(Some(disk.superblock())) else {
             panic!("shard {n} has no superblock");
@@ -232,8 +237,7 @@ impl World<'_> {
         let segments: Vec<Segment<'_>> =
             disk.segments().map(|(base, bytes)| Segment { base, bytes }).collect();
         let needed = segments.iter().filter(|s| s.base.after(s.bytes.len()) > oldest);
-        let mut restore =
-            ShardRestore::new(needed.map(|s| (s.base, s.bytes.len() as u64)), u64::MAX);
+        let mut restore = ShardRestore::new(needed.map(|s| (s.base, s.bytes.len() as u64)), memory);
         let walked = walk(
             &superblock,
             &segments,
@@ -295,28 +299,43 @@ impl World<'_> {
     }
 
     /// Makes the disks ready, and lets the engines go on.
-    fn go_on(&mut self, reads: Vec<Read>) -> Result<(), Crashed> {
-        let incarnation =
-            reads.iter().map(|read| read.superblock.incarnation).max().unwrap_or(0) + 1;
-        let mut journals = Vec::new();
-        let mut restores = Vec::new();
-        for (n, Read { superblock, slot, walked, restore }) in reads.into_iter().enumerate() {
-            if let Some(cut) = walked.cut {
+    fn go_on(&mut self, mut reads: Vec<Read>) -> Result<(), Crashed> {
+        let incarnation = reads.iter().map(|read| read.superblock.incarnation).max();
+        for (n, read) in reads.iter_mut().enumerate() {
+            if let Some(cut) = read.walked.cut {
                 self.disks[n].wipe(cut.from, cut.to);
                 self.finish(n)?;
             }
-            let superblock = Superblock {
-                sequence: superblock.sequence + 1,
-                incarnation,
-                state: State::Running,
-                ..superblock
-            };
-            let slot = 1 - slot;
-            let bytes = Box::new(superblock.encode());
-            self.disks[n].request(Request::Superblock { slot, bytes });
+            read.superblock.sequence += 1;
+            read.superblock.incarnation = incarnation.unwrap_or(0) + 1;
+            read.superblock.state = State::Running;
+            read.slot = 1 - read.slot;
+            let bytes = Box::new(read.superblock.encode());
+            self.disks[n].request(Request::Superblock { slot: read.slot, bytes });
             self.finish(n)?;
-            self.disks[n].recycle_before(superblock.oldest_lsn);
-            self.disks[n].goes_on(walked.end);
+            self.disks[n].recycle_before(read.superblock.oldest_lsn);
+            self.disks[n].goes_on(read.walked.end);
+        }
+        self.planted = None;
+        self.engines = self.restored(reads, u64::MAX);
+        let topology = self.engines[0].topology();
+        self.homes = topology.queues().map(|q| (q.id, q.home)).collect();
+        self.now = Time(self.now.0 + 1);
+        Ok(())
+    }
+
+    /// The same engines, of which so much is in memory.
+    fn restored_with(&self, memory: u64) -> Vec<Engine> {
+        let reads = (0..self.disks.len()).map(|n| self.read(n, memory, false));
+        let reads = reads.collect::<Result<Vec<Read>, Damage>>();
+        self.restored(reads.expect("it was read before"), memory)
+    }
+
+    fn restored(&self, reads: Vec<Read>, memory: u64) -> Vec<Engine> {
+        let mut journals = Vec::new();
+        let mut restores = Vec::new();
+        let incarnation = reads.first().map_or(0, |read| read.superblock.incarnation);
+        for (n, Read { superblock, slot, walked, restore }) in reads.into_iter().enumerate() {
             let segments = self.disks[n].segments();
             let position = Position {
                 superblock,
@@ -330,24 +349,20 @@ impl World<'_> {
             journals.push(Journal { config: self.config(), position, path: "journal".into() });
             restores.push(restore);
         }
-        self.planted = None;
         let combined = combine(restores).expect("definitions can be read");
-        let restored = combined.go_on(journals, incarnation);
-        for (n, restored) in restored.into_iter().enumerate() {
+        let restored = combined.go_on(journals, incarnation).into_iter();
+        let engine = |(n, restored)| {
             let config = Config {
                 shard: ShardId(n as u16),
                 shards: self.shards,
                 purge_interval: self.mix.purge_interval,
                 slice: self.mix.slice,
                 flush_timeout: Duration::ZERO,
-                memory: self.mix.memory,
+                memory,
             };
-            self.engines.push(Engine::restored(&config, restored));
-        }
-        let topology = self.engines[0].topology();
-        self.homes = topology.queues().map(|q| (q.id, q.home)).collect();
-        self.now = Time(self.now.0 + 1);
-        Ok(())
+            Engine::restored(&config, restored)
+        };
+        restored.enumerate().map(engine).collect()
     }
 
     /// Waits for what a disk was told to write; or a crash comes first.

@@ -170,7 +170,7 @@ impl History {
 
     /// A request that was made at a step to make this has been answered: it is there for good.
     pub(super) fn made(&mut self, name: &Name, asked_at: usize) {
-        let meant = self.lives.iter().filter(|life| life.name.is_meant(name));
+        let mut meant = self.lives.iter().filter(|life| life.name.is_meant(name));
         // It was there already, or it was made since: which of them does not matter, the first came
         // no later than the request.
         let first =
@@ -184,8 +184,8 @@ impl History {
     /// The same of a request to delete it.
     pub(super) fn deleted(&mut self, name: &Name, asked_at: usize) {
         let there = |life: &&Life| life.from <= asked_at && life.to.is_none_or(|to| to > asked_at);
-        let meant = self.lives.iter().filter(|life| life.name.is_meant(name));
-        let Some(life) = meant.filter(there).next() else { return };
+        let mut meant = self.lives.iter().filter(|life| life.name.is_meant(name));
+        let Some(life) = meant.find(there) else { return };
         let to = life.to.unwrap_or_else(|| panic!("{name:?} was deleted and is still there"));
         if let Some(id) = life.id {
             self.promise(to, id, false);
