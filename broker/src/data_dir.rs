@@ -70,7 +70,11 @@ impl LockFile {
         }
         file.set_len(0)?;
         file.rewind()?;
-        writeln!(file, "{}", std::process::id())?;
+        match writeln!(file, "{}", std::process::id()) {
+            // Only who comes second is told less; a full disk must not keep the first from starting.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+            written => written?,
+        }
         Ok(Self { file })
     }
 

@@ -1,9 +1,9 @@
 //! What runs on each shard: the engine, the front ends of the connections placed here, and the
 //! sessions that are ending. The runtime's pump is its only caller.
 
-use crate::critical;
 use crate::timers::Timers;
 use crate::v0_10::{Connection, Ending, Settings, Step};
+use crate::{critical, notice};
 use fletch_engine::{
     self as engine, Effects, Engine, Event, Frame, Restored, SessionId, ShardId, Time,
 };
@@ -431,7 +431,17 @@ impl Service for Shard {
     }
 
     fn disk_done(&mut self, cx: &mut Cx<'_, Frame>, done: Done) {
+        let was_full = self.engine.is_disk_full();
         self.engine.disk_done(cx.now(), done, &mut self.fx);
+        let path = self.engine.journal_path();
+        match (was_full, self.engine.is_disk_full()) {
+            (false, true) => tracing::warn!(target: "store", "No space left for the journal in \
+                {path}: durable messages are refused until there is"),
+            (true, false) => {
+                notice!(target: "store", "There is space for the journal in {path} again")
+            }
+            _ => {}
+        }
         if let Some(damaged) = self.engine.damage() {
             end_without_disk(&damaged);
         }

@@ -305,6 +305,37 @@ fn a_full_disk_is_noticed_before_the_reserve_is_gone_and_so_is_its_end() {
 }
 
 #[test]
+fn what_was_taken_on_before_the_disk_was_full_is_not_written_into_the_reserve() {
+    let mut disk = Disk::new(1);
+    publish(&mut disk, 1, 100);
+    disk.settle();
+    disk.full = true;
+    // More than is ready, before anybody asks the disk for more.
+    let seqs: Vec<Seq> = (2..50).map(|n| publish(&mut disk, n, 100_000)).collect();
+    assert_eq!(disk.log.excess(), None, "nobody knows yet");
+    while !disk.log.is_full() {
+        let write = disk.write().expect("there is much to write");
+        disk.log.done(Done::Written { number: write.number });
+        disk.requests();
+    }
+    let from = disk.log.excess().expect("there is too much");
+    let kept = seqs.iter().filter(|seq| **seq < from).count();
+    // Two of the three segments that are ready.
+    assert!((20..22).contains(&kept), "{kept} of {} fit", seqs.len());
+    for seq in seqs.iter().filter(|seq| **seq >= from) {
+        assert_eq!(disk.log.retract(*seq).map(|refs| refs.len()), Some(1));
+        assert_eq!(disk.log.retract(*seq), None, "once");
+    }
+    assert_eq!(disk.log.excess(), None);
+    assert_eq!(disk.log.retract(seqs[0]), None, "that one is written");
+    // And the reserve is there for what is small.
+    disk.log.dequeue(at(2), seqs[0], 100_000);
+    disk.settle();
+    assert_eq!(disk.log.durable(), disk.log.last_seq());
+    assert!(!disk.log.admits(100_000));
+}
+
+#[test]
 fn an_idle_log_is_vouched_for_once() {
     let mut disk = Disk::new(1);
     publish(&mut disk, 1, 100);

@@ -78,27 +78,25 @@ impl fmt::Display for At {
     }
 }
 
-/// Checks that files in this directory can be written past the page cache, as journals are.
+/// Checks that the journal in this directory can be written past the page cache. It is looked at and not
+/// written: a broker has to start on a full disk too.
 pub fn check_direct_io(dir: &Path) -> Result<(), StartError> {
     let failed = |source| StartError::DirectIo { path: dir.to_owned(), source };
     check_device(dir).map_err(failed)?;
-    let path = dir.join("direct-io.check");
-    let checked = write_directly(&path);
-    match std::fs::remove_file(&path) {
-        Err(error) if checked.is_ok() => Err(failed(error)),
-        _ => checked.map_err(failed),
-    }
-}
-
-fn write_directly(path: &Path) -> io::Result<()> {
-    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::DIRECT | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(path, flags, Mode::from_raw_mode(0o600))?);
+    let path = dir.join("superblock");
+    let journal = |action, source| StartError::Journal { action, path: path.clone(), source };
+    let opened = File::options().read(true).write(true).open(&path);
+    opened.map_err(|error| journal("write to", error))?;
+    let flags = OFlags::RDWR | OFlags::DIRECT | OFlags::CLOEXEC;
+    let file = rustix::fs::open(&path, flags, Mode::empty());
+    let file = File::from(file.map_err(|error| failed(error.into()))?);
     // Twice as much as is used: some of it is aligned.
-    let mut bytes = [0x5a; 2 * ALIGN];
+    let mut bytes = [0; 2 * ALIGN];
     let start = bytes.as_ptr().align_offset(ALIGN);
-    let block = &mut bytes[start..start + ALIGN];
-    file.write_all_at(block, 0)?;
-    file.read_exact_at(block, 0)
+    match file.read_exact_at(&mut bytes[start..start + ALIGN], 0) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Err(failed(error)),
+        read => read.map_err(|error| journal("read", error)),
+    }
 }
 
 /// The event loop asks the system about the disk of each file it opens, and panics when it does
@@ -151,10 +149,15 @@ mod tests {
     #[test]
     fn a_disk_is_checked() {
         let dir = tempfile::tempdir().unwrap();
+        let superblock = dir.path().join("superblock");
+        std::fs::write(&superblock, [0; 2 * ALIGN]).unwrap();
         check_direct_io(dir.path()).unwrap();
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-        // Files of /proc cannot even be made.
-        let error = check_direct_io(Path::new("/proc/self")).unwrap_err().to_string();
-        assert!(error.contains("/proc/self") && !error.contains('\n'), "{error}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        // Files of /proc cannot be opened so.
+        std::fs::remove_file(&superblock).unwrap();
+        std::os::unix::fs::symlink("/proc/self/maps", &superblock).unwrap();
+        let error = check_direct_io(dir.path()).unwrap_err().to_string();
+        let path = dir.path().to_str().unwrap();
+        assert!(error.contains(path) && !error.contains('\n'), "{error}");
     }
 }

@@ -271,8 +271,12 @@ impl<F: FileSystem> Files<F> {
         let wanted = *self.len.get_or_insert(len);
         if self.pooled(wanted)?.len() < POOL && len == wanted {
             let to = self.pool.join(format!("{:016x}.free", segment.0));
-            self.system.rename(&path, &to).map_err(failed("rename", &path))?;
-            self.sync_dir(&self.pool)?;
+            match self.system.rename(&path, &to) {
+                Ok(()) => self.sync_dir(&self.pool)?,
+                // Even a name needs room somewhere; to give a file up needs none.
+                Err(error) if is_full(&error) => self.remove(&path)?,
+                Err(error) => return Err(failed("rename", &path)(error)),
+            }
         } else {
             self.remove(&path)?;
         }

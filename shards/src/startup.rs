@@ -67,6 +67,16 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// A journal cannot be used.
+    #[error("cannot {action} {}: {source}", .path.display())]
+    Journal {
+        /// What was to be done.
+        action: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Not one journal for each shard.
     #[error("{dirs} journals for {shards} shards")]
     Journals {

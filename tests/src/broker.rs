@@ -155,6 +155,12 @@ impl Broker {
         Ok(())
     }
 
+    /// Waits until it ends by itself: how it did, and what it had logged.
+    pub fn ended(mut self, within: Duration) -> Result<(ExitStatus, String)> {
+        let status = self.process.wait(within)?;
+        Ok((status, self.log()))
+    }
+
     /// A signal while others still use it; [`Broker::stopped`] or [`Broker::kill`] then says how that ended.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         self.process.signal(signal)

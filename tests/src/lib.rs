@@ -6,6 +6,7 @@
 //! says. README.md tells how to run them and how to run more.
 
 pub mod broker;
+pub mod disk;
 pub mod foreign;
 pub mod ledger;
 pub mod random;

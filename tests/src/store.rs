@@ -47,6 +47,11 @@ impl Store {
         Ok(Store { dir: TempDir::new()? })
     }
 
+    /// An empty one on a disk of one's choice.
+    pub fn new_in(dir: &Path) -> Result<Store> {
+        Ok(Store { dir: TempDir::new_in(dir)? })
+    }
+
     /// The directory, for `--data-dir`.
     pub fn path(&self) -> &Path {
         self.dir.path()

@@ -5,6 +5,7 @@ use super::ending::Ending;
 use super::error::Refusal;
 use super::session::{Answer, Progress, Session};
 use super::settings::Settings;
+use super::under_way::Total;
 use super::{results, sasl, transfer};
 use crate::shard::Ctx;
 use fletch_amqp::serial::CommandId;
@@ -64,6 +65,8 @@ pub(crate) struct Connection {
     goodbye: Option<Vec<u8>>,
     /// Reading has stopped for a stall.
     paused: bool,
+    /// Publishes that are not complete.
+    publishes: Total,
     realm: Arc<str>,
     known_hosts: Option<Arc<str>>,
 }
@@ -94,6 +97,7 @@ impl Connection {
             leaving: 0,
             goodbye: None,
             paused: false,
+            publishes: Total::default(),
             realm,
             known_hosts: settings.known_hosts.clone(),
         }
@@ -110,9 +114,13 @@ impl Connection {
         Some(Time(u64::try_from(at.as_nanos()).unwrap_or(u64::MAX)))
     }
 
-    /// Input has to wait until the engine has answered a barrier, or the client has read.
+    /// Input has to wait until the engine has answered a barrier, or publishes are complete, or the client
+    /// has read.
     pub(crate) fn is_stalled(&self) -> bool {
-        self.waiting || self.leaving > 0 || self.amqp.out_len() > OUTPUT_MAX
+        self.waiting
+            || self.leaving > 0
+            || self.publishes.is_too_much()
+            || self.amqp.out_len() > OUTPUT_MAX
     }
 
     /// Looks again whether a session has to wait; only answers and ends of sessions change that.
@@ -173,6 +181,7 @@ impl Connection {
                     let explicit = transfer.accept_mode == Some(AcceptMode::EXPLICIT);
                     let header = header.unwrap_or_default();
                     let message = transfer::ingest(ctx, session, exchange, header, &body);
+                    let size = message.as_ref().map_or(0, |message| message.size());
                     let published = message.and_then(|message| {
                         let op = (session, transfer_op(id, explicit));
                         let (now, fx) = (ctx.now, &mut *ctx.fx);
@@ -180,7 +189,7 @@ impl Connection {
                     });
                     match published {
                         Ok(Published::Done) => self.transferred(channel, id, explicit),
-                        Ok(Published::Pending) => {}
+                        Ok(Published::Pending) => self.publishing(channel, id, size),
                         Err(refusal) => self.refuse(channel, id, (4, 1), &refusal),
                     }
                 }
@@ -217,7 +226,8 @@ impl Connection {
                     let in_order = ending == amqp::Ending::Normal;
                     self.news = true;
                     if let Some(at) = self.sessions.iter().position(|(c, _)| *c == channel) {
-                        let (_, session) = self.sessions.swap_remove(at);
+                        let (_, mut session) = self.sessions.swap_remove(at);
+                        session.publishes.forget(&mut self.publishes);
                         let id = session.id();
                         self.check_waiting();
                         let ending = session.end(ctx);
@@ -274,6 +284,20 @@ impl Connection {
                 | Wire::Result { .. }
                 | Wire::Timeout { .. } => {}
             }
+        }
+    }
+
+    /// A publish is under way.
+    fn publishing(&mut self, channel: u16, id: CommandId, size: usize) {
+        if let Some((_, session)) = self.sessions.iter_mut().find(|(c, _)| *c == channel) {
+            session.publishes.begin(id, size, &mut self.publishes);
+        }
+    }
+
+    /// It is so no more.
+    fn published(&mut self, channel: u16, id: CommandId) {
+        if let Some((_, session)) = self.sessions.iter_mut().find(|(c, _)| *c == channel) {
+            session.publishes.end(id, &mut self.publishes);
         }
     }
 
@@ -370,10 +394,12 @@ impl Connection {
             }
             Event::Published { op, .. } => {
                 let (id, explicit) = transfer_of(op);
+                self.published(channel, id);
                 self.transferred(channel, id, explicit);
             }
             Event::Refused { op, reason, .. } => {
                 let (id, _) = transfer_of(op);
+                self.published(channel, id);
                 self.refuse(channel, id, (4, 1), &reason.into());
             }
             Event::Reply { op: ATTACH, result, .. } => {
@@ -463,6 +489,10 @@ impl Connection {
     }
 
     pub(crate) fn timeout(&mut self, now: Time) {
+        if self.paused {
+            // What the client says lies in the socket.
+            self.amqp.not_listening(now.as_duration());
+        }
         self.amqp.timeout(now.as_duration());
     }
 

@@ -9,6 +9,7 @@
 use super::ending::{Ending, Left, ScopedBinding};
 use super::error::Refusal;
 use super::later;
+use super::under_way::UnderWay;
 use super::unsettled::{Record, Unsettled};
 use crate::shard::Ctx;
 use fletch_amqp::serial::{CommandId, SequenceSet};
@@ -90,6 +91,7 @@ struct Subscription {
 pub(super) struct Session {
     id: SessionId,
     pub(super) attached: bool,
+    pub(super) publishes: UnderWay,
     subscriptions: HashMap<u32, Subscription>,
     tags: HashMap<Box<str>, u32>,
     next_tag: u32,
@@ -109,6 +111,7 @@ impl Session {
         Session {
             id,
             attached: false,
+            publishes: UnderWay::default(),
             subscriptions: HashMap::default(),
             tags: HashMap::default(),
             next_tag: 0,

@@ -187,6 +187,16 @@ fn a_full_disk_is_said_once_and_tried_again() {
 }
 
 #[test]
+fn a_full_disk_takes_back_a_file_for_which_the_pool_has_no_room() {
+    let (dir, mut files) = files();
+    done(files.handle(prepare(0, LEN)));
+    files.system.fail("rename", &[libc::ENOSPC]);
+    assert_eq!(done(files.handle(retire(0, LEN))), Done::Retired { segment: Lsn(0) });
+    assert_eq!(names(dir.path()), ["pool"]);
+    assert_eq!(names(&dir.path().join("pool")), [""; 0]);
+}
+
+#[test]
 fn a_full_disk_may_break_while_it_is_waited_for() {
     let (_dir, mut files) = files();
     files.system.fail("make_file", &[libc::ENOSPC, libc::EIO]);

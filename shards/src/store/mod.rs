@@ -15,6 +15,7 @@
 mod aside;
 mod create;
 mod layout;
+mod load;
 mod open;
 mod recover;
 mod rehome;
@@ -30,6 +31,7 @@ use fletch_journal::Lsn;
 pub use aside::{remove, remove_unfinished, set_aside, set_superseded_aside};
 pub use create::{Made, create, make, switch_to};
 pub use layout::{Layout, generations, shard_dirs};
+pub use load::Loader;
 pub use open::{Generation, SegmentFile, ShardFiles, open, read_superblock, segments};
 pub use recover::{Progress, ShardDamage};
 pub use start::{RecoverError, Start, Started, start};

@@ -171,7 +171,7 @@ impl ShardFiles {
     /// Gives back the memory of a part that was read; it is read from the files again if it is looked at
     /// again.
     pub(super) fn let_go(&self, from: Lsn, to: Lsn) {
-        for (map, at, len) in self.parts(from, to) {
+        for (SegmentFile { map, .. }, at, len) in self.parts(from, to) {
             // SAFETY: the map is of a file and nobody writes through it, so that pages which are dropped
             // come back with the same bytes.
             let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, at, len) };
@@ -180,20 +180,24 @@ impl ShardFiles {
 
     /// Has a part read that will be looked at.
     pub(super) fn read_ahead(&self, from: Lsn, to: Lsn) {
-        for (map, at, len) in self.parts(from, to) {
+        for (SegmentFile { map, .. }, at, len) in self.parts(from, to) {
             // No more than advice.
             let _ = map.advise_range(Advice::WillNeed, at, len);
         }
     }
 
-    /// The parts of maps that lie between two positions.
-    fn parts(&self, from: Lsn, to: Lsn) -> impl Iterator<Item = (&Mmap, usize, usize)> {
+    /// The parts of segments that lie between two positions.
+    pub(super) fn parts(
+        &self,
+        from: Lsn,
+        to: Lsn,
+    ) -> impl Iterator<Item = (&SegmentFile, usize, usize)> {
         self.segments.iter().filter_map(move |s| {
             let end = s.base.after(s.map.len());
             let (start, stop) = (from.max(s.base), to.min(end));
             let at = usize::try_from(start.0 - s.base.0).ok()?;
             let len = usize::try_from(stop.0.checked_sub(start.0)?).ok()?;
-            (len > 0).then_some((&s.map, at, len))
+            (len > 0).then_some((s, at, len))
         })
     }
 

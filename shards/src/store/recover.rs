@@ -1,6 +1,7 @@
 //! Reading the journals of a generation: each on a thread of its own, side by side.
 
-use super::{Generation, ShardFiles};
+use super::start::RecoverError;
+use super::{Generation, Loader, ShardFiles, StoreError};
 use fletch_engine::ShardRestore;
 use fletch_journal::Lsn;
 use fletch_journal::recovery::{Damage, Walked, Walker};
@@ -61,7 +62,7 @@ pub(super) fn read(
     salvage: bool,
     memory: u64,
     tell: &(dyn Fn(Progress) + Sync),
-) -> Result<Vec<Read>, Vec<ShardDamage>> {
+) -> Result<Vec<Read>, RecoverError> {
     let memory = memory / generation.shards.len().max(1) as u64;
     let began = Instant::now();
     let total = generation.shards.iter().flat_map(in_use).map(|(_, len)| len).sum();
@@ -73,7 +74,7 @@ pub(super) fn read(
         records: counters.iter().map(|c| c.records.load(Relaxed)).sum(),
         elapsed: began.elapsed(),
     };
-    let results: Vec<Result<Read, ShardDamage>> = std::thread::scope(|scope| {
+    let results: Vec<Result<Read, Failed>> = std::thread::scope(|scope| {
         let teller = scope.spawn(|| {
             let mut told = Instant::now();
             while running.load(Relaxed) > 0 {
@@ -107,10 +108,17 @@ pub(super) fn read(
     for result in results {
         match result {
             Ok(one) => read.push(one),
-            Err(error) => damage.push(error),
+            Err(Failed::Damaged(error)) => damage.push(error),
+            // What cannot be read cannot be passed over either.
+            Err(Failed::Unread(error)) => return Err(error.into()),
         }
     }
-    if damage.is_empty() { Ok(read) } else { Err(damage) }
+    if damage.is_empty() { Ok(read) } else { Err(RecoverError::Damaged(damage)) }
+}
+
+enum Failed {
+    Damaged(ShardDamage),
+    Unread(StoreError),
 }
 
 fn read_one(
@@ -118,56 +126,25 @@ fn read_one(
     salvage: bool,
     memory: u64,
     counter: &Counter,
-) -> Result<Read, ShardDamage> {
-    let damaged = |damage| ShardDamage { path: files.path.clone(), damage };
+) -> Result<Read, Failed> {
+    let damaged = |damage| Failed::Damaged(ShardDamage { path: files.path.clone(), damage });
     let segments = files.segments();
     let let_go = |from, to| files.let_go(from, to);
     let mut walker = Walker::new(&files.superblock, &segments, salvage).map_err(damaged)?;
     walker.on_scanned(&let_go);
     let mut restore = ShardRestore::new(in_use(files), memory);
+    let mut loader = Loader::new(files);
     let from = files.superblock.oldest_lsn.0;
-    let mut behind = Behind::new(files);
     loop {
+        loader.advance(walker.walked().end).map_err(Failed::Unread)?;
         let mut visit = |span: fletch_journal::recovery::Span, record: &[u8]| {
             restore.record(span.begin, record)
         };
         if !walker.step(&mut visit).map_err(damaged)? {
             break;
         }
-        behind.pass(walker.walked().end);
         counter.bytes.store(walker.walked().end.0 - from, Relaxed);
         counter.records.store(restore.records(), Relaxed);
     }
     Ok(Read { restore, walked: walker.finish() })
-}
-
-/// Lets go of the pages that a reader has passed, so that reading a large journal does not take as much
-/// memory as it has bytes, and has those read that it comes to.
-pub(super) struct Behind<'a> {
-    files: &'a ShardFiles,
-    /// Up to here they are let go.
-    passed: Lsn,
-}
-
-impl<'a> Behind<'a> {
-    /// Bytes that are let go at once.
-    const STEP: usize = 4 << 20;
-    /// Bytes that are read ahead.
-    const AHEAD: usize = 16 << 20;
-
-    pub(super) fn new(files: &'a ShardFiles) -> Behind<'a> {
-        let passed = files.superblock.oldest_lsn;
-        files.read_ahead(passed, passed.after(Self::AHEAD));
-        Behind { files, passed }
-    }
-
-    /// The reader has come here.
-    pub(super) fn pass(&mut self, at: Lsn) {
-        if at.0 - self.passed.0 < Self::STEP as u64 {
-            return;
-        }
-        self.files.let_go(self.passed, at);
-        self.files.read_ahead(self.passed.after(Self::AHEAD), at.after(Self::AHEAD));
-        self.passed = at;
-    }
 }

@@ -6,8 +6,8 @@
 
 use super::layout::segment as segment_path;
 use super::layout::superblock as superblock_path;
-use super::recover::{Behind, in_use};
-use super::{Generation, Made, Progress, RecoverError, ShardDamage, Start, StoreError};
+use super::recover::in_use;
+use super::{Generation, Loader, Made, Progress, RecoverError, ShardDamage, Start, StoreError};
 use super::{create, io_error, sync_dir};
 use fletch_engine::{Combined, Message};
 use fletch_journal::recovery::Walker;
@@ -73,8 +73,9 @@ pub(super) fn rehome(
         let mut walker = walker.map_err(damaged)?;
         let (from, before) = (files.superblock.oldest_lsn.0, progress.bytes);
         let mut number = 0;
-        let mut behind = Behind::new(files);
+        let mut loader = Loader::new(files);
         loop {
+            loader.advance(walker.walked().end)?;
             let more = walker.step(&mut |_, record| {
                 number += 1;
                 rehome.record(n, number, record)
@@ -87,7 +88,6 @@ pub(super) fn rehome(
                     disk.write(log)?;
                 }
             }
-            behind.pass(walker.walked().end);
             progress.bytes = before + walker.walked().end.0 - from;
             if told.elapsed() >= TELL {
                 told = Instant::now();

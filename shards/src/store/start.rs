@@ -91,8 +91,8 @@ pub fn start(start: &Start, tell: &(dyn Fn(Progress) + Sync)) -> Result<Started,
         Some(generation) => generation,
         None => create(store, &salts(start.shards)?, start.config.first())?,
     };
-    crate::check_direct_io(&generation.path)?;
     let (reads, combined) = read_all(start, &generation, tell)?;
+    generation.shards.iter().try_for_each(|shard| crate::check_direct_io(&shard.path))?;
     let guessed = generation.shards.iter().any(|files| files.guessed);
     let lost = guessed || reads.iter().any(|walked| !walked.lost.is_empty());
     let made_for = generation.shards.len();
@@ -126,7 +126,7 @@ fn read_all(
     generation: &Generation,
     tell: &(dyn Fn(Progress) + Sync),
 ) -> Result<(Vec<Walked>, Combined), RecoverError> {
-    let all = read(generation, start.salvage, start.memory, tell).map_err(RecoverError::Damaged)?;
+    let all = read(generation, start.salvage, start.memory, tell)?;
     let (mut tails, mut restores) = (Vec::new(), Vec::new());
     for (n, Read { restore, walked }) in all.into_iter().enumerate() {
         let path = generation.shards[n].path.display();

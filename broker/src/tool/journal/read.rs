@@ -7,7 +7,7 @@ use std::path::Path;
 use fletch_journal::record::{RecordError, ops};
 use fletch_journal::recovery::{Damage, Segment, Span, Walked, Walker};
 use fletch_journal::{Lsn, Op};
-use fletch_shards::store::{ShardFiles, StoreError};
+use fletch_shards::store::{Loader, ShardFiles, StoreError};
 
 use crate::tool::progress::Progress;
 
@@ -65,7 +65,9 @@ pub(super) fn read(
         Ok(())
     };
     let mut failed = None;
+    let mut loader = Loader::new(&files);
     loop {
+        loader.advance(walker.walked().end)?;
         let (from, batches) = (walker.walked().end, walker.walked().batches.len());
         let step = walker.step(&mut visit);
         let to = walker.walked().end;

@@ -6,7 +6,7 @@
 //! publisher is told; then each home *notes* the decision, and when all have noted it, it is over.
 
 use super::{Config, Engine, paging};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::frame::{Effects, Frame};
 use crate::ids::{QueueId, SessionId, ShardId, Time};
 use crate::message::Message;
@@ -50,33 +50,6 @@ impl Engine {
     /// Whether this message is journalled on durable queues here.
     fn journals(&self, message: &Message) -> bool {
         message.meta().durable && self.store.is_some()
-    }
-
-    /// Refuses a durable message for these queues if one of them is durable and the journal's disk is
-    /// full.
-    pub(super) fn check_space(
-        &self,
-        message: &Message,
-        mut queues: impl Iterator<Item = QueueId>,
-    ) -> Result<(), Error> {
-        let Some(store) = self.store.as_ref().filter(|_| message.meta().durable) else {
-            return Ok(());
-        };
-        if store.log.admits(payload_len(message.size())) {
-            return Ok(());
-        }
-        match queues.find_map(|id| self.topology.queue_by_id(id).filter(|q| q.durable)) {
-            None => Ok(()),
-            Some(q) => Err(self.no_space(&q.name)),
-        }
-    }
-
-    fn no_space(&self, queue: &str) -> Error {
-        let path = self.store.as_ref().map_or("", |store| &store.path);
-        Error::new(
-            ErrorKind::ResourceLimit,
-            format!("Cannot store a message for queue {queue}: no space left in {path}"),
-        )
     }
 
     /// Enqueues on queues homed here, and journals that as far as it is durable. `tracked`: somebody
@@ -128,17 +101,17 @@ impl Engine {
         &mut self,
         enqueued: Enqueued,
         message: &Message,
-        (to, slot): (ShardId, u32),
+        (to, slot, moves): (ShardId, u32, bool),
         fx: &mut Effects,
     ) {
         let Enqueued { safe, instead } = enqueued;
         if instead.is_empty() {
-            self.receipt_when_safe(safe, to, slot, fx);
+            self.receipt_when_safe(safe, (to, slot, moves), fx);
             return;
         }
         let receipts = u16::try_from(instead.len() + 1).unwrap_or(u16::MAX);
         let slot = self.publishes.insert(Origin::Publish { to, slot }, receipts, None);
-        self.receipt_when_safe(safe, self.shard, slot, fx);
+        self.receipt_when_safe(safe, (self.shard, slot, true), fx);
         self.pass_on(&instead, message, Some(slot), fx);
     }
 
@@ -273,6 +246,8 @@ impl Engine {
             }
             done => store.log.done(done),
         }
+        self.refuse_excess(fx);
+        let Some(store) = &mut self.store else { return };
         store.watch(now);
         self.clean();
         self.settle_durable(fx);
@@ -371,7 +346,7 @@ impl Engine {
                 Waiter::Published { session, op } => {
                     fx.events.push(Event::Published { session, op })
                 }
-                Waiter::Receipt { to, slot } => self.receipt_for(to, slot, fx),
+                Waiter::Receipt { to, slot, .. } => self.receipt_for(to, slot, fx),
                 Waiter::Answer { session, op, result } => self.answer(session, op, *result, fx),
                 Waiter::Output { queue, output } => {
                     store.released(queue);
@@ -442,17 +417,7 @@ impl Engine {
             store.wait(seq, Waiter::Noted { to: from, number });
         } else if let Some(refs) = prepared {
             store.log.note(xid, false);
-            refs.into_iter().for_each(|(at, _)| self.undo(at));
-        }
-    }
-
-    /// A message was published to several shards, and one of them has no room: it leaves the queue, or
-    /// whoever has it keeps it until he has settled it, and the journal knows it no more.
-    fn undo(&mut self, at: Ref) {
-        let Some(q) = self.queues.get_mut(&QueueId(at.queue)) else { return };
-        if let Some((place, size)) = q.undo(at.position) {
-            let at = DeliveryRef { queue: q.id(), position: at.position };
-            self.journal_dequeue(at, place, size);
+            self.withdraw_prepared(refs);
         }
     }
 

@@ -12,6 +12,7 @@ mod home;
 mod moving;
 mod paging;
 mod slices;
+mod space;
 
 use crate::error::Error;
 use crate::frame::{Effects, Frame, QueueCommand, QueueFrame};
@@ -226,7 +227,9 @@ impl Engine {
         routes.clear();
         let routed = self.topology.route(exchange, message, &mut routes);
         let routed = routed.and_then(|found| {
-            self.check_space(message, routes.iter().map(|r| r.queue)).map(|()| found)
+            let here = routes.iter().filter(|r| r.home == self.shard);
+            self.check_space(message, here.map(|r| r.queue))?;
+            self.check_decision(message, &routes).map(|()| found)
         });
         let result = routed.map(|found| {
             self.stats.published += 1;
@@ -255,7 +258,7 @@ impl Engine {
             let enqueued = self.enqueue_all(now, queues, message, (None, true), fx);
             if !enqueued.instead.is_empty() {
                 let slot = self.publishes.insert(origin, 1, None);
-                self.receipt_when_enqueued(enqueued, message, (here, slot), fx);
+                self.receipt_when_enqueued(enqueued, message, (here, slot, true), fx);
                 return Published::Pending;
             }
             let seq = enqueued.safe;
@@ -266,7 +269,7 @@ impl Engine {
                 Origin::Session(session, op) => store.wait(seq, Waiter::Published { session, op }),
                 Origin::Queue { .. } | Origin::Publish { .. } => {
                     let slot = self.publishes.insert(origin, 1, None);
-                    store.wait(seq, Waiter::Receipt { to: here, slot });
+                    store.wait(seq, Waiter::Receipt { to: here, slot, moves: true });
                 }
             }
             return Published::Pending;
@@ -276,18 +279,18 @@ impl Engine {
         let xid = self.transaction_for(message, routes);
         let receipts = u16::try_from(homes.len()).unwrap_or(u16::MAX);
         let prepared = xid.map(|xid| Box::new(Prepared { xid, homes }));
+        let moves = !matches!(origin, Origin::Session(..));
         let slot = self.publishes.insert(origin, receipts, prepared);
         for (home, group) in routes.by_home() {
             let queues = group.iter().map(|r| r.queue);
             if home == here {
                 let enqueued = self.enqueue_all(now, queues, message, (xid, true), fx);
-                self.receipt_when_enqueued(enqueued, message, (here, slot), fx);
+                self.receipt_when_enqueued(enqueued, message, (here, slot, moves), fx);
             } else {
                 let queues = queues.collect();
                 let epoch = self.topology.epoch();
                 let (message, slot) = (message.clone(), Some(slot));
                 let number = xid.and_then(|xid| NonZeroU64::new(xid.number));
-                let moves = false;
                 let publish = Frame::Publish { epoch, slot, number, moves, message, queues };
                 fx.frames.push((home, publish));
             }
@@ -296,10 +299,15 @@ impl Engine {
     }
 
     /// Acknowledges a publish when what it has staged is durable.
-    fn receipt_when_safe(&mut self, seq: Seq, to: ShardId, slot: u32, fx: &mut Effects) {
+    fn receipt_when_safe(
+        &mut self,
+        seq: Seq,
+        (to, slot, moves): (ShardId, u32, bool),
+        fx: &mut Effects,
+    ) {
         match &mut self.store {
             Some(store) if seq > store.log.durable() => {
-                store.wait(seq, Waiter::Receipt { to, slot });
+                store.wait(seq, Waiter::Receipt { to, slot, moves });
             }
             _ => self.receipt_for(to, slot, fx),
         }
@@ -673,8 +681,7 @@ impl Engine {
                         let frame = Frame::Publish { epoch, slot, number, moves, message, queues };
                         self.parked.push_back((from, frame));
                     } else {
-                        let reason = Box::new(reason);
-                        self.send(from, Frame::Refused { slot, reason }, fx);
+                        self.refuse_slot(from, slot, reason, fx);
                     }
                     return;
                 }
@@ -682,7 +689,7 @@ impl Engine {
                 let how = (xid, slot.is_some());
                 let enqueued = self.enqueue_all(now, queues.into_iter(), &message, how, fx);
                 if let Some(slot) = slot {
-                    self.receipt_when_enqueued(enqueued, &message, (from, slot), fx);
+                    self.receipt_when_enqueued(enqueued, &message, (from, slot, moves), fx);
                 }
             }
             Frame::Receipts(slots) => slots.into_iter().for_each(|slot| self.on_receipt(slot, fx)),
@@ -767,7 +774,9 @@ impl Engine {
         f: impl FnOnce(&mut Orderer, &mut Topology, &mut Vec<Decision>),
     ) {
         let mut decisions = std::mem::take(&mut self.decisions);
+        let no_room = self.no_room_for_small();
         let orderer = self.orderer.as_mut().expect("frames to the orderer go to its shard");
+        orderer.set_no_room(no_room);
         f(orderer, &mut self.topology, &mut decisions);
         for decision in decisions.drain(..) {
             match decision {

@@ -241,25 +241,30 @@ impl Queue {
         self.entries.set_place(position, place);
     }
 
+    /// Takes a journalled message out, as if it had never come. One that somebody has acquired stays,
+    /// and is journalled no more. Where its record stands, and its size.
+    pub(crate) fn withdraw(&mut self, position: Position) -> Option<(Seq, usize)> {
+        let entry = self.entries.get(position)?;
+        let (place, size, here) = (entry.place, entry.size, matches!(entry.body, Body::Here(_)));
+        if place == Seq::NONE {
+            return None;
+        }
+        if self.entries.remove_available(position).is_some() {
+            self.counters.dequeued += 1;
+        } else if here {
+            self.entries.set_place(position, Seq::NONE);
+        } else {
+            return None; // Only its record has the body.
+        }
+        Some((place, size))
+    }
+
     /// A message is about to be delivered: whether the journal has to be told.
     pub(crate) fn note_delivered(&mut self, position: Position) -> bool {
         let Some(durable) = &mut self.durable else { return false };
         let news = position > durable.told;
         durable.told = durable.told.max(position);
         news
-    }
-
-    /// A message is here no more as far as the journal is concerned; nor at all if nobody has acquired
-    /// it. Where its record stands, and its size.
-    pub(crate) fn undo(&mut self, position: Position) -> Option<(Seq, usize)> {
-        if let Some(removed) = self.entries.remove_available(position) {
-            self.counters.dequeued += 1;
-            return Some((removed.place, removed.size));
-        }
-        let entry = self.entries.get(position)?;
-        let (place, size) = (entry.place, entry.size);
-        self.entries.set_place(position, Seq::NONE);
-        (place != Seq::NONE).then_some((place, size))
     }
 
     /// Whether the journal knows durably that a delivery at this position may have happened.

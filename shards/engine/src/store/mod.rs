@@ -38,7 +38,9 @@ pub(crate) enum Waiter {
     /// A session here that published to queues here alone.
     Published { session: SessionId, op: OpId },
     /// A publish under way from a shard, this one included.
-    Receipt { to: ShardId, slot: u32 },
+    /// `moves`: it left another queue for this one, or is under way in more parts than this, and must not
+    /// be refused.
+    Receipt { to: ShardId, slot: u32, moves: bool },
     /// A session, anywhere, that asked for something.
     Answer { session: SessionId, op: OpId, result: Box<Result<Reply, Error>> },
     /// A subscriber: an output of a durable queue that is held back, see [`Store::is_holding`].

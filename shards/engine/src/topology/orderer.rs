@@ -12,7 +12,7 @@ use super::checks::cannot_be_exclusive;
 use super::decision::{Conditions, Decision, TopologyRequest, UNUSED};
 use super::names::FixedMap;
 use super::registry::{Attached, Registry};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::ids::{Epoch, QueueId, SessionId, ShardId};
 use crate::request::{OpId, Reply};
 use fletch_amqp::types::Map;
@@ -88,6 +88,8 @@ pub struct Orderer {
     registry: Registry,
     /// Shared by all queues without arguments.
     no_arguments: Arc<Map>,
+    /// Where no room is left to keep anything new that is durable.
+    no_room: Option<Arc<str>>,
 }
 
 impl Orderer {
@@ -104,6 +106,7 @@ impl Orderer {
             closing: FixedMap::default(),
             registry: Registry::default(),
             no_arguments: Arc::new(Map::new()),
+            no_room: None,
         }
     }
 
@@ -111,6 +114,22 @@ impl Orderer {
     pub(crate) fn restore(&mut self, epoch: Epoch, next_id: u64) {
         self.applied.fill(epoch);
         self.next_id = next_id;
+    }
+
+    /// Says whether there is room for what is durable and new, and if not where.
+    pub(crate) fn set_no_room(&mut self, path: Option<Arc<str>>) {
+        self.no_room = path;
+    }
+
+    /// Refuses what is durable and new if there is no room for it.
+    pub(super) fn check_room(&self, durable: bool, what: &str, name: &str) -> Result<(), Error> {
+        match &self.no_room {
+            Some(path) if durable => Err(Error::new(
+                ErrorKind::ResourceLimit,
+                format!("Cannot store {what} {name}: no space left in {path}"),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Whether nothing is under way and no session holds anything.

@@ -77,6 +77,7 @@ impl Orderer {
             self.open_ballot(q.id, Vote::Own(asker));
             return Ok(Progress::Asked);
         }
+        self.check_room(d.durable, "queue", &d.name)?;
         let id = QueueId(self.new_id());
         if d.exclusive {
             self.owned.entry(session).or_default().push(id);
@@ -119,6 +120,7 @@ impl Orderer {
         let kind = ExchangeKind::from_name(&d.kind).ok_or_else(|| {
             Error::not_found(format!("Exchange type not implemented: {}", d.kind))
         })?;
+        self.check_room(d.durable, "exchange", &d.name)?;
         let descriptor = ExchangeDescriptor {
             id: if d.durable { self.new_id() } else { 0 },
             name: d.name,
@@ -183,8 +185,10 @@ impl Orderer {
             return Ok(Progress::Made);
         }
         // As durable as both its ends.
+        let durable = q.durable && x.durable;
+        self.check_room(durable, "a binding of queue", &q.name)?;
         let binding = Binding {
-            id: if q.durable && x.durable { self.new_id() } else { 0 },
+            id: if durable { self.new_id() } else { 0 },
             exchange: Arc::clone(&x.name),
             queue: q.id,
             home: q.home,

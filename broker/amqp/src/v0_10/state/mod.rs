@@ -176,6 +176,11 @@ impl Connection {
         self.event(ready)
     }
 
+    /// Nothing was read from the peer up to now, on purpose: its silence means nothing.
+    pub fn not_listening(&mut self, now: Duration) {
+        self.clock.heard(now);
+    }
+
     /// Tells the time when `next_timeout` has come, after `next` has been given all that was read:
     /// sends a heartbeat, or ends the connection for
     /// silence. An ending is reported by `next`, to which no input need be given.

@@ -1,0 +1,76 @@
+//! What a log takes on when its disk is full.
+//!
+//! A segment is asked for long before it is needed, so that when the disk has no room for it one is still
+//! ready. That is the **reserve**: it is for what is small and makes room (dequeues, decisions, changes of
+//! definitions, what the cleaner moves), and publishes are refused before they come to it.
+
+use super::{Log, Payload, Refs, Staged};
+use crate::seq::Seq;
+
+impl<P: Payload> Log<P> {
+    /// Whether a publish of so many bytes may be taken on: not when the disk is full, but for what the
+    /// reserve leaves.
+    pub fn admits(&self, len: usize) -> bool {
+        !self.full || self.unreserved() >= self.staged_bytes + len as u64
+    }
+
+    /// Whether a new definition or decision may be taken on: also when the disk is full, as long as the
+    /// reserve is not nearly used up. What is left then is for what makes room.
+    pub fn admits_small(&self) -> bool {
+        !self.full || self.room() >= self.staged_bytes + self.config.segment / 4
+    }
+
+    /// Whether the disk has no room for the next segment.
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// The first of the staged publishes that would be written into the reserve, if the disk is full: it
+    /// was taken on before that was known. It and those after it are to be taken back, see
+    /// [`Log::retract`], or what is staged behind them might never be written.
+    pub fn excess(&self) -> Option<Seq> {
+        if !self.full || self.staged_bytes <= self.unreserved() {
+            return None;
+        }
+        let mut left = self.unreserved();
+        let mut seq = self.first;
+        for op in &self.staged {
+            let len = op.len() as u64;
+            if len > left && matches!(op, Staged::Publish { .. }) {
+                return Some(seq);
+            }
+            left = left.saturating_sub(len);
+            seq = seq.next();
+        }
+        None
+    }
+
+    /// Takes a whole publish back that is not in a batch yet: the places it would have had. None if there
+    /// is no such.
+    pub fn retract(&mut self, seq: Seq) -> Option<Refs> {
+        let op = self.staged_mut(seq)?;
+        let len = op.len() as u64;
+        match std::mem::replace(op, Staged::Gone) {
+            Staged::Publish { refs, .. } => {
+                self.staged_bytes -= len;
+                Some(refs)
+            }
+            other => {
+                *op = other;
+                None
+            }
+        }
+    }
+
+    /// Bytes that may be written before another segment is needed, but for the rest of a record that is
+    /// under way.
+    fn room(&self) -> u64 {
+        let ahead: u64 = self.ahead.iter().filter(|a| a.ready).map(|a| a.len).sum();
+        (self.rest() + ahead).saturating_sub((self.spill.len() - self.spilled) as u64)
+    }
+
+    /// The same without the reserve.
+    fn unreserved(&self) -> u64 {
+        self.room().saturating_sub(self.config.segment)
+    }
+}

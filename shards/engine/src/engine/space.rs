@@ -1,0 +1,127 @@
+//! A journal whose disk is full: durable publishes are refused, also those that were taken on just before,
+//! and everything else goes on with what is reserved for it.
+
+use super::Engine;
+use crate::error::{Error, ErrorKind};
+use crate::frame::{Effects, Frame};
+use crate::ids::{QueueId, ShardId};
+use crate::message::Message;
+use crate::request::{DeliveryRef, Event};
+use crate::store::{Waiter, payload_len};
+use crate::topology::Routes;
+use fletch_journal::{Ref, Refs, Seq};
+use std::sync::Arc;
+
+impl Engine {
+    /// Whether the journal's disk has no room for what follows.
+    pub fn is_disk_full(&self) -> bool {
+        self.store.as_ref().is_some_and(|store| store.log.is_full())
+    }
+
+    /// Where the journal is, for people.
+    pub fn journal_path(&self) -> &str {
+        self.store.as_ref().map_or("", |store| &store.path)
+    }
+
+    /// Refuses a durable message for these queues, which are homed here, if one of them is durable and
+    /// the journal's disk is full.
+    pub(super) fn check_space(
+        &self,
+        message: &Message,
+        mut queues: impl Iterator<Item = QueueId>,
+    ) -> Result<(), Error> {
+        let Some(store) = self.store.as_ref().filter(|_| message.meta().durable) else {
+            return Ok(());
+        };
+        if store.log.admits(payload_len(message.size())) {
+            return Ok(());
+        }
+        match queues.find(|id| self.topology.queue_by_id(*id).is_some_and(|q| q.durable)) {
+            None => Ok(()),
+            Some(queue) => Err(self.no_space(queue)),
+        }
+    }
+
+    /// Refuses a durable message that goes to queues on several shards if there is no room here to decide
+    /// about it.
+    pub(super) fn check_decision(&self, message: &Message, routes: &Routes) -> Result<(), Error> {
+        if self.no_room_for_small().is_none() || !message.meta().durable {
+            return Ok(());
+        }
+        let mut durable =
+            routes.iter().filter(|r| self.topology.queue_by_id(r.queue).is_some_and(|q| q.durable));
+        let Some(first) = durable.next() else { return Ok(()) };
+        match durable.find(|r| r.home != first.home) {
+            None => Ok(()),
+            Some(other) => Err(self.no_space(other.queue)),
+        }
+    }
+
+    /// Where there is no room even for what is small; none if there is.
+    pub(super) fn no_room_for_small(&self) -> Option<Arc<str>> {
+        let store = self.store.as_ref().filter(|store| !store.log.admits_small())?;
+        Some(Arc::clone(&store.path))
+    }
+
+    fn no_space(&self, queue: QueueId) -> Error {
+        let path = self.journal_path();
+        let name = self.topology.queue_by_id(queue).map_or("", |q| &q.name);
+        Error::new(
+            ErrorKind::ResourceLimit,
+            format!("Cannot store a message for queue {name}: no space left in {path}"),
+        )
+    }
+
+    /// Refuses the publishes that were taken on before it was known that the disk is full and would be
+    /// written into the reserve.
+    pub(super) fn refuse_excess(&mut self, fx: &mut Effects) {
+        let Some(store) = &mut self.store else { return };
+        let Some(from) = store.log.excess() else { return };
+        let behind = store.waiting.partition_point(|(seq, _)| *seq < from);
+        let mut refused: Vec<(Refs, Waiter)> = Vec::new();
+        for (seq, waiter) in store.waiting.split_off(behind) {
+            // What the cleaner has staged nobody waits for: it stays. So does what was safe elsewhere.
+            let publish =
+                matches!(waiter, Waiter::Published { .. } | Waiter::Receipt { moves: false, .. });
+            match publish.then(|| store.log.retract(seq)).flatten() {
+                Some(refs) => refused.push((refs, waiter)),
+                None => store.waiting.push_back((seq, waiter)),
+            }
+        }
+        for (refs, waiter) in refused {
+            let queue = refs.first().map_or(QueueId(0), |(r, _)| QueueId(r.queue));
+            let reason = self.no_space(queue);
+            for (r, _) in refs {
+                self.withdraw(r);
+            }
+            match waiter {
+                Waiter::Published { session, op } => {
+                    fx.events.push(Event::Refused { session, op, reason });
+                }
+                Waiter::Receipt { to, slot, .. } => self.refuse_slot(to, slot, reason, fx),
+                _ => {}
+            }
+        }
+    }
+
+    /// A publish of some shard is refused here.
+    pub(super) fn refuse_slot(&mut self, to: ShardId, slot: u32, reason: Error, fx: &mut Effects) {
+        self.send(to, Frame::Refused { slot, reason: Box::new(reason) }, fx);
+    }
+
+    /// Takes a message out of a queue because its publish does not hold. Who has it already keeps it, and
+    /// the journal knows nothing of it. Where its record stands.
+    fn withdraw(&mut self, r: Ref) -> Option<(Seq, usize)> {
+        self.queues.get_mut(&QueueId(r.queue))?.withdraw(r.position)
+    }
+
+    /// Takes a message out of all queues here because its transaction does not hold.
+    pub(super) fn withdraw_prepared(&mut self, refs: Refs) {
+        for (r, _) in refs {
+            if let Some((place, size)) = self.withdraw(r) {
+                let at = DeliveryRef { queue: QueueId(r.queue), position: r.position };
+                self.journal_dequeue(at, place, size);
+            }
+        }
+    }
+}
