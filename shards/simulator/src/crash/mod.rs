@@ -121,7 +121,7 @@ impl World<'_> {
     /// A full disk does not keep clients from taking messages, as long as the log has what it keeps for
     /// that: none if the disk became full before the log had a segment too many.
     fn consume(&mut self) {
-        let reserve = |e: &Engine| e.log().is_some_and(|log| log.admits(0));
+        let reserve = |e: &Engine| e.log().is_some_and(|log| log.admits_small());
         let must = self.engines.iter().all(reserve);
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
         for id in ids {
