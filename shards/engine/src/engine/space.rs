@@ -83,7 +83,13 @@ impl Engine {
             // What the cleaner has staged nobody waits for: it stays. So does what was safe elsewhere.
             let publish =
                 matches!(waiter, Waiter::Published { .. } | Waiter::Receipt { moves: false, .. });
-            match publish.then(|| store.log.retract(seq)).flatten() {
+            // One that has left its queue for the alternate exchange cannot be taken back either.
+            let there = |(r, _): &(Ref, bool)| {
+                let q = self.queues.get(&QueueId(r.queue));
+                q.and_then(|q| q.place(r.position)).is_some_and(|(place, ..)| place == seq)
+            };
+            let refs = store.log.retractable(seq).filter(|refs| publish && refs.iter().all(there));
+            match refs.is_some().then(|| store.log.retract(seq)).flatten() {
                 Some(refs) => refused.push((refs, waiter)),
                 None => store.waiting.push_back((seq, waiter)),
             }
