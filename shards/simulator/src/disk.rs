@@ -88,9 +88,10 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    pub(crate) fn new() -> Disk {
+    /// One with a log's first segment, of so many bytes.
+    pub(crate) fn new(first: u64) -> Disk {
         Disk {
-            segments: BTreeMap::new(),
+            segments: BTreeMap::from([(Lsn(0), vec![0; first as usize])]),
             superblock: vec![0; 2 * SLOT],
             pool: Vec::new(),
             under_way: Vec::new(),

@@ -19,7 +19,7 @@ impl World<'_> {
     }
 
     fn fresh_disk(&mut self, shard: u16, shards: u16, incarnation: u64) -> Disk {
-        let mut disk = Disk::new();
+        let mut disk = Disk::new(self.config().first());
         let superblock = Superblock {
             shard,
             shards,
@@ -56,7 +56,10 @@ impl World<'_> {
             let position = Position {
                 superblock,
                 slot,
-                segments: Vec::new(),
+                segments: disk
+                    .segments()
+                    .map(|(b, bytes)| (b, bytes.len() as u64, Seq(1)))
+                    .collect(),
                 marks: Vec::new(),
                 end: Lsn(0),
                 end_crc: 0,
