@@ -317,12 +317,14 @@ impl World<'_> {
             false => self.queue_name(),
         };
         let settles = !self.rng.chance(self.mix.no_accept_percent);
-        self.model.subscribes(&queue, settles);
+        let browses = self.rng.chance(self.mix.browse_percent);
+        let mode = if browses { Mode::Browse } else { Mode::Consume };
+        self.model.subscribes(&queue, mode, settles);
         let session = self.session(id);
         let tag = session.next_tag;
         session.next_tag += 1;
-        session.subscriptions.insert(tag, Subscription { settles, cancelled: false });
-        let (mode, exclusive, arguments) = (Mode::Consume, false, Map::new());
+        session.subscriptions.insert(tag, Subscription { mode, settles, cancelled: false });
+        let (exclusive, arguments) = (false, Map::new());
         let subscribe = Subscribe { tag, queue, mode, settles, exclusive, arguments };
         self.ask(id, Asked::Subscribe(tag), Request::Subscribe(subscribe));
         if self.rng.chance(70) {

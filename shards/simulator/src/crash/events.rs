@@ -19,7 +19,7 @@ impl World<'_> {
                 let session = self.session(id);
                 let open = matches!(session.stage, Stage::Live | Stage::Stopping);
                 assert!(open, "{to:?} gets {delivery:?} after its stop");
-                if session.subscriptions[&to.tag].settles {
+                if session.subscriptions[&to.tag].holds() {
                     session.held.push(Held { delivery, number });
                 }
                 self.give_room(to, message.size() as u64);

@@ -92,6 +92,8 @@ pub(super) struct Mix {
     /// Bytes of a shard's messages that stay in memory.
     pub(super) memory: u64,
     pub(super) purge_interval: Duration,
+    /// How long writes wait for company.
+    pub(super) flush_timeout: Duration,
     // Clients.
     pub(super) queues: usize,
     pub(super) exchanges: usize,
@@ -103,6 +105,7 @@ pub(super) struct Mix {
     pub(super) durable_percent: u32,
     pub(super) persistent_percent: u32,
     pub(super) no_accept_percent: u32,
+    pub(super) browse_percent: u32,
     pub(super) exclusive_percent: u32,
     pub(super) auto_delete_percent: u32,
     pub(super) alternate_percent: u32,
@@ -145,6 +148,7 @@ impl Mix {
             [often(&[50, 80, 100]), often(&[50, 90, 100]), often(&[0, 0, 10])];
         let [auto_delete_percent, alternate_percent, fanout_percent] =
             [often(&[0, 0, 30]), often(&[0, 50, 90]), often(&[20, 50, 90])];
+        let browse_percent = often(&[0, 0, 20]);
         let [lag_percent, bad_start_percent, rehome_percent] =
             [often(&[0, 20, 60]), often(&[0, 20, 60]), often(&[0, 0, 10, 50])];
         let steps_of = [
@@ -169,6 +173,7 @@ impl Mix {
             slice,
             memory: *rng.pick(&[u64::MAX, u64::MAX, 0, 3000]),
             purge_interval: Duration::from_nanos(*rng.pick(&[0, 1000, 1_000_000])),
+            flush_timeout: Duration::from_nanos(*rng.pick(&[0, 0, 0, 50, 100_000])),
             queues: rng.range(1, 5),
             exchanges: rng.range(1, 3),
             keys: rng.range(1, 3),
@@ -179,6 +184,7 @@ impl Mix {
             durable_percent,
             persistent_percent,
             no_accept_percent,
+            browse_percent,
             exclusive_percent,
             auto_delete_percent,
             alternate_percent,

@@ -5,7 +5,7 @@
 //! far as anybody was told) and at most (as far as anybody has asked). Here it learns; `check` compares.
 
 use crate::message::{Content, MessageId, message_id};
-use fletch_engine::{DeliveryRef, Message, Position, QueueId, Time};
+use fletch_engine::{DeliveryRef, Message, Mode, Position, QueueId, Time};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -169,13 +169,14 @@ impl Model {
         }))
     }
 
-    /// The queue's home sends a message to a consumer; `taken`: and it has left the queue by that.
+    /// The queue's home sends a message to somebody, who has to settle it, or takes it by that, or sees
+    /// it only.
     pub(super) fn sent(
         &mut self,
         at: DeliveryRef,
         message: &Message,
         redelivered: bool,
-        taken: bool,
+        (held, taken): (bool, bool),
     ) {
         let number = message_id(message);
         self.deliveries += 1;
@@ -193,7 +194,7 @@ impl Model {
             );
         }
         c.delivered = true;
-        c.seen |= !taken;
+        c.seen |= held;
         c.left.1 += u32::from(taken);
         if let Some(q) = self.queues.get_mut(&at.queue) {
             q.deliveries += 1;
@@ -274,10 +275,12 @@ impl Model {
     }
 
     /// Somebody subscribes to it.
-    pub(super) fn subscribes(&mut self, name: &Arc<str>, settles: bool) {
+    pub(super) fn subscribes(&mut self, name: &Arc<str>, mode: Mode, settles: bool) {
         self.uses(name);
-        let how = if settles { &mut self.settled } else { &mut self.taken };
-        how.insert(Arc::clone(name));
+        if mode == Mode::Consume {
+            let how = if settles { &mut self.settled } else { &mut self.taken };
+            how.insert(Arc::clone(name));
+        }
     }
 
     /// Whether a message may have left a queue for a consumer who does not settle, and not have been

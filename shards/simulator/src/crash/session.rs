@@ -4,7 +4,7 @@ use super::model::Purge;
 use super::topology::Name;
 use super::world::World;
 use crate::message::MessageId;
-use fletch_engine::{DeliveryRef, OpId, Outcome, QueueId, Request, SessionId, ShardId};
+use fletch_engine::{DeliveryRef, Mode, OpId, Outcome, QueueId, Request, SessionId, ShardId};
 use std::collections::BTreeMap;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +40,21 @@ pub(super) enum Asked {
 
 #[derive(Debug)]
 pub(super) struct Subscription {
+    pub(super) mode: Mode,
     pub(super) settles: bool,
     pub(super) cancelled: bool,
+}
+
+impl Subscription {
+    /// What it is sent is the session's to settle.
+    pub(super) fn holds(&self) -> bool {
+        self.mode == Mode::Consume && self.settles
+    }
+
+    /// What it is sent has left its queue by that.
+    pub(super) fn takes(&self) -> bool {
+        self.mode == Mode::Consume && !self.settles
+    }
 }
 
 /// A delivery that the client has not settled.

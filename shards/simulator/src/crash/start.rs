@@ -7,7 +7,6 @@ use crate::disk::{Damages, Fate};
 use fletch_engine::{Config, Engine, Journal, ShardId, Time, combine};
 use fletch_journal::recovery::Damage;
 use fletch_journal::{Position, Request, Seq, State};
-use std::time::Duration;
 
 /// What an attempt to start came to.
 enum Start {
@@ -244,7 +243,7 @@ impl World<'_> {
                 shards: self.shards,
                 purge_interval: self.mix.purge_interval,
                 slice: self.mix.slice,
-                flush_timeout: Duration::ZERO,
+                flush_timeout: self.mix.flush_timeout,
                 memory,
             };
             Engine::restored(&config, restored)

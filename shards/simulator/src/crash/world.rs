@@ -150,10 +150,11 @@ impl<'t> World<'t> {
     ) {
         let number = message_id(message);
         let s = self.sessions[&to.session].subscriptions.get(&to.tag);
-        let taken = !s.unwrap_or_else(|| panic!("{to:?} gets {delivery:?} after its end")).settles;
+        let s = s.unwrap_or_else(|| panic!("{to:?} gets {delivery:?} after its end"));
+        let how = (s.holds(), s.takes());
         self.trace.add(shard.0, "sends", u64::from(number), delivery.position);
         self.know(shard, delivery.queue);
-        self.model.sent(delivery, message, redelivered, taken);
+        self.model.sent(delivery, message, redelivered, how);
     }
 
     /// What the model has to know of a queue.
@@ -289,6 +290,7 @@ impl<'t> World<'t> {
 
     /// The same with the room that disks have.
     pub(super) fn calm_down(&mut self) {
+        let mut waited = false;
         for _ in 0..REST_MAX {
             self.trace.step += 1;
             if self.deliver(true) {
@@ -299,11 +301,25 @@ impl<'t> World<'t> {
                 self.poll(shard);
             }
             let working = self.work_slices();
-            if !self.complete() && !working && self.network.is_empty() {
+            if self.complete() || working || !self.network.is_empty() {
+                waited = false;
+            } else if waited || !self.wait_for_company() {
                 return;
+            } else {
+                waited = true;
             }
         }
         panic!("the broker does not come to rest");
+    }
+
+    /// Lets time pass if that is all that writes wait for.
+    fn wait_for_company(&mut self) -> bool {
+        let waits = |e: &Engine| e.log().is_some_and(|log| log.staged_bytes() > 0);
+        if self.mix.flush_timeout.is_zero() || !self.engines.iter().any(waits) {
+            return false;
+        }
+        self.now = self.now.after(self.mix.flush_timeout);
+        true
     }
 
     fn check_logs(&self) {
