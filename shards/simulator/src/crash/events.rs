@@ -1,6 +1,6 @@
 //! What the engines tell sessions, and what the model learns by it.
 
-use super::client::{Asked, Held, Stage};
+use super::session::{Asked, Held, Session, Stage};
 use super::topology::Name;
 use super::world::World;
 use crate::message::message_id;
@@ -50,9 +50,8 @@ impl World<'_> {
             }
             Event::Evicted { .. } => panic!("{id:?} is evicted, and its name is its own"),
         }
-        let over = |s: &super::client::Session| {
-            s.stage == Stage::Over && s.asked.is_empty() && s.publishing.is_empty()
-        };
+        let over =
+            |s: &Session| s.stage == Stage::Over && s.asked.is_empty() && s.publishing.is_empty();
         if self.sessions.get(&id).is_some_and(over) {
             self.sessions.remove(&id);
         }

@@ -5,19 +5,23 @@
 //! compared with what is there: acknowledged messages, acknowledged dequeues, order, publishes to
 //! several shards, the topology. At rest the logs are small and quiet, and nobody waits.
 
+mod check;
 mod client;
 mod events;
 mod mix;
 mod model;
+mod recovery;
+mod rehome;
+mod session;
 mod start;
 mod topology;
 mod world;
 
 use crate::run::Summary;
 use crate::trace::Trace;
-use client::{Asked, Stage};
+use check::After;
 use fletch_engine::{Engine, Outcome, SessionId, ShardId, Time};
-use model::After;
+use session::{Asked, Stage};
 use world::World;
 
 /// Runs a seed.
@@ -99,11 +103,8 @@ impl World<'_> {
         }
         self.step();
         let damaged = self.engines.iter().any(|engine| engine.damage().is_some());
-        if damaged {
-            self.marks.hit("damage noticed by the cleaner", true);
-            return false;
-        }
-        true
+        self.marks.hit("damage noticed while running", damaged);
+        !damaged
     }
 
     /// The space of a disk shrinks to what is used and a little more, or there is room again.

@@ -1,24 +1,13 @@
 //! How the broker starts, stops and crashes: what is done to the disks, in the order of the real one.
 
-use super::model::After;
+use super::check::After;
+use super::recovery::{Planted, Read};
 use super::world::World;
-use crate::disk::{Damages, Disk, Fate, Lie};
-use fletch_engine::{
-    Combined, Config, Engine, Journal, Message, Rehome, ShardId, ShardRestore, Time, combine,
-};
-use fletch_journal::recovery::{Damage, Segment, Walked, walk};
-use fletch_journal::{
-    Batch, Found, Log, LogConfig, Lsn, Position, Request, Seq, State, Superblock,
-};
+use crate::disk::{Damages, Fate};
+use fletch_engine::{Config, Engine, Journal, ShardId, Time, combine};
+use fletch_journal::recovery::Damage;
+use fletch_journal::{Position, Request, Seq, State};
 use std::time::Duration;
-
-/// What recovery has read of a disk.
-struct Read {
-    superblock: Superblock,
-    slot: u8,
-    walked: Walked,
-    restore: ShardRestore,
-}
 
 /// What an attempt to start came to.
 enum Start {
@@ -31,42 +20,9 @@ enum Start {
 }
 
 /// A crash during a start.
-struct Crashed;
-
-/// A fault that was put onto a disk, for recovery to find.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Planted {
-    disk: usize,
-    lie: Lie,
-}
+pub(super) struct Crashed;
 
 impl World<'_> {
-    /// Disks of a broker that never ran.
-    pub(super) fn make_disks(&mut self) {
-        self.disks = (0..self.shards).map(|n| self.fresh_disk(n, self.shards, 0)).collect();
-    }
-
-    fn config(&self) -> LogConfig {
-        LogConfig { segment: self.mix.segment, depth: self.mix.depth }
-    }
-
-    fn fresh_disk(&mut self, shard: u16, shards: u16, incarnation: u64) -> Disk {
-        let mut disk = Disk::new();
-        let superblock = Superblock {
-            shard,
-            shards,
-            sequence: 1,
-            salt: self.rng.next(),
-            incarnation,
-            oldest_lsn: Lsn(0),
-            epoch: 0,
-            state: State::Running,
-        };
-        disk.request(Request::Superblock { slot: 0, bytes: Box::new(superblock.encode()) });
-        disk.flush();
-        disk
-    }
-
     // ---- ends ----------------------------------------------------------------------------
 
     /// The process dies, or the machine.
@@ -209,6 +165,7 @@ impl World<'_> {
                 }
             }
         }
+        self.mark_transactions(&reads);
         let harmed = damaged && !self.damaged;
         if harmed || usize::from(shards) != reads.len() {
             let moved = reads.iter().map(|read| read.superblock.incarnation).max();
@@ -226,76 +183,6 @@ impl World<'_> {
             Ok(()) => Start::Running,
             Err(Crashed) => Start::Crashed,
         }
-    }
-
-    fn read(&self, n: usize, memory: u64, salvage: bool) -> Result<Read, Damage> {
-        let disk = &self.disks[n];
-        let Found::Present { superblock, slot } = Superblock::read(Some(disk.superblock())) else {
-            panic!("shard {n} has no superblock");
-        };
-        let oldest = superblock.oldest_lsn;
-        let segments: Vec<Segment<'_>> =
-            disk.segments().map(|(base, bytes)| Segment { base, bytes }).collect();
-        let needed = segments.iter().filter(|s| s.base.after(s.bytes.len()) > oldest);
-        let mut restore = ShardRestore::new(needed.map(|s| (s.base, s.bytes.len() as u64)), memory);
-        let walked = walk(
-            &superblock,
-            &segments,
-            &mut |span, record| restore.record(span.begin, record),
-            salvage,
-        )?;
-        Ok(Read { superblock, slot, walked, restore })
-    }
-
-    /// Recovery says that a disk has lost something.
-    fn check_damage(&mut self, n: usize, damage: &Damage) {
-        let Some(Planted { disk, .. }) = self.planted else {
-            panic!("recovery of shard {n} fails: {damage}");
-        };
-        assert_eq!(disk, n, "the disk of shard {disk} has lied, and recovery says: {damage}");
-        self.trace.add(n as u16, "damage", 0, 0);
-        self.marks.hit("damage noticed", true);
-    }
-
-    /// Where recovery says that the log ends. True if something is lost, and nothing could tell.
-    fn check_end(&mut self, n: usize, read: &Read) -> bool {
-        let (end, durable) = (read.walked.end, self.disks[n].durable_end());
-        self.trace.add(n as u16, "recovers", end.0, read.walked.records);
-        self.marks.hit("log wiped behind its end", read.walked.cut.is_some());
-        self.marks.hit("record without its end", read.walked.unfinished.is_some());
-        let whole = read.walked.cut.is_some_and(|cut| cut.batches > 0);
-        self.marks.hit("whole batch wiped", whole);
-        if let Some(planted) = self.planted.filter(|p| p.disk == n) {
-            self.marks.hit("damage that does not matter", end >= durable);
-            if end < durable {
-                let vouched = self.vouched(n, &read.superblock, end);
-                let running = read.superblock.state == State::Running;
-                assert!(!vouched && running, "recovery does not see {planted:?}");
-                self.marks.hit("damage that nothing vouched against", true);
-                return true;
-            }
-            return false;
-        }
-        assert!(end >= durable, "shard {n} was durable to {durable:?}, and ends at {end:?}");
-        false
-    }
-
-    /// Whether some batch stands at or behind `end` that was written when more than that was durable.
-    fn vouched(&self, n: usize, superblock: &Superblock, end: Lsn) -> bool {
-        let pages = |(base, bytes): (Lsn, &[u8])| {
-            let bytes = bytes.to_vec();
-            (0..bytes.len()).step_by(fletch_journal::ALIGN).any(move |at| {
-                let lsn = base.after(at);
-                let batch = Batch::decode(&bytes[at..]).ok().map(|batch| batch.header);
-                lsn >= end
-                    && batch.is_some_and(|header| {
-                        header.lsn == lsn
-                            && header.salt == superblock.salt
-                            && header.synced_lsn > end
-                    })
-            })
-        };
-        self.disks[n].segments().any(pages)
     }
 
     /// Makes the disks ready, and lets the engines go on.
@@ -335,7 +222,7 @@ impl World<'_> {
         let mut journals = Vec::new();
         let mut restores = Vec::new();
         let incarnation = reads.first().map_or(0, |read| read.superblock.incarnation);
-        for (n, Read { superblock, slot, walked, restore }) in reads.into_iter().enumerate() {
+        for (n, Read { superblock, slot, walked, restore, .. }) in reads.into_iter().enumerate() {
             let segments = self.disks[n].segments();
             let position = Position {
                 superblock,
@@ -372,87 +259,5 @@ impl World<'_> {
         }
         self.disks[n].flush();
         if self.crashes() { Err(Crashed) } else { Ok(()) }
-    }
-
-    /// Writes everything into new journals for so many shards. The old ones are in force until all of
-    /// that is done.
-    fn rehome(&mut self, shards: u16, reads: Vec<Read>, incarnation: u64) -> Result<(), Crashed> {
-        let restores = reads.into_iter().map(|read| read.restore).collect();
-        let combined: Combined = combine(restores).expect("definitions can be read");
-        let mut disks: Vec<Disk> =
-            (0..shards).map(|n| self.fresh_disk(n, shards, incarnation)).collect();
-        let mut logs: Vec<Log<Message>> = Vec::new();
-        for disk in &disks {
-            let Found::Present { superblock, slot } = Superblock::read(Some(disk.superblock()))
-            else {
-                panic!("a fresh disk has a superblock");
-            };
-            let position = Position {
-                superblock,
-                slot,
-                segments: Vec::new(),
-                marks: Vec::new(),
-                end: Lsn(0),
-                end_crc: 0,
-                last: Seq::NONE,
-            };
-            logs.push(Log::new(self.config(), position));
-        }
-        let mut rehome = combined.rehome(logs);
-        for n in 0..self.disks.len() {
-            self.read_again(n, &mut rehome);
-            for (disk, log) in disks.iter_mut().zip(&mut rehome.logs) {
-                self.write_out(disk, log)?;
-            }
-        }
-        for (disk, log) in disks.iter_mut().zip(&mut rehome.logs) {
-            self.write_out(disk, log)?;
-            log.close();
-            self.write_out(disk, log)?;
-            assert!(log.is_closed(), "a log that is closed and at rest is closed on disk");
-        }
-        // One rename, which is there or not.
-        self.disks = disks;
-        self.shards = shards;
-        self.forget();
-        Ok(())
-    }
-
-    /// Reads an old disk once more, and moves what is live.
-    fn read_again(&self, n: usize, rehome: &mut Rehome<'_>) {
-        let disk = &self.disks[n];
-        let Found::Present { superblock, .. } = Superblock::read(Some(disk.superblock())) else {
-            panic!("shard {n} has no superblock");
-        };
-        let segments: Vec<Segment<'_>> =
-            disk.segments().map(|(base, bytes)| Segment { base, bytes }).collect();
-        let mut number = 0;
-        let visit = &mut |_, record: &[u8]| {
-            number += 1;
-            rehome.record(n, number, record)
-        };
-        walk(&superblock, &segments, visit, true).expect("it was read before");
-    }
-
-    fn write_out(&mut self, disk: &mut Disk, log: &mut Log<Message>) -> Result<(), Crashed> {
-        loop {
-            if self.rng.chance(self.mix.bad_start_percent / 20) {
-                return Err(Crashed);
-            }
-            while let Some(len) = log.next_write() {
-                let mut buffer = vec![0xaa; len];
-                let write = log.fill(&mut buffer);
-                buffer.truncate(write.len);
-                disk.write(write, buffer);
-            }
-            while let Some(request) = log.next_request() {
-                disk.request(request);
-            }
-            match disk.complete(&mut self.rng) {
-                Some(done) => log.done(done),
-                None if log.is_idle() => return Ok(()),
-                None => {}
-            }
-        }
     }
 }

@@ -170,7 +170,7 @@ impl History {
 
     /// A request that was made at a step to make this has been answered: it is there for good.
     pub(super) fn made(&mut self, name: &Name, asked_at: usize) {
-        let mut meant = self.lives.iter().filter(|life| life.name.is_meant(name));
+        let meant = self.lives.iter().filter(|life| life.name.is_meant(name));
         // It was there already, or it was made since: which of them does not matter, the first came
         // no later than the request.
         let first =

@@ -1,9 +1,10 @@
 //! The simulated broker with its disks: engines, channels, sessions, time, and what every input does.
 
-use super::client::Session;
+use super::check::{AllFound, Found};
 use super::mix::{Mix, Step};
-use super::model::{AllFound, Found, Model, QueueFacts};
-use super::start::Planted;
+use super::model::{Model, QueueFacts};
+use super::recovery::Planted;
+use super::session::Session;
 use super::topology::History;
 use crate::disk::Disk;
 use crate::message::message_id;
@@ -233,6 +234,7 @@ impl<'t> World<'t> {
         self.marks.hit("segment freed", stats.freed > 0);
         self.marks.hit("record written again by the cleaner", stats.relocated > 0);
         self.marks.hit("message that touched no disk", stats.avoided > 0);
+        self.marks.hit("segment made of a recycled file", disk.recycled > 0);
     }
 
     /// Ends something that a disk does. False if there is nothing.

@@ -1,0 +1,37 @@
+//! A quick run of the crash mode, its own promises, and seeds that have found something.
+
+use fletch_simulator::{Marks, Mode, Summary, run};
+
+fn passes(seed: u64) -> Summary {
+    run(Mode::Crash, seed, None, false).unwrap_or_else(|failure| panic!("{failure}"))
+}
+
+#[test]
+fn some_hundred_seeds_pass_and_reach_every_situation() {
+    let mut marks = Marks::default();
+    let mut messages = 0;
+    for seed in 0..600 {
+        let summary = passes(seed);
+        marks.add(&summary.marks);
+        messages += summary.messages;
+    }
+    assert!(messages > 10_000, "{messages} messages");
+    // Damage is found by recovery first, as a rule.
+    let rare = ["damage noticed while running"];
+    for (what, n) in marks.iter().filter(|(what, _)| !rare.contains(what)) {
+        assert!(n > 0, "no seed has come to this: {what}");
+    }
+}
+
+#[test]
+fn a_seed_always_does_the_same() {
+    let mut traces = Vec::new();
+    for seed in 0..30 {
+        let (first, second) = (passes(seed), passes(seed));
+        assert_eq!(first, second, "seed {seed}");
+        traces.push(first.trace);
+    }
+    traces.sort_unstable();
+    traces.dedup();
+    assert_eq!(traces.len(), 30, "different seeds do different things");
+}
