@@ -11,7 +11,7 @@ impl<P: Payload> Log<P> {
     /// Whether a publish of so many bytes may be taken on: not when the disk is full, but for what the
     /// reserve leaves.
     pub fn admits(&self, len: usize) -> bool {
-        !self.full || self.unreserved() >= self.staged_bytes + len as u64
+        !self.full || self.room() >= self.staged_bytes + len as u64 + self.config.segment
     }
 
     /// Whether a new definition or decision may be taken on: also when the disk is full, as long as the
@@ -43,6 +43,15 @@ impl<P: Payload> Log<P> {
             seq = seq.next();
         }
         None
+    }
+
+    /// The places of a publish that is not in a batch yet.
+    pub fn staged_refs(&self, seq: Seq) -> Option<&Refs> {
+        let at = usize::try_from(seq.0.checked_sub(self.first.0)?).ok()?;
+        match self.staged.get(at)? {
+            Staged::Publish { refs, .. } => Some(refs),
+            _ => None,
+        }
     }
 
     /// Takes a whole publish back that is not in a batch yet: the places it would have had. None if there
