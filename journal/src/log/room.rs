@@ -45,11 +45,11 @@ impl<P: Payload> Log<P> {
         None
     }
 
-    /// The places of a publish that is not in a batch yet.
-    pub fn staged_refs(&self, seq: Seq) -> Option<&Refs> {
+    /// The places of a publish that could be taken back, see [`Log::retract`].
+    pub fn retractable(&self, seq: Seq) -> Option<&Refs> {
         let at = usize::try_from(seq.0.checked_sub(self.first.0)?).ok()?;
         match self.staged.get(at)? {
-            Staged::Publish { refs, .. } => Some(refs),
+            Staged::Publish { refs, again: false, .. } => Some(refs),
             _ => None,
         }
     }
@@ -57,18 +57,12 @@ impl<P: Payload> Log<P> {
     /// Takes a whole publish back that is not in a batch yet: the places it would have had. None if there
     /// is no such.
     pub fn retract(&mut self, seq: Seq) -> Option<Refs> {
+        let refs = self.retractable(seq)?.clone();
         let op = self.staged_mut(seq)?;
         let len = op.len() as u64;
-        match std::mem::replace(op, Staged::Gone) {
-            Staged::Publish { refs, .. } => {
-                self.staged_bytes -= len;
-                Some(refs)
-            }
-            other => {
-                *op = other;
-                None
-            }
-        }
+        *op = Staged::Gone;
+        self.staged_bytes -= len;
+        Some(refs)
     }
 
     /// Bytes that may be written before another segment is needed, but for the rest of a record that is

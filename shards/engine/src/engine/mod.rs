@@ -204,7 +204,8 @@ impl Engine {
 
     /// When [`Engine::tick`] wants to be called next.
     pub fn next_deadline(&self) -> Time {
-        if self.jobs.is_empty() { self.sweep.next().min(self.journal_deadline()) } else { Time(0) }
+        let works = !self.jobs.is_empty() && !self.waits_for_job();
+        if works { Time(0) } else { self.sweep.next().min(self.journal_deadline()) }
     }
 
     // ---- inputs --------------------------------------------------------------------------

@@ -35,17 +35,22 @@ impl Engine {
 
     /// The emptying of a deleted queue comes to a body that is away.
     pub(super) fn read_for_job(&mut self, queue: QueueId, wanted: (Position, Seq)) {
-        // If it is just being written to another place, the job looks again.
-        if self.read_bodies(queue, wanted)
-            && let Some(store) = &mut self.store
-        {
-            store.pager.job = Some(queue);
+        let reads = self.read_bodies(queue, wanted);
+        if let Some(store) = &mut self.store {
+            if reads {
+                store.pager.job = Some(queue);
+            } else {
+                // It is just being written to another place.
+                store.pager.job_after = wanted.1;
+            }
         }
     }
 
-    /// Whether the job at hand waits for a read.
-    pub(super) fn reads_for_job(&self) -> bool {
-        self.store.as_ref().is_some_and(|store| store.pager.job.is_some())
+    /// Whether the job at hand waits for a read, or for a write before it.
+    pub(super) fn waits_for_job(&self) -> bool {
+        self.store.as_ref().is_some_and(|store| {
+            store.pager.job.is_some() || store.pager.job_after > store.log.durable()
+        })
     }
 
     /// The end of a turn: lets bodies go if there are too many, and asks for those that are wanted.

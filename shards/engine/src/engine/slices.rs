@@ -58,7 +58,7 @@ impl Engine {
 
     /// Does one slice.
     pub(super) fn work(&mut self, fx: &mut Effects) {
-        let mut left = if self.reads_for_job() { 0 } else { self.slice };
+        let mut left = if self.waits_for_job() { 0 } else { self.slice };
         while left > 0
             && let Some(job) = self.jobs.pop_front()
         {

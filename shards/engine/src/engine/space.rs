@@ -78,12 +78,18 @@ impl Engine {
         let Some(store) = &mut self.store else { return };
         let Some(from) = store.log.excess() else { return };
         let behind = store.waiting.partition_point(|(seq, _)| *seq < from);
-        let waiting = store.waiting.split_off(behind);
         let mut refused: Vec<(Refs, Waiter)> = Vec::new();
-        for (seq, waiter) in waiting {
-            let may = self.may_refuse(seq, &waiter);
-            let Some(store) = &mut self.store else { return };
-            match may.then(|| store.log.retract(seq)).flatten() {
+        for (seq, waiter) in store.waiting.split_off(behind) {
+            // What the cleaner has staged nobody waits for: it stays. So does what was safe elsewhere.
+            let publish =
+                matches!(waiter, Waiter::Published { .. } | Waiter::Receipt { moves: false, .. });
+            // One that has left its queue for the alternate exchange cannot be taken back either.
+            let there = |(r, _): &(Ref, bool)| {
+                let q = self.queues.get(&QueueId(r.queue));
+                q.and_then(|q| q.place(r.position)).is_some_and(|(place, ..)| place == seq)
+            };
+            let refs = store.log.retractable(seq).filter(|refs| publish && refs.iter().all(there));
+            match refs.is_some().then(|| store.log.retract(seq)).flatten() {
                 Some(refs) => refused.push((refs, waiter)),
                 None => store.waiting.push_back((seq, waiter)),
             }
@@ -102,20 +108,6 @@ impl Engine {
                 _ => {}
             }
         }
-    }
-
-    /// Whether a publish that is staged and that somebody waits for can be refused.
-    fn may_refuse(&self, seq: Seq, waiter: &Waiter) -> bool {
-        // What the cleaner has staged nobody waits for; what was safe elsewhere goes on.
-        let waits =
-            matches!(waiter, Waiter::Published { .. } | Waiter::Receipt { moves: false, .. });
-        let refs = self.store.as_ref().filter(|_| waits).and_then(|s| s.log.staged_refs(seq));
-        // It may be on its way to another queue already, which counts on its record.
-        let is_there = |r: &Ref| {
-            let place = self.queues.get(&QueueId(r.queue)).and_then(|q| q.place(r.position));
-            place.is_some_and(|(place, ..)| place == seq)
-        };
-        refs.is_some_and(|refs| refs.iter().all(|(r, _)| is_there(r)))
     }
 
     /// A publish of some shard is refused here.

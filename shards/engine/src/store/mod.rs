@@ -165,10 +165,12 @@ impl Store {
     }
 
     pub(crate) fn wait(&mut self, seq: Seq, waiter: Waiter) {
-        // A publish hears of itself after what its deliveries have staged, which waits already. All of
-        // that is in one write, as a rule.
-        let last = self.waiting.back().map_or(Seq::NONE, |(last, _)| *last);
-        self.waiting.push_back((seq.max(last), waiter));
+        // Nearly always the last: a publish may wait after what its own deliveries have staged.
+        let at = match self.waiting.back() {
+            Some((last, _)) if *last > seq => self.waiting.partition_point(|(s, _)| *s <= seq),
+            _ => self.waiting.len(),
+        };
+        self.waiting.insert(at, (seq, waiter));
     }
 
     /// Waits for everything staged so far.

@@ -3,7 +3,7 @@
 use crate::ids::{Position, QueueId};
 use crate::topology::FixedMap;
 use fletch_journal::record::Assembler;
-use fletch_journal::{BATCH_MAX, Lsn};
+use fletch_journal::{BATCH_MAX, Lsn, Seq};
 use std::collections::VecDeque;
 
 /// Reads that may be under way at once.
@@ -44,6 +44,8 @@ pub(crate) struct Pager {
     pub(crate) next: u64,
     /// The queue whose emptying waits for a read.
     pub(crate) job: Option<QueueId>,
+    /// It waits until this is durable.
+    pub(crate) job_after: Seq,
 }
 
 impl Pager {
