@@ -51,7 +51,8 @@ impl UnderWay {
             true => 0,
             false => self.publishes.partition_point(|(other, _)| offset(*other) < offset(id)),
         };
-        let Some((_, size)) = self.publishes.get_mut(at).filter(|(found, _)| *found == id) else {
+        let Some((_, size)) = self.publishes.get_mut(at).filter(|p| p.0 == id && p.1 != DONE)
+        else {
             return;
         };
         let size = std::mem::replace(size, DONE);

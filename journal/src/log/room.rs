@@ -11,7 +11,7 @@ impl<P: Payload> Log<P> {
     /// Whether a publish of so many bytes may be taken on: not when the disk is full, but for what the
     /// reserve leaves.
     pub fn admits(&self, len: usize) -> bool {
-        !self.full || self.unreserved() >= self.staged_bytes + len as u64
+        !self.full || self.room() >= self.staged_bytes + len as u64 + self.config.segment
     }
 
     /// Whether a new definition or decision may be taken on: also when the disk is full, as long as the
