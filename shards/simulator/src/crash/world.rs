@@ -16,6 +16,7 @@ use fletch_engine::{
     DeliveryRef, Effects, Engine, Event, Frame, Message, QueueId, SessionId, ShardId,
     SubscriptionId, Time,
 };
+use fletch_journal::Batch;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -220,6 +221,9 @@ impl<'t> World<'t> {
             let mut buffer = vec![0xaa; len];
             let write = engine.fill(&mut buffer);
             buffer.truncate(write.len);
+            let header = Batch::decode(&buffer).expect("a batch is whole").header;
+            let (says, durable) = (header.synced_lsn, disk.durable_end());
+            assert_eq!(says, durable, "shard {shard}: a batch vouches for what is durable");
             self.trace.add(shard.0, "writes", write.segment.0 + write.offset, write.len as u64);
             disk.write(write, buffer);
         }
