@@ -153,7 +153,10 @@ impl Engine {
     /// Hands on an output of a queue, or holds it back behind others that are.
     pub(super) fn output(&mut self, queue: QueueId, wait: bool, output: Output, fx: &mut Effects) {
         match &mut self.store {
-            Some(store) if wait || store.is_holding(queue) => store.hold(queue, output),
+            Some(store) if wait || store.is_holding(queue) => {
+                let told = self.queues.get(&queue).map_or(0, Queue::told_delivered);
+                store.hold(queue, told, output);
+            }
             _ => self.emit(output, fx),
         }
     }
@@ -348,12 +351,10 @@ impl Engine {
                 }
                 Waiter::Receipt { to, slot, .. } => self.receipt_for(to, slot, fx),
                 Waiter::Answer { session, op, result } => self.answer(session, op, *result, fx),
-                Waiter::Output { queue, output } => {
+                Waiter::Output { queue, told, output } => {
                     store.released(queue);
-                    if let Output::Deliver { delivery, .. } = &*output
-                        && let Some(q) = self.queues.get_mut(&queue)
-                    {
-                        q.set_known_delivered(delivery.position);
+                    if let Some(q) = self.queues.get_mut(&queue) {
+                        q.set_known_delivered(told);
                     }
                     self.emit(*output, fx);
                 }

@@ -267,6 +267,11 @@ impl Queue {
         news
     }
 
+    /// Up to which position the journal is told that deliveries may have happened.
+    pub(crate) fn told_delivered(&self) -> Position {
+        self.durable.as_ref().map_or(0, |d| d.told)
+    }
+
     /// Whether the journal knows durably that a delivery at this position may have happened.
     pub(crate) fn is_known_delivered(&self, position: Position) -> bool {
         self.durable.as_ref().is_none_or(|d| position <= d.known)

@@ -17,7 +17,7 @@ pub(crate) use codec::{message as decode, payload_len};
 
 use crate::error::Error;
 use crate::frame::Frame;
-use crate::ids::{QueueId, SessionId, ShardId, SubscriptionId, Time};
+use crate::ids::{Position, QueueId, SessionId, ShardId, SubscriptionId, Time};
 use crate::message::Message;
 use crate::queue::Output;
 use crate::request::{OpId, Reply};
@@ -43,8 +43,9 @@ pub(crate) enum Waiter {
     Receipt { to: ShardId, slot: u32, moves: bool },
     /// A session, anywhere, that asked for something.
     Answer { session: SessionId, op: OpId, result: Box<Result<Reply, Error>> },
-    /// A subscriber: an output of a durable queue that is held back, see [`Store::is_holding`].
-    Output { queue: QueueId, output: Box<Output> },
+    /// A subscriber: an output of a durable queue that is held back, see [`Store::is_holding`]. When it goes,
+    /// the journal knows of deliveries up to `told`.
+    Output { queue: QueueId, told: Position, output: Box<Output> },
     /// A subscriber whose queue is gone.
     Ended { to: SubscriptionId, waiting: bool, reason: Box<Error> },
     /// A session, anywhere, whose settlement has parts.
@@ -142,9 +143,9 @@ impl Store {
     }
 
     /// Holds an output back until all that is staged is durable.
-    pub(crate) fn hold(&mut self, queue: QueueId, output: Output) {
+    pub(crate) fn hold(&mut self, queue: QueueId, told: Position, output: Output) {
         *self.holding.entry(queue).or_insert(0) += 1;
-        self.wait_for_all(Waiter::Output { queue, output: Box::new(output) });
+        self.wait_for_all(Waiter::Output { queue, told, output: Box::new(output) });
     }
 
     /// One that was held back is on its way.
