@@ -27,6 +27,12 @@ const SYSTEM: &str = ":/usr/sbin:/sbin";
 /// The file that takes the room of a full disk.
 const FILLER: &str = "filler";
 
+/// Octets of a file system's block: what it knows of its few files fits in what stays [`SOUND`].
+const SMALL: &str = "1024";
+
+/// A large file is in one or two pieces.
+const LARGE: &str = "4096";
+
 /// Beyond this many octets a broken device has nothing. Before it is what the file system knows of its files.
 const SOUND: u64 = 1 << 20;
 
@@ -58,26 +64,22 @@ impl Disk {
     /// A disk of so many MiB; none if this process may not make one, which is said loudly and is an error if
     /// `FLETCH_REQUIRE_ALL` is 1.
     pub fn new(mib: u64) -> Result<Option<Disk>> {
-        match missing() {
-            None => Self::on(TempDir::new()?, None, mib).map(Some),
-            Some(what) => {
-                let test = std::thread::current().name().unwrap_or("a test").to_owned();
-                eprintln!("NOT RUN: {test} needs a disk of its own, and there is no {what} here");
-                let all = std::env::var_os("FLETCH_REQUIRE_ALL");
-                ensure!(all.is_none_or(|all| all != "1"), "{test} needs {what}");
-                Ok(None)
-            }
-        }
+        possible()?.then(|| Self::on(TempDir::new()?, None, mib, SMALL)).transpose()
     }
 
     /// A disk that can fail in every way there is: its image is a file on another one.
     pub fn fallible(mib: u64) -> Result<Option<Disk>> {
-        let Some(under) = Self::new(mib + mib / 8 + 4)? else { return Ok(None) };
+        if !possible()? {
+            return Ok(None);
+        }
+        // Large blocks, so that where the image lies is in its inode: a loop device that cannot read the map of its file
+        // waits until it can, and says nothing.
+        let under = Self::on(TempDir::new()?, None, mib + mib / 8 + 4, LARGE)?;
         let dir = TempDir::new_in(under.path())?;
-        Self::on(dir, Some(Box::new(under)), mib).map(Some)
+        Self::on(dir, Some(Box::new(under)), mib, SMALL).map(Some)
     }
 
-    fn on(dir: TempDir, under: Option<Box<Disk>>, mib: u64) -> Result<Disk> {
+    fn on(dir: TempDir, under: Option<Box<Disk>>, mib: u64, block_size: &str) -> Result<Disk> {
         let (image, mount) = (dir.path().join("image"), dir.path().join("mount"));
         std::fs::create_dir(&mount)?;
         // Written full, so that the disk below never has to find room later, or to note that it has.
@@ -86,8 +88,9 @@ impl Disk {
         file.sync_all()?;
         drop(file);
         // No journal, because that would be the first to fail and take the file system with it.
-        let format = "-q -F -m 0 -N 256 -O ^has_journal -E packed_meta_blocks=1".split(' ');
-        run("mkfs.ext4", format.map(OsStr::new).chain([image.as_os_str()]))?;
+        let format = "-q -F -m 0 -N 256 -O ^has_journal -E packed_meta_blocks=1 -b".split(' ');
+        let format = format.chain([block_size]).map(OsStr::new);
+        run("mkfs.ext4", format.chain([image.as_os_str()]))?;
         let device = run("losetup", ["-f".as_ref(), "--show".as_ref(), image.as_os_str()])?;
         let device = PathBuf::from(device.trim());
         let mounted = run("mount", [device.as_os_str(), mount.as_os_str()]);
@@ -210,6 +213,16 @@ fn unmount(path: &Path) -> Result<()> {
         std::thread::sleep(Duration::from_millis(20));
     }
     run("umount", ["-l".as_ref(), path.as_os_str()]).map(drop)
+}
+
+/// Whether this process may make disks.
+fn possible() -> Result<bool> {
+    let Some(what) = missing() else { return Ok(true) };
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    eprintln!("NOT RUN: {test} needs a disk of its own, and there is no {what} here");
+    let all = std::env::var_os("FLETCH_REQUIRE_ALL");
+    ensure!(all.is_none_or(|all| all != "1"), "{test} needs {what}");
+    Ok(false)
 }
 
 /// What a disk needs and this process has not.
