@@ -5,9 +5,9 @@ use crate::timers::Timers;
 use crate::v0_10::{Connection, Ending, Settings, Step};
 use crate::{critical, notice};
 use fletch_engine::{
-    self as engine, Effects, Engine, Event, Frame, Restored, SessionId, ShardId, Time,
+    self as engine, Effects, Engine, Event, Frame, PagingConfig, Restored, SessionId, ShardId, Time,
 };
-use fletch_journal::{Done, Request, Write};
+use fletch_journal::{Done, Request, Volume, Write};
 use fletch_shards::{ConnectionId, Cx, Disconnect, DiskError, Peer, Service};
 use foldhash::HashMap;
 use std::sync::Arc;
@@ -58,17 +58,28 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    /// The part of one shard of `shards`, with what it goes on with if the broker has a store.
+    /// The part of one shard of `shards`, with what it goes on with if the broker has a store, and its
+    /// paging file.
     pub(crate) fn new(
         shard: ShardId,
         shards: u16,
         settings: Arc<Settings>,
         restored: Option<Restored>,
+        paging: Option<PagingConfig>,
     ) -> Shard {
         let (purge_interval, slice) = (settings.purge_interval, engine::Config::SLICE);
         let flush_timeout = settings.flush_timeout;
         let memory = settings.queue_memory / u64::from(shards);
-        let config = engine::Config { shard, shards, purge_interval, slice, flush_timeout, memory };
+        let config = engine::Config {
+            shard,
+            shards,
+            purge_interval,
+            slice,
+            flush_timeout,
+            memory,
+            kept: engine::Config::KEPT,
+            paging,
+        };
         let engine = match restored {
             Some(restored) => Engine::restored(&config, restored),
             None => Engine::new(&config),
@@ -418,38 +429,43 @@ impl Service for Shard {
         }
     }
 
-    fn next_write(&mut self) -> Option<usize> {
+    fn next_write(&mut self) -> Option<(Volume, usize)> {
         self.engine.next_write()
     }
 
-    fn fill(&mut self, buffer: &mut [u8]) -> Write {
-        self.engine.fill(buffer)
+    fn fill(&mut self, volume: Volume, buffer: &mut [u8]) -> Write {
+        self.engine.fill(volume, buffer)
     }
 
-    fn next_request(&mut self) -> Option<Request> {
+    fn next_request(&mut self) -> Option<(Volume, Request)> {
         self.engine.next_request()
     }
 
-    fn disk_done(&mut self, cx: &mut Cx<'_, Frame>, done: Done) {
-        let was_full = self.engine.is_disk_full();
-        self.engine.disk_done(cx.now(), done, &mut self.fx);
-        let path = self.engine.journal_path();
-        match (was_full, self.engine.is_disk_full()) {
-            (false, true) => tracing::warn!(target: "store", "No space left for the journal in \
-                {path}: durable messages are refused until there is"),
-            (true, false) => {
+    fn disk_done(&mut self, cx: &mut Cx<'_, Frame>, volume: Volume, done: Done) {
+        let was_full = self.engine.is_full(volume);
+        self.engine.disk_done(cx.now(), volume, done, &mut self.fx);
+        let path = self.engine.path(volume);
+        match (volume, was_full, self.engine.is_full(volume)) {
+            (Volume::Journal, false, true) => tracing::warn!(target: "store", "No space left for \
+                the journal in {path}: durable messages are refused until there is"),
+            (Volume::Paging, false, true) => tracing::warn!(target: "store", "No space left for \
+                paging in {path}: transient messages stay in memory until there is"),
+            (Volume::Journal, true, false) => {
                 notice!(target: "store", "There is space for the journal in {path} again")
+            }
+            (Volume::Paging, true, false) => {
+                notice!(target: "store", "There is space for paging in {path} again")
             }
             _ => {}
         }
-        if let Some(damaged) = self.engine.damage() {
-            end_without_disk(&damaged);
+        if let Some((volume, damaged)) = self.engine.damage() {
+            end_without_disk(volume, &damaged);
         }
         self.dispatch(cx);
     }
 
-    fn disk_failed(&mut self, error: DiskError) {
-        end_without_disk(&error);
+    fn disk_failed(&mut self, volume: Volume, error: DiskError) {
+        end_without_disk(volume, &error);
     }
 
     fn stopping(&mut self, cx: &mut Cx<'_, Frame>, _deadline: Time) {
@@ -470,15 +486,19 @@ impl Service for Shard {
     }
 }
 
-/// The exit status of a broker whose journal's disk failed: EX_IOERR.
+/// The exit status of a broker whose disk failed: EX_IOERR.
 const DISK_FAILED: i32 = 74;
 /// What the log's threads get to write their last line.
 const LAST_LINE: Duration = Duration::from_millis(200);
 
 /// Ends the process: what it would go on promising, it could not keep. A start reads what is
 /// on the disk.
-fn end_without_disk(error: &dyn std::error::Error) -> ! {
-    critical!("The disk of the journal failed, the broker ends: {error}");
+fn end_without_disk(volume: Volume, error: &dyn std::error::Error) -> ! {
+    let what = match volume {
+        Volume::Journal => "the journal",
+        Volume::Paging => "the paging file",
+    };
+    critical!("The disk of {what} failed, the broker ends: {error}");
     std::thread::sleep(LAST_LINE);
     std::process::exit(DISK_FAILED)
 }

@@ -8,6 +8,16 @@
 use crate::lsn::Lsn;
 use crate::superblock::SLOT;
 
+/// The two logs of a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Volume {
+    /// What survives: written durably, read again at the next start.
+    Journal,
+    /// The paging file: bodies of transient messages that have left memory. Never synced, and of no use to
+    /// the next start.
+    Paging,
+}
+
 /// A batch to be written, durable when it is reported done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Write {

@@ -233,6 +233,25 @@ pub struct Position {
     pub last: Seq,
 }
 
+impl Position {
+    /// The beginning of a log that nobody reads again after this run: its first record gets the number
+    /// after `last`. Its salt is as secret as that of a journal.
+    pub fn volatile(shard: u16, salt: u64, last: Seq) -> Position {
+        let superblock = Superblock {
+            shard,
+            shards: 1,
+            sequence: 0,
+            salt,
+            incarnation: 0,
+            oldest_lsn: Lsn(0),
+            epoch: 0,
+            state: State::Running,
+        };
+        let (segments, marks) = (Vec::new(), Vec::new());
+        Position { superblock, slot: 0, segments, marks, end: Lsn(0), end_crc: 0, last }
+    }
+}
+
 impl<P: Payload> Log<P> {
     /// A log that goes on at a position. What is live in it is told by [`Log::adopt`],
     /// [`Log::adopt_definition`] and [`Log::adopt_decision`] next.

@@ -4,6 +4,7 @@ use crate::cpus::CpuList;
 use crate::disk::JournalConfig;
 use crate::idle::IdleStrategy;
 use crate::placement::ConnectionPlacement;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Settings of the runtime. `Config::default()` is one pinned shard per available core.
@@ -35,6 +36,8 @@ pub struct Config {
     pub linger: Duration,
     /// Where the shards' journals are. Without, no service is asked for writes.
     pub journal: Option<JournalConfig>,
+    /// The directory of each shard's paging file, empty. Without, no service is asked for pages.
+    pub paging: Option<Vec<PathBuf>>,
     /// How often the watchdog looks at the shards.
     pub watchdog_interval: Duration,
     /// After how long without an answer from a shard an error is logged.
@@ -63,6 +66,7 @@ impl Config {
             unconsumed_limit: 128 * 1024,
             linger: Duration::from_secs(2),
             journal: None,
+            paging: None,
             watchdog_interval: Duration::from_millis(250),
             stall_limit: Duration::from_secs(5),
             long_turn: Duration::from_millis(10),

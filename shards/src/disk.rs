@@ -99,6 +99,17 @@ pub fn check_direct_io(dir: &Path) -> Result<(), StartError> {
     }
 }
 
+/// The same for a directory without a file yet.
+pub(crate) fn probe_direct_io(dir: &Path) -> Result<(), StartError> {
+    let failed = |source| StartError::DirectIo { path: dir.to_owned(), source };
+    check_device(dir).map_err(failed)?;
+    let path = dir.join("probe.tmp");
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::DIRECT | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR);
+    opened.map_err(|error| failed(error.into()))?;
+    std::fs::remove_file(&path).map_err(failed)
+}
+
 /// The event loop asks the system about the disk of each file it opens, and panics when it does
 /// not find all of this. It takes the disk with minor number 0 for that of a partition.
 fn check_device(dir: &Path) -> io::Result<()> {

@@ -1,10 +1,10 @@
-//! The helper thread of a shard's journal: makes, recycles and stamps files.
+//! The helper thread of a log of a shard: makes, recycles and stamps files.
 //!
 //! These operations are rare and may take long (a segment is written full of zeros), and the
 //! event loop would do them on a thread of its own anyway. Answers go into the shard's inbox. A
 //! segment that finds no room is tried again each second, while other operations go on.
 
-use crate::disk::{DiskError, WRITE_MAX};
+use crate::disk::{ALIGN, DiskError, WRITE_MAX};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use fletch_journal::{Done, Lsn, SLOT};
 use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
@@ -116,7 +116,53 @@ impl FileSystem for System {
     }
 }
 
-/// The files of one shard's journal.
+/// The same for files that nobody reads after a crash: nothing is made durable, and no block is written before
+/// it is used.
+pub(crate) struct Volatile;
+
+impl FileSystem for Volatile {
+    fn length(&self, path: &Path) -> io::Result<Option<u64>> {
+        System.length(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        System.list(dir)
+    }
+
+    fn make_dir(&self, path: &Path) -> io::Result<()> {
+        System.make_dir(path)
+    }
+
+    fn make_file(&self, path: &Path, len: u64, _ended: &AtomicBool) -> io::Result<()> {
+        let mut file = File::create(path)?;
+        // Room is taken at once: a write must not find that there is none.
+        match fallocate(&file, FallocateFlags::empty(), 0, len) {
+            Err(Errno::OPNOTSUPP) => file.set_len(len)?,
+            taken => taken?,
+        }
+        // The event loop reads the beginning to see whether the disk can be polled. It asks no disk for what
+        // was never written, so it would find that any can, and later reads would fail.
+        file.write_all(&[0; ALIGN])
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        System.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        System.remove(path)
+    }
+
+    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn overwrite(&self, _path: &Path, _offset: u64, _bytes: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The files of one log of a shard.
 pub(crate) struct Files<F> {
     dir: PathBuf,
     pool: PathBuf,

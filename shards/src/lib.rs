@@ -29,6 +29,7 @@ mod files;
 mod idle;
 #[cfg(not(loom))]
 mod mesh;
+mod paging;
 #[cfg(not(loom))]
 mod placement;
 #[cfg(not(loom))]
@@ -54,6 +55,7 @@ pub use self::{
     cpus::{CpuList, CpuListError},
     disk::{DiskError, Durability, JournalConfig, SyncBy, WRITE_MAX, check_direct_io},
     idle::{DurationError, IdleStrategy, IdleStrategyError, parse_duration},
+    paging::{clear_paging, prepare_paging},
     placement::{ConnectionPlacement, Listener, PlacementError},
     runtime::{Cx, Handle, Runtime, ShardGone},
     service::{ConnectionId, Disconnect, Origin, Peer, Service},

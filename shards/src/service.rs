@@ -3,7 +3,7 @@
 use crate::disk::DiskError;
 use crate::runtime::Cx;
 use fletch_engine::{ShardId, Time};
-use fletch_journal::{Done, Request, Write};
+use fletch_journal::{Done, Request, Volume, Write};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -138,24 +138,25 @@ pub trait Service: Sized + 'static {
     fn turn_end(&mut self, cx: &mut Cx<'_, Self::Frame>);
 
     /// How large a buffer is wanted for a batch that may be written now, at most
-    /// [`WRITE_MAX`](crate::WRITE_MAX) and a multiple of [`ALIGN`](fletch_journal::ALIGN). Asked after
-    /// each turn, and again after each `fill`, until there is none; never without a
-    /// [`Config::journal`](crate::Config::journal), which holds for the other requests too.
-    fn next_write(&mut self) -> Option<usize>;
+    /// [`WRITE_MAX`](crate::WRITE_MAX) and a multiple of [`ALIGN`](fletch_journal::ALIGN), and to which
+    /// log it goes. Asked after each turn, and again after each `fill`, until there is none; only for
+    /// logs that there are, see [`Config::journal`](crate::Config::journal) and
+    /// [`Config::paging`](crate::Config::paging), which holds for the other requests too.
+    fn next_write(&mut self) -> Option<(Volume, usize)>;
 
     /// Encodes that batch to the front of the buffer, whose old contents mean nothing, and says
     /// where it goes.
-    fn fill(&mut self, buffer: &mut [u8]) -> Write;
+    fn fill(&mut self, volume: Volume, buffer: &mut [u8]) -> Write;
 
     /// What else is wanted of the disk. Asked until there is nothing.
-    fn next_request(&mut self) -> Option<Request>;
+    fn next_request(&mut self) -> Option<(Volume, Request)>;
 
     /// The end of a write or request. They end in any order.
-    fn disk_done(&mut self, cx: &mut Cx<'_, Self::Frame>, done: Done);
+    fn disk_done(&mut self, cx: &mut Cx<'_, Self::Frame>, volume: Volume, done: Done);
 
     /// A write or request failed, and what is on the disk is not known any more: nothing durable
     /// can be promised from here on. No `disk_done` comes for it.
-    fn disk_failed(&mut self, error: DiskError);
+    fn disk_failed(&mut self, volume: Volume, error: DiskError);
 
     /// No new connections come; finish by `deadline`.
     fn stopping(&mut self, cx: &mut Cx<'_, Self::Frame>, deadline: Time);

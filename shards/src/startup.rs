@@ -77,10 +77,10 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
-    /// Not one journal for each shard.
-    #[error("{dirs} journals for {shards} shards")]
+    /// Not one directory of a log for each shard.
+    #[error("{dirs} directories of logs for {shards} shards")]
     Journals {
-        /// The number of journals.
+        /// The number of directories.
         dirs: usize,
         /// The number of shards.
         shards: usize,

@@ -3,7 +3,7 @@
 #![cfg(not(loom))]
 
 use fletch_engine::{ShardId, Time};
-use fletch_journal::{Done, Lsn, Request, SLOT, Write};
+use fletch_journal::{Done, Lsn, Request, SLOT, Volume, Write};
 use fletch_shards::*;
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{Read, Write as _};
@@ -88,12 +88,12 @@ impl Service for Log {
 
     fn turn_end(&mut self, _: &mut Cx<'_, ()>) {}
 
-    fn next_write(&mut self) -> Option<usize> {
+    fn next_write(&mut self) -> Option<(Volume, usize)> {
         // Sometimes more than is used.
-        self.writes.front().map(|write| (write.len + 4096).min(WRITE_MAX))
+        self.writes.front().map(|write| (Volume::Journal, (write.len + 4096).min(WRITE_MAX)))
     }
 
-    fn fill(&mut self, buffer: &mut [u8]) -> Write {
+    fn fill(&mut self, _: Volume, buffer: &mut [u8]) -> Write {
         let write = self.writes.pop_front().unwrap();
         buffer[..write.len].fill(write.number as u8);
         self.under_way += 1;
@@ -101,13 +101,13 @@ impl Service for Log {
         write
     }
 
-    fn next_request(&mut self) -> Option<Request> {
+    fn next_request(&mut self) -> Option<(Volume, Request)> {
         let request = self.requests.pop_front()?;
         self.under_way += 1;
-        Some(request)
+        Some((Volume::Journal, request))
     }
 
-    fn disk_done(&mut self, cx: &mut Cx<'_, ()>, done: Done) {
+    fn disk_done(&mut self, cx: &mut Cx<'_, ()>, _: Volume, done: Done) {
         self.under_way -= 1;
         if let Done::Written { number } = done {
             self.counts.written.fetch_add(1, Relaxed);
@@ -122,7 +122,7 @@ impl Service for Log {
         self.ends.send(Ok(done)).unwrap();
     }
 
-    fn disk_failed(&mut self, error: DiskError) {
+    fn disk_failed(&mut self, _: Volume, error: DiskError) {
         self.under_way -= 1;
         self.ends.send(Err(error.to_string())).unwrap();
     }
@@ -395,5 +395,5 @@ fn a_journal_that_cannot_be_is_an_error_at_the_start() {
     let text = error(config(&missing, Durability::default()));
     assert!(text.contains(&missing.display().to_string()) && !text.contains('\n'), "{text}");
     let config = Config { shards: 2, ..config(dir.path(), Durability::default()) };
-    assert_eq!(error(config), "1 journals for 2 shards");
+    assert_eq!(error(config), "1 directories of logs for 2 shards");
 }

@@ -9,6 +9,7 @@ pub mod broker;
 pub mod disk;
 pub mod foreign;
 pub mod ledger;
+pub mod numbered;
 pub mod random;
 pub mod scene;
 pub mod store;

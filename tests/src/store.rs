@@ -136,6 +136,13 @@ impl Store {
     }
 }
 
+/// Octets of all files below a directory.
+pub fn size_of(dir: &Path) -> Result<u64> {
+    // A file may go while one looks.
+    let sizes = files_below(dir)?.into_iter().filter_map(|file| file.metadata().ok());
+    Ok(sizes.map(|meta| meta.len()).sum())
+}
+
 /// Every file below a directory, in the order of their names.
 pub fn files_below(dir: &Path) -> Result<Vec<PathBuf>> {
     let (mut files, mut dirs) = (Vec::new(), vec![dir.to_path_buf()]);

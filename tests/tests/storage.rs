@@ -4,16 +4,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use fletch_client::{Delivery, Session};
+use fletch_tests::numbered::{numbered, send_numbered};
 use fletch_tests::scene::*;
 use fletch_tests::store::*;
-
-/// Octets of all files below a directory.
-fn size_of(dir: &Path) -> Result<u64> {
-    // A file may go while one looks.
-    let sizes = files_below(dir)?.into_iter().filter_map(|file| file.metadata().ok());
-    Ok(sizes.map(|meta| meta.len()).sum())
-}
 
 #[test]
 fn truncate_sets_data_aside_and_deletes_nothing() -> Result<()> {
@@ -107,34 +100,6 @@ fn a_second_broker_on_the_same_data_is_refused() -> Result<()> {
     scene.done()
 }
 
-/// The bodies of a queue's messages, of `size` octets each, the first four of which are its number.
-fn numbered(found: &[Delivery], size: usize) -> Result<Vec<u32>> {
-    found
-        .iter()
-        .map(|delivery| {
-            let body = delivery.body();
-            ensure!(body.len() == size, "a body of {} octets", body.len());
-            let number = u32::from_le_bytes(*body.first_chunk().context("a short body")?);
-            ensure!(body[4..].iter().all(|octet| *octet == number as u8), "{number} has changed");
-            Ok(number)
-        })
-        .collect()
-}
-
-fn send_numbered(
-    session: &Session,
-    queue: &str,
-    size: usize,
-    numbers: std::ops::Range<u32>,
-) -> Result<()> {
-    for number in numbers {
-        let mut body = vec![number as u8; size];
-        body[..4].copy_from_slice(&number.to_le_bytes());
-        session.send("", &persistent(queue, &body))?;
-    }
-    Ok(session.sync()?)
-}
-
 #[test]
 fn bodies_that_left_memory_come_back_in_order() -> Result<()> {
     const SIZE: usize = 16 << 10;
@@ -149,7 +114,7 @@ fn bodies_that_left_memory_come_back_in_order() -> Result<()> {
                 let session = scene.session("client")?;
                 if life == 0 {
                     declare_durable(&session, "q", shards - 1)?;
-                    send_numbered(&session, "q", SIZE, 0..COUNT).context("sending")?;
+                    send_numbered(&session, persistent, "q", SIZE, 0..COUNT).context("sending")?;
                 }
                 // Read to the end twice: looking at a message does not bring it back to stay.
                 for turn in 0..2 {
@@ -188,7 +153,8 @@ fn one_message_nobody_takes_does_not_keep_the_rest_on_disk() -> Result<()> {
         publish_durable(&session, "old", "m", 0..1)?;
         session.consume("q", "in", EACH)?;
         for round in 0..ROUNDS {
-            send_numbered(&session, "q", SIZE, round * EACH..(round + 1) * EACH)?;
+            let numbers = round * EACH..(round + 1) * EACH;
+            send_numbered(&session, persistent, "q", SIZE, numbers)?;
             let came = take(&session, EACH as usize)?;
             accept(&session, &came.iter().map(|d| d.id).collect::<Vec<_>>())?;
         }

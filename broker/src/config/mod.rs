@@ -34,6 +34,10 @@ pub struct Config {
     pub store: Option<StoreConfig>,
     /// Bytes of memory that messages in queues may take before bodies that can be read back leave it.
     pub queue_memory: u64,
+    /// Where bodies go that are not in a journal; none without a directory, and then they stay.
+    pub paging_dir: Option<PathBuf>,
+    /// Size of the segments of journals and paging files, in bytes.
+    pub segment: u64,
     /// TCP port; 0 takes a free one.
     pub port: u16,
     /// Interfaces, addresses and networks to listen on; empty is all.
@@ -89,8 +93,6 @@ pub struct StoreConfig {
     pub salvage: bool,
     /// When a write counts as durable.
     pub durability: Durability,
-    /// Size of segments, in bytes.
-    pub segment: u64,
     /// How long a write may wait for company.
     pub flush_timeout: Duration,
 }
@@ -336,6 +338,9 @@ fn build(
         (!flag(values, "no-data-dir")).then(|| path(values, "data-dir").unwrap_or(default_data));
     Ok(Config {
         store: build_store(values, data_dir.as_deref())?,
+        paging_dir: path(values, "paging-dir")
+            .or_else(|| data_dir.as_ref().map(|dir| dir.join("paging"))),
+        segment: segment(values)?,
         data_dir,
         queue_memory: parsed(values, "queue-memory", value::size)?.unwrap_or_else(half_of_memory),
         port: integer(values, "port")?.unwrap_or_default(),
@@ -373,6 +378,19 @@ fn build_store(
 ) -> Result<Option<StoreConfig>, ConfigError> {
     let dir = path(values, "store-dir").or_else(|| data_dir.map(|dir| dir.join("journal")));
     let Some(dir) = dir else { return Ok(None) };
+    Ok(Some(StoreConfig {
+        dir,
+        truncate: flag(values, "truncate"),
+        salvage: flag(values, "journal-salvage"),
+        durability: match text(values, "durability") {
+            Some("device") => Durability::Device,
+            _ => Durability::default(),
+        },
+        flush_timeout: duration(values, "journal-flush-timeout")?,
+    }))
+}
+
+fn segment(values: &Values) -> Result<u64, ConfigError> {
     let segment = parsed(values, "journal-segment-size", |text| {
         let size = value::size(text)?;
         if size < JournalConfig::SEGMENT_MIN {
@@ -383,17 +401,7 @@ fn build_store(
         }
         Ok(size.next_multiple_of(ALIGN as u64))
     })?;
-    Ok(Some(StoreConfig {
-        dir,
-        truncate: flag(values, "truncate"),
-        salvage: flag(values, "journal-salvage"),
-        durability: match text(values, "durability") {
-            Some("device") => Durability::Device,
-            _ => Durability::default(),
-        },
-        segment: segment.unwrap_or(JournalConfig::SEGMENT_MIN),
-        flush_timeout: duration(values, "journal-flush-timeout")?,
-    }))
+    Ok(segment.unwrap_or(JournalConfig::SEGMENT_MIN))
 }
 
 /// Half of what the machine has.

@@ -187,7 +187,12 @@ const BROKER: &[OptionSpec] = &[
         "Directory of persistent data (default: /var/lib/qpidd for root, else $HOME/.qpidd)",
     ),
     flag("no-data-dir", "Use no data directory; nothing is stored"),
-    text("paging-dir", "DIR", "Directory of the paging files of paged queues").later("paging is"),
+    text(
+        "paging-dir",
+        "DIR",
+        "Directory of the paging files: transient messages that have left memory (default: paging in \
+         the data directory)",
+    ),
     number("port", U16, "5672", "Listen on this port; 0 takes a free one and prints it").short('p'),
     list(
         "interface",
@@ -245,8 +250,8 @@ const QUEUES: &[OptionSpec] = &[
         "queue-memory",
         Kind::Size,
         "BYTES",
-        "Memory that messages may take before those that are stored leave it and are read back when \
-         they are wanted (default: half of the machine's)",
+        "Memory that messages may take before they leave it for the disk and are read back when they \
+         are wanted (default: half of the machine's)",
     ),
     number(
         "default-flow-stop-threshold",

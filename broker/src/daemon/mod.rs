@@ -6,6 +6,7 @@
 
 mod background;
 mod listen;
+mod paging;
 mod serve;
 mod store;
 
@@ -109,7 +110,8 @@ fn run(config: &Config, log: &mut Log) -> Result<(), RunError> {
     log_notes(config, &addresses);
     let store = config.store.as_ref().map(|store| store::open(store, config)).transpose()?;
     let (_store_lock, store) = store.unzip();
-    let serving = serve::serve(config, listeners, store)?;
+    let paging = paging::open(config)?;
+    let serving = serve::serve(config, listeners, store, paging.as_ref())?;
     for address in &addresses {
         tracing::debug!(target: "Network", "Listening on {address}");
         notice!(target: "Network", "Listening on TCP/TCP6 port {}", address.port());

@@ -6,10 +6,12 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
-use fletch_engine::{Restored, ShardId};
-use fletch_shards::store::Started;
+use fletch_engine::{PagingConfig, Restored, ShardId};
+use fletch_shards::store::{Started, random_numbers};
 use fletch_shards::{CpuList, JournalConfig, Listener, Runtime, StartError};
 
+use super::paging::Paging;
+use super::store::log_config;
 use crate::config::Config;
 use crate::shard::Shard;
 use crate::v0_10::Settings;
@@ -27,6 +29,7 @@ pub(super) fn serve(
     config: &Config,
     listeners: Vec<Listener>,
     store: Option<Started>,
+    paging: Option<&Paging>,
 ) -> Result<Serving, StartError> {
     let settings = Arc::new(Settings::new(
         &config.realm,
@@ -44,14 +47,33 @@ pub(super) fn serve(
     // Each shard takes its part on its own thread.
     let parts: Vec<Mutex<Option<Restored>>> =
         restored.into_iter().flatten().map(|part| Mutex::new(Some(part))).collect();
+    let paging = paging.map(|paging| paging.dirs.clone());
+    let pages = page_configs(config, paging.as_deref().unwrap_or_default())?;
     let make = move |shard: ShardId| {
         let part = parts.get(shard.index()).and_then(|part| part.lock().ok()?.take());
-        Shard::new(shard, shards, Arc::clone(&settings), part)
+        let pages = pages.get(shard.index()).cloned();
+        Shard::new(shard, shards, Arc::clone(&settings), part, pages)
     };
-    Ok(Serving { runtime: Runtime::start(runtime_config(config, dirs), listeners, make)? })
+    let runtime = runtime_config(config, dirs, paging);
+    Ok(Serving { runtime: Runtime::start(runtime, listeners, make)? })
 }
 
-fn runtime_config(config: &Config, dirs: Option<Vec<PathBuf>>) -> fletch_shards::Config {
+fn page_configs(config: &Config, dirs: &[PathBuf]) -> Result<Vec<PagingConfig>, StartError> {
+    let system = |source| StartError::System { what: "random numbers", source };
+    let salts = random_numbers(dirs.len()).map_err(system)?;
+    let of = |(dir, salt): (&PathBuf, u64)| PagingConfig {
+        log: log_config(config),
+        salt,
+        path: dir.display().to_string().into(),
+    };
+    Ok(dirs.iter().zip(salts).map(of).collect())
+}
+
+fn runtime_config(
+    config: &Config,
+    dirs: Option<Vec<PathBuf>>,
+    paging: Option<Vec<PathBuf>>,
+) -> fletch_shards::Config {
     let durability = config.store.as_ref().map(|store| store.durability).unwrap_or_default();
     fletch_shards::Config {
         cpus: config.cpus.clone().unwrap_or_else(CpuList::allowed),
@@ -62,6 +84,7 @@ fn runtime_config(config: &Config, dirs: Option<Vec<PathBuf>>) -> fletch_shards:
             .map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX)),
         nodelay: config.tcp_nodelay,
         journal: dirs.map(|dirs| JournalConfig { dirs, durability }),
+        paging,
         stall_limit: config.watchdog_interval.unwrap_or(Duration::MAX),
         ..fletch_shards::Config::with_shards(config.shards)
     }

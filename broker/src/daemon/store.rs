@@ -10,7 +10,7 @@ use crate::config::{Config, StoreConfig};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::notice;
 
-/// Batches of a journal that may be on their way to the disk at once.
+/// Batches of a log that may be on their way to the disk at once.
 const DEPTH: usize = 2;
 
 /// Why the store cannot be used.
@@ -35,12 +35,17 @@ pub(super) fn open(store: &StoreConfig, config: &Config) -> Result<(Lock, Starte
     let how = Start {
         dir: store.dir.clone(),
         shards,
-        config: LogConfig { segment: store.segment, depth: DEPTH },
+        config: log_config(config),
         salvage: store.salvage,
         truncate: store.truncate,
         memory: config.queue_memory,
     };
     Ok((lock, start(&how, &tell)?))
+}
+
+/// How the logs of the shards are set up.
+pub(super) fn log_config(config: &Config) -> LogConfig {
+    LogConfig { segment: config.segment, depth: DEPTH }
 }
 
 fn tell(progress: Progress) {

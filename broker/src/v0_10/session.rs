@@ -654,21 +654,13 @@ mod tests {
     use super::*;
     use fletch_engine::topology::TopologyRequest;
     use fletch_engine::{Config, Effects, Engine, Frame, ShardId, Time};
-    use std::time::Duration;
 
     #[test]
     fn a_binding_under_way_is_undone_with_its_session() {
         // Shard 1 of 2, so that the orderer's answers stay out.
-        let (shard, purge_interval) = (ShardId(1), Duration::ZERO);
-        let config = Config {
-            shard,
-            shards: 2,
-            purge_interval,
-            slice: 1,
-            flush_timeout: Duration::ZERO,
-            memory: u64::MAX,
-        };
-        let (mut engine, mut fx) = (Engine::new(&config), Effects::default());
+        let shard = ShardId(1);
+        let mut engine = Engine::new(&Config::new(shard, 2));
+        let mut fx = Effects::default();
         let mut scratch = Vec::new();
         let mut ctx = Ctx { now: Time(1), engine: &mut engine, fx: &mut fx, scratch: &mut scratch };
         let mut session = Session::new(SessionId::new(shard, 1));

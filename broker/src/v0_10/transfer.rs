@@ -113,15 +113,8 @@ mod tests {
     }
 
     fn ingested(header: &[u8]) -> bool {
-        let config = Config {
-            shard: ShardId(0),
-            shards: 1,
-            purge_interval: Duration::from_secs(1),
-            slice: 1,
-            flush_timeout: Duration::ZERO,
-            memory: u64::MAX,
-        };
-        let (mut engine, mut fx) = (Engine::new(&config), Effects::default());
+        let mut engine = Engine::new(&Config::new(ShardId(0), 1));
+        let mut fx = Effects::default();
         let mut scratch = Vec::new();
         let now = Time(0);
         let mut ctx = Ctx { now, engine: &mut engine, fx: &mut fx, scratch: &mut scratch };

@@ -68,6 +68,13 @@ impl<P: Payload> Log<P> {
         number
     }
 
+    /// The same in a log that nobody reads again: there is nothing to write about it.
+    pub fn forget(&mut self, at: Ref, seq: Seq, len: usize) {
+        if self.take_back(at, seq).is_none() {
+            self.segments.died(seq, publish_len(1, len) as u64, Seq::NONE);
+        }
+    }
+
     /// Takes a place out of a publish that is not written yet.
     fn take_back(&mut self, at: Ref, seq: Seq) -> Option<Taken> {
         let op = self.staged_mut(seq)?;

@@ -9,6 +9,7 @@
 use clap::Parser;
 use comfy_table::{CellAlignment, Table, presets};
 use fletch_engine::{ShardId, Time};
+use fletch_journal::Volume;
 use fletch_shards::*;
 use glommio::channels::shared_channel::{self, SharedReceiver, SharedSender};
 use glommio::{LocalExecutorBuilder, Placement};
@@ -212,17 +213,17 @@ impl Service for Hop {
     fn turn_end(&mut self, cx: &mut Cx<'_, Frame>) {
         self.pass(cx);
     }
-    fn next_write(&mut self) -> Option<usize> {
+    fn next_write(&mut self) -> Option<(Volume, usize)> {
         None
     }
-    fn fill(&mut self, _: &mut [u8]) -> fletch_journal::Write {
+    fn fill(&mut self, _: Volume, _: &mut [u8]) -> fletch_journal::Write {
         panic!("nothing is to be written")
     }
-    fn next_request(&mut self) -> Option<fletch_journal::Request> {
+    fn next_request(&mut self) -> Option<(Volume, fletch_journal::Request)> {
         None
     }
-    fn disk_done(&mut self, _: &mut Cx<'_, Frame>, _: fletch_journal::Done) {}
-    fn disk_failed(&mut self, error: DiskError) {
+    fn disk_done(&mut self, _: &mut Cx<'_, Frame>, _: Volume, _: fletch_journal::Done) {}
+    fn disk_failed(&mut self, _: Volume, error: DiskError) {
         panic!("there is no journal, but {error}")
     }
     fn stopping(&mut self, _: &mut Cx<'_, Frame>, _: Time) {}

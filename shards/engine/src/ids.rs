@@ -70,6 +70,16 @@ impl SessionId {
         SessionId((shard << CONNECTION_BITS | connection) << SESSION_BITS)
     }
 
+    /// All of it, for storing.
+    pub(crate) fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// What [`SessionId::bits`] gave.
+    pub(crate) fn from_bits(bits: u64) -> SessionId {
+        SessionId(bits)
+    }
+
     /// The `n`-th session, modulo 2^24, of the same connection.
     pub fn of_same_connection(self, n: u32) -> SessionId {
         let mask = (1 << SESSION_BITS) - 1;

@@ -24,5 +24,6 @@ pub use message::{Format, Message, Meta};
 pub use queue::{CreditUnit, FlowMode, ROOM_BYTES, ROOM_MESSAGES};
 pub use request::*;
 pub use store::{
-    CodecError, Combined, Journal, Rehome, RestoreError, Restored, ShardRestore, combine,
+    CodecError, Combined, Journal, PagingConfig, Rehome, RestoreError, Restored, ShardRestore,
+    Stored, combine,
 };

@@ -5,7 +5,6 @@ use fletch_engine::{
     OpId, Reply, Request, SessionId, ShardId, Time,
 };
 use std::sync::Arc;
-use std::time::Duration;
 
 const NOW: Time = Time(1);
 
@@ -18,15 +17,8 @@ struct Broker {
 
 impl Broker {
     fn new(slice: usize) -> Broker {
-        let (shard, purge_interval) = (ShardId(0), Duration::ZERO);
-        let engine = Engine::new(&Config {
-            shard,
-            shards: 1,
-            purge_interval,
-            slice,
-            flush_timeout: Duration::ZERO,
-            memory: u64::MAX,
-        });
+        let shard = ShardId(0);
+        let engine = Engine::new(&Config { slice, ..Config::new(shard, 1) });
         Broker { engine, session: SessionId::new(shard, 1), fx: Effects::default(), next_op: 0 }
     }
 

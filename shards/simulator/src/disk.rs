@@ -104,6 +104,11 @@ impl Disk {
         }
     }
 
+    /// One of a log that begins anew at each start, with nothing on it.
+    pub(crate) fn empty() -> Disk {
+        Disk { segments: BTreeMap::new(), ..Disk::new(0) }
+    }
+
     // ---- what is on it -------------------------------------------------------------------
 
     pub(crate) fn segments(&self) -> impl Iterator<Item = (Lsn, &[u8])> {

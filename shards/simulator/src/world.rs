@@ -67,15 +67,7 @@ impl<'t> World<'t> {
         let purge_interval = Duration::from_nanos(rng.range(0, mix.time * 20) as u64);
         let engine = |shard| {
             // Small slices would route a deleted queue's messages later than the model does.
-            let slice = Config::SLICE;
-            let config = Config {
-                shard: ShardId(shard),
-                shards: mix.shards,
-                purge_interval,
-                slice,
-                flush_timeout: Duration::ZERO,
-                memory: u64::MAX,
-            };
+            let config = Config { purge_interval, ..Config::new(ShardId(shard), mix.shards) };
             Engine::new(&config)
         };
         World {

@@ -1,4 +1,4 @@
-//! The journal's part of a shard: its open files, and a task for each IO.
+//! The logs' part of a shard, the journal's and the paging file's: open files, and a task for each IO.
 //!
 //! A service says what it wants, see [`Service::next_write`]; the pump spawns a task for each of
 //! those, and the task tells of its end as a reader tells of input. An IO's task is never dropped,
@@ -10,12 +10,12 @@ use super::pump::{Shard, Task};
 use super::shard::AbortOnPanic;
 use super::{Command, ShardLink};
 use crate::disk::{DiskError, Durability, JournalConfig, SyncBy, WRITE_MAX};
-use crate::files::{FileOp, Files, System, segment_name};
+use crate::files::{FileOp, FileSystem, Files, System, Volatile, segment_name};
 use crate::service::Service;
 use crate::stats::{add, raise};
 use crossbeam_channel::{Sender, unbounded};
 use fletch_engine::Time;
-use fletch_journal::{Done, Lsn, Request, Write};
+use fletch_journal::{Done, Lsn, Request, Volume, Write};
 use glommio::GlommioError;
 use glommio::io::{DmaBuffer, DmaFile, OpenOptions};
 use rustix::fs::OFlags;
@@ -27,34 +27,58 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 
-/// A shard's journal as its thread gets it: where it is, and the way to the helper thread.
-pub(super) struct Journal {
+/// A log of a shard as its thread gets it: where it is, and the way to the helper thread.
+pub(super) struct Store {
+    volume: Volume,
     dir: PathBuf,
     durability: Durability,
     ops: Sender<FileOp>,
     ended: Arc<AtomicBool>,
 }
 
-impl Journal {
-    /// Starts the helper thread. It ends after the journal is dropped.
-    pub(super) fn start<C: Send + 'static>(
+impl Store {
+    /// Starts the helper thread of a journal. It ends after the store is dropped.
+    pub(super) fn journal<C: Send + 'static>(
         config: &JournalConfig,
         link: ShardLink<C>,
-    ) -> io::Result<(Journal, JoinHandle<()>)> {
+    ) -> io::Result<(Store, JoinHandle<()>)> {
         let dir = config.dirs[link.id.index()].clone();
+        Store::start(Volume::Journal, dir, config.durability, System, link)
+    }
+
+    /// The same of a paging file.
+    pub(super) fn paging<C: Send + 'static>(
+        dirs: &[PathBuf],
+        link: ShardLink<C>,
+    ) -> io::Result<(Store, JoinHandle<()>)> {
+        let dir = dirs[link.id.index()].clone();
+        Store::start(Volume::Paging, dir, Durability::Device, Volatile, link)
+    }
+
+    fn start<C: Send + 'static>(
+        volume: Volume,
+        dir: PathBuf,
+        durability: Durability,
+        system: impl FileSystem + Send + 'static,
+        link: ShardLink<C>,
+    ) -> io::Result<(Store, JoinHandle<()>)> {
         let (ops, inbox) = unbounded();
         let ended = Arc::new(AtomicBool::new(false));
-        let files = Files::new(dir.clone(), System, ended.clone());
+        let files = Files::new(dir.clone(), system, ended.clone());
+        let name = match volume {
+            Volume::Journal => "journal",
+            Volume::Paging => "paging",
+        };
         let thread =
-            std::thread::Builder::new().name(format!("journal-{}", link.id)).spawn(move || {
+            std::thread::Builder::new().name(format!("{name}-{}", link.id)).spawn(move || {
                 let _guard = AbortOnPanic::new();
-                files.run(&inbox, |result| link.send(Command::Disk(result)).is_ok());
+                files.run(&inbox, |result| link.send(Command::Disk(volume, result)).is_ok());
             })?;
-        Ok((Journal { dir, durability: config.durability, ops, ended }, thread))
+        Ok((Store { volume, dir, durability, ops, ended }, thread))
     }
 }
 
-impl Drop for Journal {
+impl Drop for Store {
     fn drop(&mut self) {
         self.ended.store(true, Relaxed);
     }
@@ -75,53 +99,88 @@ pub(super) enum Io {
 /// What came of it: nothing to tell when the helper thread has more to do.
 type Outcome = Result<Option<Done>, DiskError>;
 
-/// The journal of a running shard.
-pub(super) struct Disk {
-    journal: Journal,
+/// The logs of a running shard.
+#[derive(Default)]
+pub(super) struct Disks {
+    journal: Option<Disk>,
+    paging: Option<Disk>,
+}
+
+impl Disks {
+    pub(super) fn new(stores: Vec<Store>) -> Disks {
+        let mut disks = Disks::default();
+        for store in stores {
+            let volume = store.volume;
+            *disks.of(volume) = Some(Disk::new(store));
+        }
+        disks
+    }
+
+    fn of(&mut self, volume: Volume) -> &mut Option<Disk> {
+        match volume {
+            Volume::Journal => &mut self.journal,
+            Volume::Paging => &mut self.paging,
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Disk> {
+        self.journal.iter().chain(&self.paging)
+    }
+
+    /// Whether no IO is under way.
+    pub(super) fn idle(&self) -> bool {
+        self.all().all(|disk| disk.under_way == 0)
+    }
+
+    pub(super) fn files(&self) -> Vec<Rc<OpenFiles>> {
+        self.all().map(Disk::files).collect()
+    }
+}
+
+/// One of them.
+struct Disk {
+    store: Store,
     files: Rc<OpenFiles>,
     /// IO of the event loop that was started and has not ended.
     under_way: usize,
 }
 
 impl Disk {
-    pub(super) fn new(journal: Journal) -> Disk {
-        let (dir, durability) = (journal.dir.clone(), journal.durability);
-        let files = OpenFiles { dir, durability, open: RefCell::new(Vec::new()) };
-        Disk { journal, files: Rc::new(files), under_way: 0 }
+    fn new(store: Store) -> Disk {
+        let (volume, dir, durability) = (store.volume, store.dir.clone(), store.durability);
+        let files = OpenFiles { volume, dir, durability, open: RefCell::new(Vec::new()) };
+        Disk { store, files: Rc::new(files), under_way: 0 }
     }
 
-    pub(super) fn idle(&self) -> bool {
-        self.under_way == 0
-    }
-
-    pub(super) fn files(&self) -> Rc<OpenFiles> {
+    fn files(&self) -> Rc<OpenFiles> {
         self.files.clone()
     }
 
     fn ask(&self, op: FileOp) {
         // The thread lives as long as this shard: its panic would end the process.
-        let _ = self.journal.ops.send(op);
+        let _ = self.store.ops.send(op);
     }
 }
 
 impl<S: Service> Shard<S> {
-    /// Takes what the service wants of its disk, and makes tasks of it. True if there are some.
+    /// Takes what the service wants of its disks, and makes tasks of it. True if there are some.
     pub(super) fn start_io(&mut self) -> bool {
-        let Shard { service, core, disk, tasks, .. } = self;
-        let Some(disk) = disk else { return false };
-        let before = disk.under_way;
+        let Shard { service, core, disks, tasks, .. } = self;
+        let before = tasks.len();
         let mut start = |disk: &mut Disk, io| {
             disk.under_way += 1;
             tasks.push(Task::Disk(disk.files(), io));
         };
-        while let Some(size) = service.next_write() {
+        while let Some((volume, size)) = service.next_write() {
+            let Some(disk) = disks.of(volume) else { break };
             debug_assert!(size <= WRITE_MAX, "a write of {size} bytes");
             let mut buffer = glommio::allocate_dma_buffer(size);
-            let write = service.fill(buffer.as_bytes_mut());
+            let write = service.fill(volume, buffer.as_bytes_mut());
             buffer.trim_to_size(write.len);
             start(disk, Io::Write(write, buffer, core.clock.now()));
         }
-        while let Some(request) = service.next_request() {
+        while let Some((volume, request)) = service.next_request() {
+            let Some(disk) = disks.of(volume) else { break };
             match request {
                 Request::Prepare { segment, len } => disk.ask(FileOp::Prepare { segment, len }),
                 Request::Superblock { slot, bytes } => {
@@ -133,37 +192,42 @@ impl<S: Service> Shard<S> {
                 }
             }
         }
-        disk.under_way > before
+        tasks.len() > before
     }
 
-    /// The helper thread has answered.
-    pub(super) fn file_op_ended(&mut self, result: Result<Done, DiskError>) {
-        let Some(disk) = &mut self.disk else { return };
+    /// A helper thread has answered.
+    pub(super) fn file_op_ended(&mut self, volume: Volume, result: Result<Done, DiskError>) {
+        let Some(disk) = self.disks.of(volume) else { return };
         match result {
             Ok(Done::Prepared { segment }) => {
                 disk.under_way += 1;
                 self.tasks.push(Task::Disk(disk.files(), Io::Open(segment)));
             }
-            Ok(done) => self.service.disk_done(&mut Cx { core: &mut self.core }, done),
-            Err(error) => self.service.disk_failed(error),
+            Ok(done) => self.service.disk_done(&mut Cx { core: &mut self.core }, volume, done),
+            Err(error) => self.service.disk_failed(volume, error),
         }
     }
 
-    fn io_ended(&mut self, outcome: Outcome) {
+    fn io_ended(&mut self, volume: Volume, outcome: Outcome) {
         self.core.begin_turn();
         self.core.wake_pump();
         self.core.worked = true;
-        if let Some(disk) = &mut self.disk {
+        if let Some(disk) = self.disks.of(volume) {
             disk.under_way -= 1;
         }
         match outcome {
-            Ok(Some(done)) => self.service.disk_done(&mut Cx { core: &mut self.core }, done),
+            Ok(Some(done)) => {
+                self.service.disk_done(&mut Cx { core: &mut self.core }, volume, done)
+            }
             Ok(None) => {}
-            Err(error) => self.service.disk_failed(error),
+            Err(error) => self.service.disk_failed(volume, error),
         }
     }
 
-    fn written(&self, len: usize, started: Time) {
+    fn written(&self, volume: Volume, len: usize, started: Time) {
+        if volume == Volume::Paging {
+            return;
+        }
         let stats = &self.core.stats;
         add(&stats.journal_writes, 1);
         add(&stats.journal_bytes, len as u64);
@@ -171,8 +235,8 @@ impl<S: Service> Shard<S> {
         raise(&stats.longest_journal_write, took.as_nanos() as u64);
     }
 
-    fn retire(&self, segment: Lsn, len: u64) {
-        if let Some(disk) = &self.disk {
+    fn retire(&mut self, volume: Volume, segment: Lsn, len: u64) {
+        if let Some(disk) = self.disks.of(volume) {
             disk.ask(FileOp::Retire { segment, len });
         }
     }
@@ -184,11 +248,12 @@ pub(super) async fn perform<S: Service>(
     files: Rc<OpenFiles>,
     io: Io,
 ) {
+    let volume = files.volume;
     let outcome = match io {
         Io::Write(write, buffer, started) => {
             let written = files.write(&write, buffer).await;
             if written.is_ok() {
-                shard.borrow().written(write.len, started);
+                shard.borrow().written(volume, write.len, started);
             }
             written.map(|()| Some(Done::Written { number: write.number }))
         }
@@ -200,17 +265,18 @@ pub(super) async fn perform<S: Service>(
         Io::Close(segment, len) => {
             let closed = files.close(segment).await;
             if closed.is_ok() {
-                shard.borrow().retire(segment, len);
+                shard.borrow_mut().retire(volume, segment, len);
             }
             closed.map(|()| None)
         }
     };
     let _guard = AbortOnPanic::new();
-    shard.borrow_mut().io_ended(outcome);
+    shard.borrow_mut().io_ended(volume, outcome);
 }
 
 /// The segments' files that are open: a few, found by their first LSN.
 pub(super) struct OpenFiles {
+    volume: Volume,
     dir: PathBuf,
     durability: Durability,
     open: RefCell<Vec<(Lsn, Rc<DmaFile>)>>,

@@ -8,7 +8,7 @@ mod shard;
 
 pub use self::core::Cx;
 
-use self::disk::Journal;
+use self::disk::Store;
 use crate::accept::{Accept, Acceptor};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -22,7 +22,7 @@ use crate::stats::ShardStats;
 use crate::watchdog::{Touch, Watchdog};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use fletch_engine::{ShardId, Time};
-use fletch_journal::Done;
+use fletch_journal::{Done, Volume};
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
@@ -45,8 +45,8 @@ pub(crate) enum Command<C> {
     Adopt(OwnedFd, Peer),
     /// For the service.
     Control(C),
-    /// From the helper thread of the journal.
-    Disk(Result<Done, DiskError>),
+    /// From the helper thread of a log.
+    Disk(Volume, Result<Done, DiskError>),
     /// Finish by this time.
     Stop(Time),
 }
@@ -177,6 +177,12 @@ impl<S: Service> Runtime<S> {
             }
             journal.dirs.iter().try_for_each(|dir| check_direct_io(dir))?;
         }
+        if let Some(dirs) = &config.paging {
+            let (dirs, shards) = (dirs.len(), config.shards);
+            if dirs != shards {
+                return Err(StartError::Journals { dirs, shards });
+            }
+        }
         let system = |what| move |source| StartError::System { what, source };
         let signals: Vec<Arc<Signal>> = (0..config.shards)
             .map(|_| Signal::new().map(Arc::new))
@@ -210,17 +216,17 @@ impl<S: Service> Runtime<S> {
             let touch = Arc::new(Touch::new(stats.clone()));
             touches.push(touch.clone());
             let link = ShardLink { id, commands, signal: signal.clone(), stats: stats.clone() };
-            let journal = match &config.journal {
-                Some(journal) => {
-                    let (journal, helper) = Journal::start(journal, link.clone())
-                        .map_err(system("a journal's thread"))?;
-                    helpers.push(helper);
-                    Some(journal)
-                }
-                None => None,
-            };
+            let journal =
+                config.journal.as_ref().map(|journal| Store::journal(journal, link.clone()));
+            let paging = config.paging.as_ref().map(|dirs| Store::paging(dirs, link.clone()));
+            let mut stores = Vec::new();
+            for started in journal.into_iter().chain(paging) {
+                let (store, helper) = started.map_err(system("a log's thread"))?;
+                stores.push(store);
+                helpers.push(helper);
+            }
             links.push(link);
-            let seat = shard::Seat { id, port, inbox, signal, stats, touch, journal };
+            let seat = shard::Seat { id, port, inbox, signal, stats, touch, stores };
             let (shared, make) = (shared.clone(), make_service.clone());
             let (made, ready) = (made.clone(), ready.clone());
             let thread = std::thread::Builder::new()

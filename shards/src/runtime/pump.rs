@@ -7,7 +7,7 @@
 
 use super::connection::Phase;
 use super::core::{Core, Cx};
-use super::disk::{Disk, Io, OpenFiles};
+use super::disk::{Disks, Io, OpenFiles};
 use super::{Command, Shared};
 use crate::mesh::Inlet;
 use crate::service::{ConnectionId, Disconnect, Peer, Service};
@@ -54,7 +54,7 @@ pub(super) struct Shard<S: Service> {
     pub(super) read_size: usize,
     pub(super) unconsumed_limit: usize,
     shared: Shared,
-    pub(super) disk: Option<Disk>,
+    pub(super) disks: Disks,
     /// The outputs of the last turn are not written yet, because IO was to be started.
     late: bool,
     /// Tasks to be spawned after the turn: the event loop runs a new task at once, and it wants
@@ -72,7 +72,7 @@ pub(super) enum Task {
     Reader(ConnectionId),
     /// Waits for room to write to a connection.
     Writer(ConnectionId),
-    /// Does an IO of the journal.
+    /// Does an IO of a log.
     Disk(Rc<OpenFiles>, Io),
 }
 
@@ -93,7 +93,7 @@ impl<S: Service> Shard<S> {
         inlets: Vec<Inlet<S::Frame>>,
         inbox: Receiver<Command<S::Control>>,
         shared: Shared,
-        disk: Option<Disk>,
+        disks: Disks,
     ) -> Shard<S> {
         let (read_size, unconsumed_limit) =
             (shared.config.read_size, shared.config.unconsumed_limit);
@@ -107,7 +107,7 @@ impl<S: Service> Shard<S> {
             read_size,
             unconsumed_limit,
             shared,
-            disk,
+            disks,
             late: false,
             tasks: Vec::new(),
             idle_at: Time(0),
@@ -235,7 +235,7 @@ impl<S: Service> Shard<S> {
                 Command::Control(control) => {
                     self.service.control(&mut Cx { core: &mut self.core }, control);
                 }
-                Command::Disk(result) => self.file_op_ended(result),
+                Command::Disk(volume, result) => self.file_op_ended(volume, result),
                 Command::Stop(deadline) => {
                     if self.stopping.is_none() {
                         self.stopping = Some(deadline);
@@ -422,7 +422,7 @@ impl<S: Service> Shard<S> {
         let all = self.shared.signals.len();
         self.finished
             && (self.overdue() || self.shared.finished.load(Acquire) == all)
-            && self.disk.as_ref().is_none_or(Disk::idle)
+            && self.disks.idle()
     }
 
     /// The last thing a shard does: writes what the sockets take and closes them.

@@ -7,7 +7,7 @@
 
 use super::connection;
 use super::core::Core;
-use super::disk::{self, Disk, Journal};
+use super::disk::{self, Disks, Store};
 use super::pump::{Next, Shard, Task};
 use super::{Command, Shared};
 use crate::mesh::Port;
@@ -43,7 +43,7 @@ pub(super) struct Seat<S: Service> {
     pub(super) signal: Arc<Signal>,
     pub(super) stats: Arc<ShardStats>,
     pub(super) touch: Arc<Touch>,
-    pub(super) journal: Option<Journal>,
+    pub(super) stores: Vec<Store>,
 }
 
 /// Submission entries of each ring.
@@ -128,12 +128,12 @@ async fn main<S: Service>(
     timer: Timer,
     ready: Sender<ShardId>,
 ) {
-    let Seat { id, port, inbox, stats, touch, journal, .. } = seat;
+    let Seat { id, port, inbox, stats, touch, stores, .. } = seat;
     let Port { outlets, inlets } = port;
     let core = Core::new(id, outlets, seat.signal.clone(), stats, shared.config.linger);
-    let disk = journal.map(Disk::new);
-    let files = disk.as_ref().map(Disk::files);
-    let shard = Shard::new(service, core, inlets, inbox, shared, disk);
+    let disks = Disks::new(stores);
+    let files = disks.files();
+    let shard = Shard::new(service, core, inlets, inbox, shared, disks);
     let shard = Rc::new(RefCell::new(shard));
     let ended = Rc::new(Cell::new(false));
     let untouched = Rc::new(Cell::new(false));
@@ -201,7 +201,7 @@ async fn main<S: Service>(
     while Rc::strong_count(&shard) > 2 {
         glommio::executor().yield_task_queue_now().await;
     }
-    if let Some(files) = files {
+    for files in files {
         files.close_all().await;
     }
     // Last, because until here the watchdog may have to wake this shard.

@@ -34,7 +34,7 @@ pub use layout::{Layout, generations, shard_dirs};
 pub use load::Loader;
 pub use open::{Generation, SegmentFile, ShardFiles, open, read_superblock, segments};
 pub use recover::{Progress, ShardDamage};
-pub use start::{RecoverError, Start, Started, start};
+pub use start::{RecoverError, Start, Started, random_numbers, start};
 
 /// Why a store cannot be used.
 #[derive(Debug, thiserror::Error)]

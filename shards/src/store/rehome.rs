@@ -9,7 +9,7 @@ use super::layout::superblock as superblock_path;
 use super::recover::in_use;
 use super::{Generation, Loader, Made, Progress, RecoverError, ShardDamage, Start, StoreError};
 use super::{create, io_error, sync_dir};
-use fletch_engine::{Combined, Message};
+use fletch_engine::{Combined, Stored};
 use fletch_journal::recovery::Walker;
 use fletch_journal::{Done, Log, Lsn, Position, Request, SLOT, Seq, Superblock};
 use std::collections::BTreeMap;
@@ -115,7 +115,7 @@ struct Disk {
 
 impl Disk {
     /// Writes all that is staged.
-    fn write(&mut self, log: &mut Log<Message>) -> Result<(), StoreError> {
+    fn write(&mut self, log: &mut Log<Stored>) -> Result<(), StoreError> {
         loop {
             let mut idle = true;
             while let Some(request) = log.next_request() {

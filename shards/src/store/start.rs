@@ -206,11 +206,19 @@ fn settle(files: &ShardFiles, walked: &Walked) -> Result<(), StoreError> {
 
 /// A salt for each shard.
 fn salts(shards: u16) -> Result<Vec<u64>, StoreError> {
-    let mut bytes = vec![0; 8 * usize::from(shards)];
+    let failed = io_error("read", Path::new("/dev/urandom"));
+    random_numbers(usize::from(shards)).map_err(failed)
+}
+
+/// Numbers that nobody can guess.
+///
+/// # Errors
+/// The system has none.
+pub fn random_numbers(count: usize) -> io::Result<Vec<u64>> {
+    let mut bytes = vec![0; 8 * count];
     let mut filled = 0;
     while filled < bytes.len() {
-        filled += getrandom(&mut bytes[filled..], GetRandomFlags::empty())
-            .map_err(|e| io_error("read", Path::new("/dev/urandom"))(io::Error::from(e)))?;
+        filled += getrandom(&mut bytes[filled..], GetRandomFlags::empty())?;
     }
     Ok(bytes.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)).collect())
 }

@@ -6,6 +6,7 @@
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
 use fletch_engine::{ShardId, Time};
+use fletch_journal::Volume;
 use fletch_shards::*;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -189,21 +190,21 @@ impl Service for Echo {
 
     fn turn_end(&mut self, _cx: &mut Cx<'_, Frame>) {}
 
-    fn next_write(&mut self) -> Option<usize> {
+    fn next_write(&mut self) -> Option<(Volume, usize)> {
         None
     }
 
-    fn fill(&mut self, _: &mut [u8]) -> fletch_journal::Write {
+    fn fill(&mut self, _: Volume, _: &mut [u8]) -> fletch_journal::Write {
         panic!("nothing is to be written")
     }
 
-    fn next_request(&mut self) -> Option<fletch_journal::Request> {
+    fn next_request(&mut self) -> Option<(Volume, fletch_journal::Request)> {
         None
     }
 
-    fn disk_done(&mut self, _: &mut Cx<'_, Frame>, _: fletch_journal::Done) {}
+    fn disk_done(&mut self, _: &mut Cx<'_, Frame>, _: Volume, _: fletch_journal::Done) {}
 
-    fn disk_failed(&mut self, error: DiskError) {
+    fn disk_failed(&mut self, _: Volume, error: DiskError) {
         panic!("there is no journal, but {error}")
     }
 

@@ -13,10 +13,12 @@ use crate::message::Message;
 use crate::pending::Origin;
 use crate::queue::{Output, Queue};
 use crate::request::{DeliveryRef, Event, OpId, Reply};
-use crate::store::{Decided, Restored, Store, Waiter, decode, payload_len};
+use crate::store::{Decided, Restored, Store, Stored, Waiter, payload_len, volume_of};
 use crate::topology::{Change, Route, Routes};
 use fletch_journal::record::ops;
-use fletch_journal::{Cleaned, Damaged, Done, Op, REFS_MAX, Ref, Refs, Request, Seq, Write, Xid};
+use fletch_journal::{
+    Cleaned, Damaged, Done, Op, REFS_MAX, Ref, Refs, Request, Seq, Volume, Write, Xid,
+};
 use std::sync::Arc;
 
 impl Engine {
@@ -32,6 +34,7 @@ impl Engine {
                 let mut queue = queues.remove(&q.id).unwrap_or_else(|| Queue::new(q.id));
                 queue.set_durable();
                 queue.set_owner(None, super::no_local(&q.arguments));
+                queue.set_memory_limit(super::memory_limit(&q.arguments));
                 self.queues.insert(q.id, queue);
             }
         }
@@ -43,7 +46,6 @@ impl Engine {
             orderer.restore(self.topology.epoch(), next_id);
         }
         store.gather = config.flush_timeout;
-        store.pager.budget = config.memory;
         self.store = Some(store);
     }
 
@@ -68,6 +70,7 @@ impl Engine {
         let mut refs = Refs::new();
         let mut safe = Seq::NONE;
         let mut instead = Vec::new();
+        let (mut taken, mut pressed) = (0, false);
         for queue in queues {
             let Some(q) = self.queues.get_mut(&queue) else {
                 // Deleted while the message was under way: as if it had been there when it was.
@@ -80,6 +83,11 @@ impl Engine {
             };
             let at = if journals && q.is_durable() { place } else { Seq::NONE };
             let position = q.enqueue_at(now, message.clone(), at, &mut self.outputs);
+            taken += usize::from(position.is_some());
+            if q.is_over() {
+                self.pager.over.push(queue);
+            }
+            pressed |= q.is_far_over();
             if let Some(position) = position.filter(|_| at != Seq::NONE) {
                 refs.push((Ref { queue: queue.0, position }, false));
                 if refs.len() == REFS_MAX {
@@ -90,6 +98,10 @@ impl Engine {
         }
         if !refs.is_empty() {
             safe = self.stage(refs, message, xid);
+        }
+        self.pager.grown(taken, message.size());
+        if !self.waits_for(safe) {
+            safe = self.pager.behind(pressed).unwrap_or(safe);
         }
         // Not before: what is delivered may be gone again by now, which the journal has to hear in order.
         self.deliver(fx);
@@ -120,22 +132,26 @@ impl Engine {
         if let Some(xid) = xid {
             store.undecided.entry(xid).or_default().extend(refs.iter().copied());
         }
-        store.pager.grown(refs.len(), message.size());
-        store.log.publish(refs, message.clone(), xid)
+        store.log.publish(refs, Stored::Durable(message.clone()), xid)
     }
 
-    /// A journalled message left its queue for good.
+    /// A message that has a record left its queue for good.
     pub(super) fn journal_dequeue(&mut self, at: DeliveryRef, place: Seq, size: usize) {
-        if let Some(store) = &mut self.store {
+        if volume_of(place) == Volume::Paging {
+            self.forget_page(at, place, size);
+        } else if let Some(store) = &mut self.store {
             let at = Ref { queue: at.queue.0, position: at.position };
-            let seq = store.log.dequeue(at, place, payload_len(size));
+            let seq = store.log.dequeue(at, place, payload_len(Volume::Journal, size));
             store.dequeued = store.dequeued.max(seq);
         }
     }
 
-    /// A journalled message is about to be delivered to somebody who may not settle it before a crash:
-    /// whether that has to wait until the journal knows of it.
+    /// A message that has a record is about to be delivered to somebody who may not settle it before a
+    /// crash: whether that has to wait until the journal knows of it.
     pub(super) fn journal_delivery(&mut self, at: DeliveryRef, place: Seq) -> bool {
+        if volume_of(place) == Volume::Paging {
+            return false;
+        }
         let Some(store) = &mut self.store else { return false };
         let r = Ref { queue: at.queue.0, position: at.position };
         if store.log.is_unwritten(place) {
@@ -203,9 +219,16 @@ impl Engine {
 
     // ---- the driver's side ---------------------------------------------------------------
 
-    /// Bytes of buffer for a batch of the journal that may be written now; see
+    /// Bytes of buffer for a batch that may be written now, and to which log; see
     /// [`fletch_journal::Log::next_write`].
-    pub fn next_write(&mut self) -> Option<usize> {
+    pub fn next_write(&mut self) -> Option<(Volume, usize)> {
+        let of = |volume| move |size| (volume, size);
+        let write = self.next_journal_write().map(of(Volume::Journal));
+        let pages = self.pager.pages.as_mut();
+        write.or_else(|| pages?.log.next_write().map(of(Volume::Paging)))
+    }
+
+    fn next_journal_write(&mut self) -> Option<usize> {
         let store = self.store.as_mut()?;
         let now = store.now;
         if !store.gather.is_zero() && store.log.staged_bytes() < GATHER_MAX {
@@ -229,30 +252,39 @@ impl Engine {
     ///
     /// # Panics
     /// If [`Engine::next_write`] did not ask for it.
-    pub fn fill(&mut self, buffer: &mut [u8]) -> Write {
-        self.store.as_mut().expect("only a journal wants to write").log.fill(buffer)
+    pub fn fill(&mut self, volume: Volume, buffer: &mut [u8]) -> Write {
+        self.log_mut(volume).expect("only a log wants to write").fill(buffer)
     }
 
-    /// What else is to be done to the journal's disk.
-    pub fn next_request(&mut self) -> Option<Request> {
-        self.store.as_mut()?.log.next_request()
+    /// What else is to be done to the disk of one of the logs.
+    pub fn next_request(&mut self) -> Option<(Volume, Request)> {
+        [Volume::Journal, Volume::Paging]
+            .into_iter()
+            .find_map(|volume| Some((volume, self.log_mut(volume)?.next_request()?)))
     }
 
     /// Something of that is done.
-    pub fn disk_done(&mut self, now: Time, done: Done, fx: &mut Effects) {
-        let Some(store) = &mut self.store else { return };
+    pub fn disk_done(&mut self, now: Time, volume: Volume, done: Done, fx: &mut Effects) {
         match done {
             Done::Read { number, bytes } if number & paging::READS != 0 => {
                 self.bodies_read(now, number, &bytes, fx);
                 self.run_local(now, fx);
                 return;
             }
-            done => store.log.done(done),
+            done => {
+                if let Some(log) = self.log_mut(volume) {
+                    log.done(done);
+                }
+            }
+        }
+        self.clean(volume);
+        if volume == Volume::Paging {
+            self.release_publishers(fx);
+            return;
         }
         self.refuse_excess(fx);
         let Some(store) = &mut self.store else { return };
         store.watch(now);
-        self.clean();
         self.settle_durable(fx);
         self.unpark(now, fx);
         self.run_local(now, fx);
@@ -268,13 +300,17 @@ impl Engine {
     }
 
     /// The journal, for management and tests.
-    pub fn log(&self) -> Option<&fletch_journal::Log<Message>> {
+    pub fn log(&self) -> Option<&fletch_journal::Log<Stored>> {
         self.store.as_ref().map(|store| &store.log)
     }
 
-    /// The journal read back something else than it wrote: nothing can be promised any more.
-    pub fn damage(&self) -> Option<Damaged> {
-        self.store.as_ref().and_then(|store| store.damage)
+    /// One of the logs read back something else than it wrote: nothing can be promised any more.
+    pub fn damage(&self) -> Option<(Volume, Damaged)> {
+        self.damage
+    }
+
+    pub(super) fn damaged(&mut self, volume: Volume, damage: Damaged) {
+        self.damage = Some((volume, damage));
     }
 
     /// Notes a clean stop in the journal if everything is durable. Call it again until
@@ -298,14 +334,16 @@ impl Engine {
 
     /// The end of a turn: stages what was gathered, sends what has become due.
     pub(super) fn journal_turn_end(&mut self, now: Time, fx: &mut Effects) {
+        self.page();
+        self.clean(Volume::Paging);
+        self.release_publishers(fx);
         let Some(store) = &mut self.store else { return };
         store.now = now;
         // What was taken back needs no write to be safe.
         store.log.skip_gone();
         store.watch(now);
-        self.clean();
+        self.clean(Volume::Journal);
         self.settle_durable(fx);
-        self.page();
         let Some(store) = &mut self.store else { return };
         for (peer, numbers) in store.noted.iter_mut().enumerate() {
             if !numbers.is_empty() {
@@ -475,28 +513,26 @@ impl Engine {
 
     // ---- reclaim -------------------------------------------------------------------------
 
-    fn clean(&mut self) {
-        let Some(store) = &mut self.store else { return };
-        match store.log.cleaned() {
-            Ok(None) => {}
-            Ok(Some(cleaned)) => self.relocate(&cleaned),
-            Err(damaged) => store.damage = Some(damaged),
-        }
-        if let Some(store) = &mut self.store {
-            store.log.clean();
-        }
-    }
-
     /// Stages again what lives in a slice of the segment being cleaned.
-    fn relocate(&mut self, cleaned: &Cleaned) {
-        let Some(store) = &mut self.store else { return };
+    pub(super) fn relocate(&mut self, volume: Volume, cleaned: &Cleaned) {
+        let (log, undecided, stored): (_, _, fn(Message) -> Stored) = match volume {
+            Volume::Journal => {
+                let Some(store) = &mut self.store else { return };
+                (&mut store.log, Some(&store.undecided), Stored::Durable)
+            }
+            Volume::Paging => {
+                let Some(pages) = &mut self.pager.pages else { return };
+                (&mut pages.log, None, Stored::Paged)
+            }
+        };
         for record in &cleaned.records {
             let mut xid = None;
             // The log has checked that they can be read.
             for op in ops(record).map_while(Result::ok) {
                 match op {
                     Op::Prepare(prepared) => {
-                        xid = Some(prepared).filter(|x| store.undecided.contains_key(x));
+                        xid =
+                            Some(prepared).filter(|x| undecided.is_some_and(|u| u.contains_key(x)));
                     }
                     // The record may say that it was delivered where the queue does not: when that was
                     // before the record was written.
@@ -508,7 +544,7 @@ impl Engine {
                             let Some((place, seen, message)) = q.place(r.position) else {
                                 continue;
                             };
-                            if store.log.stands_in(place, cleaned.segment) {
+                            if log.stands_in(place, cleaned.segment) {
                                 live.push((r, delivered || seen));
                                 let kept = kept.get_or_insert((None, place));
                                 kept.0 = kept.0.take().or_else(|| message.cloned());
@@ -518,13 +554,13 @@ impl Engine {
                         // What is away comes from the very record that goes.
                         let message = match message {
                             Some(message) => message,
-                            None => match decode(payload) {
+                            None => match Stored::read(volume, payload) {
                                 Ok(message) => message,
                                 Err(_) => continue,
                             },
                         };
                         let places = live.clone();
-                        let new = store.log.relocate(live, old, message, xid);
+                        let new = log.relocate(live, old, stored(message), xid);
                         for (r, _) in places {
                             if let Some(q) = self.queues.get_mut(&QueueId(r.queue)) {
                                 q.set_place(r.position, new);
@@ -540,7 +576,8 @@ impl Engine {
 
 /// What has become of a message at the queues it was sent to.
 pub(super) struct Enqueued {
-    /// What has to be durable for it to be safe; [`Seq::NONE`] if nothing has.
+    /// What has to be durable for it to be safe; [`Seq::NONE`] if nothing has. Of the paging file if messages
+    /// come faster than it takes them.
     pub(super) safe: Seq,
     /// Where it has to go instead of queues that were deleted.
     pub(super) instead: Vec<Route>,

@@ -214,9 +214,13 @@ impl Engine {
                 self.deliver(fx);
             }
             Some(Outcome::Rejected) => {
-                let rejected: Vec<(Position, Message, Seq)> = positions
+                let mut rejected: Vec<(Position, Message, Seq)> = positions
                     .filter_map(|p| q.reject(p).map(|(message, place)| (p, message, place)))
                     .collect();
+                for (position, message, place) in &mut rejected {
+                    let at = DeliveryRef { queue, position: *position };
+                    *place = self.journalled(at, *place, message.size());
+                }
                 let moving = rejected.iter().filter(|(_, message, place)| {
                     *place != Seq::NONE && !self.alternate_routes(queue, message).is_empty()
                 });

@@ -19,15 +19,15 @@ use crate::frame::{Effects, Frame, QueueCommand, QueueFrame};
 use crate::ids::{Epoch, Position, QueueId, SessionId, ShardId, SubscriptionId, Time};
 use crate::message::Message;
 use crate::pending::{Origin, Parts, Prepared, Publishes, Rejections};
-use crate::queue::{CreditUnit, FlowMode, Output, Queue};
+use crate::queue::{CreditUnit, FlowMode, MemoryLimit, Output, Queue};
 use crate::request::{DeliveryRef, Event, OpId, Outcome, Published, Reply, Request, Subscribe};
-use crate::store::{Decided, Restored, Store, Waiter};
+use crate::store::{Decided, Pager, Pages, PagingConfig, Restored, Store, Waiter, volume_of};
 use crate::sweep::Sweep;
 use crate::topology::{
     Change, Decision, FixedMap, Orderer, QueueDescriptor, Routes, Topology, TopologyRequest,
 };
 use fletch_amqp::types::Map;
-use fletch_journal::{Seq, Xid};
+use fletch_journal::{Damaged, Seq, Volume, Xid};
 use gone::Gone;
 use moving::Moving;
 use smallvec::SmallVec;
@@ -52,11 +52,32 @@ pub struct Config {
     /// Bytes of memory that this shard's messages may take before bodies that can be read back leave it
     /// (this shard's part of `--queue-memory`).
     pub memory: u64,
+    /// Messages at the front of each queue that stay in memory all the same, in chunks of 64: at least one;
+    /// see [`Config::KEPT`].
+    pub kept: usize,
+    /// The paging file of this shard, if there is to be one (`--paging-dir`).
+    pub paging: Option<PagingConfig>,
 }
 
 impl Config {
+    /// One that sweeps nothing, waits for nothing and limits no memory.
+    pub fn new(shard: ShardId, shards: u16) -> Config {
+        Config {
+            shard,
+            shards,
+            purge_interval: Duration::ZERO,
+            slice: Config::SLICE,
+            flush_timeout: Duration::ZERO,
+            memory: u64::MAX,
+            kept: Config::KEPT,
+            paging: None,
+        }
+    }
+
     /// A slice of some tens to hundreds of microseconds.
     pub const SLICE: usize = 1000;
+    /// As many as a consumer takes while a read is under way.
+    pub const KEPT: usize = 4;
 }
 
 /// What an engine has counted since it started.
@@ -112,6 +133,8 @@ pub struct Engine {
     stats: Stats,
     /// With a data directory.
     store: Option<Store>,
+    pager: Pager,
+    damage: Option<(Volume, Damaged)>,
     /// Queues here, or deleted here, with messages on their way to their alternate exchanges.
     moving: FixedMap<QueueId, Moving>,
     rejections: Rejections,
@@ -126,6 +149,7 @@ impl Engine {
     pub fn new(config: &Config) -> Engine {
         assert!(config.shard.0 < config.shards, "shard out of range");
         let peers = usize::from(config.shards);
+        let pages = config.paging.as_ref().map(|paging| Pages::new(config.shard.0, paging));
         Engine {
             shard: config.shard,
             shards: config.shards,
@@ -147,6 +171,8 @@ impl Engine {
             slice: config.slice.max(1),
             stats: Stats::default(),
             store: None,
+            pager: Pager::new(config.memory, config.kept, pages),
+            damage: None,
             moving: FixedMap::default(),
             rejections: Rejections::default(),
             routes: Routes::default(),
@@ -199,6 +225,7 @@ impl Engine {
             && self.moving.is_empty()
             && self.rejections.is_empty()
             && self.store.as_ref().is_none_or(Store::is_idle)
+            && self.pager.pages.as_ref().is_none_or(|pages| pages.waiting.is_empty())
             && self.orderer.as_ref().is_none_or(Orderer::is_idle)
     }
 
@@ -262,16 +289,17 @@ impl Engine {
                 return Published::Pending;
             }
             let seq = enqueued.safe;
-            let Some(store) = self.store.as_mut().filter(|s| seq > s.log.durable()) else {
+            if !self.waits_for(seq) {
                 return Published::Done;
-            };
-            match origin {
-                Origin::Session(session, op) => store.wait(seq, Waiter::Published { session, op }),
+            }
+            let waiter = match origin {
+                Origin::Session(session, op) => Waiter::Published { session, op },
                 Origin::Queue { .. } | Origin::Publish { .. } => {
                     let slot = self.publishes.insert(origin, 1, None);
-                    store.wait(seq, Waiter::Receipt { to: here, slot, moves: true });
+                    Waiter::Receipt { to: here, slot, moves: true }
                 }
-            }
+            };
+            self.wait(seq, waiter);
             return Published::Pending;
         }
         routes.sort_by_home();
@@ -305,11 +333,25 @@ impl Engine {
         (to, slot, moves): (ShardId, u32, bool),
         fx: &mut Effects,
     ) {
-        match &mut self.store {
-            Some(store) if seq > store.log.durable() => {
-                store.wait(seq, Waiter::Receipt { to, slot, moves });
-            }
-            _ => self.receipt_for(to, slot, fx),
+        match self.waits_for(seq) {
+            true => self.wait(seq, Waiter::Receipt { to, slot, moves }),
+            false => self.receipt_for(to, slot, fx),
+        }
+    }
+
+    /// Whether that is not durable yet.
+    fn waits_for(&self, seq: Seq) -> bool {
+        match volume_of(seq) {
+            Volume::Journal => self.store.as_ref().is_some_and(|store| seq > store.log.durable()),
+            Volume::Paging => self.pages().is_some_and(|log| seq > log.durable()),
+        }
+    }
+
+    fn wait(&mut self, seq: Seq, waiter: Waiter) {
+        match (volume_of(seq), &mut self.store, &mut self.pager.pages) {
+            (Volume::Journal, Some(store), _) => store.wait(seq, waiter),
+            (Volume::Paging, _, Some(pages)) => pages.waiting.push_back((seq, waiter)),
+            _ => debug_assert!(false, "nothing to wait for"),
         }
     }
 
@@ -818,6 +860,7 @@ impl Engine {
             Change::QueueCreated(q) if q.home == self.shard => {
                 let mut queue = self.new_queue(q);
                 queue.set_owner(q.owner, no_local(&q.arguments));
+                queue.set_memory_limit(memory_limit(&q.arguments));
                 self.queues.insert(q.id, queue);
             }
             Change::QueueOwner { queue, owner } => {
@@ -865,3 +908,23 @@ impl Engine {
 fn no_local(arguments: &Map) -> bool {
     arguments.get_bool("no-local").unwrap_or(false)
 }
+
+/// What a queue may have in memory that asks to be paged: `qpid.paging`, or the policy `flow_to_disk` with its
+/// limits.
+fn memory_limit(arguments: &Map) -> Option<MemoryLimit> {
+    let number = |key| arguments.get_int(key).and_then(|n| u64::try_from(n).ok());
+    let positive = |key| number(key).filter(|n| *n > 0);
+    if arguments.get_bool("qpid.paging") == Some(true) {
+        let pages = positive("qpid.max_pages_loaded").unwrap_or(PAGES_LOADED);
+        let size = positive("qpid.page_factor").unwrap_or(1).saturating_mul(PAGE);
+        return Some(MemoryLimit { bytes: pages.saturating_mul(size), messages: u64::MAX });
+    }
+    (arguments.get_str("qpid.policy_type") == Some("flow_to_disk")).then(|| MemoryLimit {
+        bytes: positive("qpid.max_size").unwrap_or(u64::MAX),
+        messages: positive("qpid.max_count").unwrap_or(u64::MAX),
+    })
+}
+
+/// Bytes of a page, and how many of them a paged queue has in memory if it does not say.
+const PAGE: u64 = 4096;
+const PAGES_LOADED: u64 = 4;

@@ -1,7 +1,9 @@
-//! Bounded memory for backlogs: bodies whose records are durable leave memory when there are too many,
-//! and are read back from the journal before somebody comes to them.
+//! Bounded memory for backlogs: bodies that can be read back leave memory when there are too many, and
+//! return before somebody comes to them.
 //!
-//! A read brings a slice of the log, and all in it that the queue misses is taken; as messages stand there
+//! What is in the journal can go as soon as its record is durable. What is not goes to the paging file
+//! first: a second log, which is never synced and dies with the broker. Both are read in the same way: a
+//! read brings a slice of the log, and all in it that the queue misses is taken; as messages stand there
 //! in the order they came in, one slice brings many.
 
 use super::Engine;
@@ -10,112 +12,213 @@ use crate::frame::Effects;
 use crate::ids::{Position, QueueId, Time};
 use crate::message::Message;
 use crate::queue::Queue;
-use crate::store::{Load, decode};
+use crate::request::{DeliveryRef, Event};
+use crate::store::{Load, Stored, Waiter, payload_len, volume_of};
 use fletch_journal::record::{Assembler, Part, RecordError, fragments, ops};
-use fletch_journal::{BATCH_MAX, Batch, Damaged, Lsn, Op, Request, Seq};
+use fletch_journal::{BATCH_MAX, Batch, Log, Lsn, Op, Ref, Refs, Request, Seq, Volume};
 
 /// The numbers of these reads have this bit, those of the cleaner do not.
 pub(super) const READS: u64 = 1 << 63;
 
-/// Chunks of 64 messages that are looked at in one turn when bodies leave memory.
-const CHUNKS: usize = 64;
+/// Bodies that leave memory in one turn, about.
+const SENT: usize = 4096;
+
+/// Bytes on their way to the paging file, about.
+const STAGED: u64 = 4 * BATCH_MAX as u64;
 
 /// A batch that is looked for is in one of so many slices.
 const SLICES: u32 = 3;
 
 impl Engine {
+    /// One of the shard's logs, if it has it.
+    pub(super) fn log_mut(&mut self, volume: Volume) -> Option<&mut Log<Stored>> {
+        match volume {
+            Volume::Journal => self.store.as_mut().map(|store| &mut store.log),
+            Volume::Paging => self.pager.pages.as_mut().map(|pages| &mut pages.log),
+        }
+    }
+
+    fn durable(&mut self, volume: Volume) -> Seq {
+        self.log_mut(volume).map_or(Seq::NONE, |log| log.durable())
+    }
+
+    /// The paging file, for tests.
+    pub fn pages(&self) -> Option<&Log<Stored>> {
+        self.pager.pages.as_ref().map(|pages| &pages.log)
+    }
+
+    /// Whether publishers wait for the paging file.
+    pub fn is_holding_up(&self) -> bool {
+        self.pager.pages.as_ref().is_some_and(|pages| !pages.waiting.is_empty())
+    }
+
+    /// A message left its queue that has a record in the paging file: it has none any more.
+    pub(super) fn forget_page(&mut self, at: DeliveryRef, place: Seq, size: usize) {
+        if let Some(log) = self.log_mut(Volume::Paging) {
+            let at = Ref { queue: at.queue.0, position: at.position };
+            log.forget(at, place, payload_len(Volume::Paging, size));
+        }
+    }
+
+    /// The same if it has one: where its record stands in the journal.
+    pub(super) fn journalled(&mut self, at: DeliveryRef, place: Seq, size: usize) -> Seq {
+        match volume_of(place) {
+            Volume::Journal => place,
+            Volume::Paging => {
+                self.forget_page(at, place, size);
+                Seq::NONE
+            }
+        }
+    }
+
     /// A queue wants bodies that are away.
     pub(super) fn want_bodies(&mut self, queue: QueueId) {
-        if let Some(store) = &mut self.store
-            && !store.pager.waiting.contains(&queue)
-        {
-            store.pager.waiting.push_back(queue);
+        if !self.pager.waiting.contains(&queue) {
+            self.pager.waiting.push_back(queue);
         }
     }
 
     /// The emptying of a deleted queue comes to a body that is away.
     pub(super) fn read_for_job(&mut self, queue: QueueId, wanted: (Position, Seq)) {
-        let reads = self.read_bodies(queue, wanted);
-        if let Some(store) = &mut self.store {
-            if reads {
-                store.pager.job = Some(queue);
-            } else {
-                // It is just being written to another place.
-                store.pager.job_after = wanted.1;
-            }
+        if self.read_bodies(queue, wanted) {
+            self.pager.job = Some(queue);
+        } else {
+            // It is just being written to another place.
+            self.pager.job_after = wanted.1;
         }
     }
 
     /// Whether the job at hand waits for a read, or for a write before it.
     pub(super) fn waits_for_job(&self) -> bool {
-        self.store.as_ref().is_some_and(|store| {
-            store.pager.job.is_some() || store.pager.job_after > store.log.durable()
-        })
+        let durable = match volume_of(self.pager.job_after) {
+            Volume::Journal => self.store.as_ref().map(|store| store.log.durable()),
+            Volume::Paging => self.pages().map(Log::durable),
+        };
+        self.pager.job.is_some() || durable.is_some_and(|durable| self.pager.job_after > durable)
     }
 
     /// The end of a turn: lets bodies go if there are too many, and asks for those that are wanted.
     pub(super) fn page(&mut self) {
+        if self.store.is_none() && self.pager.pages.is_none() {
+            return;
+        }
         self.shed();
         let mut later = Vec::new();
-        while let Some(store) = &mut self.store
-            && store.pager.may_read()
-            && let Some(queue) = store.pager.waiting.pop_front()
+        while self.pager.may_read()
+            && let Some(queue) = self.pager.waiting.pop_front()
         {
-            if store.pager.is_loading(queue) {
+            if self.pager.is_loading(queue) {
                 continue; // It says so again when that is there.
             }
-            let short = self.is_short();
-            if let Some(wanted) = self.queues.get_mut(&queue).and_then(|q| q.first_wanted(short))
+            let (short, kept) = (self.is_short(), self.pager.kept);
+            let q = self.queues.get_mut(&queue);
+            if let Some(wanted) = q.and_then(|q| q.first_wanted(short, kept))
                 && !self.read_bodies(queue, wanted)
             {
                 later.push(queue);
             }
         }
-        if let Some(store) = &mut self.store {
-            store.pager.waiting.extend(later);
-        }
+        self.pager.waiting.extend(later);
+    }
+
+    fn count_resident(&mut self) -> u64 {
+        self.pager.estimate = self.queues.values().map(Queue::resident).sum();
+        self.pager.estimate
     }
 
     /// Whether what is read now would have to leave again: then only that is read which stays, or which
     /// is waited for.
     fn is_short(&mut self) -> bool {
-        let Some(store) = &mut self.store else { return false };
-        let pager = &mut store.pager;
-        let most = (pager.budget / 8 * 7).saturating_sub(pager.reading());
-        if pager.estimate > most {
-            pager.estimate = self.queues.values().map(Queue::resident).sum();
-        }
-        pager.estimate > most
+        let most = (self.pager.budget / 8 * 7).saturating_sub(self.pager.reading());
+        self.pager.estimate > most && self.count_resident() > most
     }
 
     fn shed(&mut self) {
-        let Some(store) = &mut self.store else { return };
-        let pager = &mut store.pager;
-        if !pager.shedding && pager.estimate > pager.budget {
-            pager.estimate = self.queues.values().map(Queue::resident).sum();
-            // Far enough below that this count is not needed for each message.
-            pager.shedding = pager.estimate > pager.budget / 8 * 7;
+        if !self.pager.over.is_empty() {
+            let mut over = std::mem::take(&mut self.pager.over);
+            over.retain(|queue| self.relieve(*queue));
+            self.pager.over = over;
         }
-        if !pager.shedding {
+        let budget = self.pager.budget;
+        if !self.pager.shedding && self.pager.estimate > budget {
+            // Far enough below that this count is not needed for each message.
+            self.pager.shedding = self.count_resident() > budget / 8 * 7;
+        }
+        if !self.pager.shedding {
             return;
         }
-        let durable = store.log.durable();
-        let largest = self.queues.values_mut().max_by_key(|q| q.resident());
-        let sent = largest.map_or(0, |q| q.send_away(durable, CHUNKS));
-        pager.estimate = self.queues.values().map(Queue::resident).sum();
-        pager.shedding = sent > 0 && pager.estimate > pager.budget / 4 * 3;
+        let largest = self.queues.iter().max_by_key(|(_, q)| q.resident()).map(|(id, _)| *id);
+        let more = largest.is_some_and(|queue| self.send_away(queue));
+        self.pager.shedding = more && self.count_resident() > budget / 4 * 3;
+    }
+
+    /// Lets bodies of a paged queue go that has too many. Whether there is more to do.
+    fn relieve(&mut self, queue: QueueId) -> bool {
+        if !self.queues.get(&queue).is_some_and(Queue::is_full) {
+            self.queues.get_mut(&queue).map(Queue::relieved);
+            return false;
+        }
+        let more = self.send_away(queue);
+        if !more && let Some(q) = self.queues.get_mut(&queue) {
+            q.relieved();
+        }
+        more
+    }
+
+    /// Lets bodies of a queue go, and writes others to where they can be read back. False if nothing comes
+    /// of it.
+    fn send_away(&mut self, queue: QueueId) -> bool {
+        let journal = self.durable(Volume::Journal);
+        let pages = self.durable(Volume::Paging);
+        let Some(q) = self.queues.get_mut(&queue) else { return false };
+        let is_safe = |place| match volume_of(place) {
+            Volume::Journal => place <= journal,
+            Volume::Paging => place <= pages,
+        };
+        let sent = q.send_away(is_safe, self.pager.kept, SENT);
+        let Some(pages) = &mut self.pager.pages else { return sent > 0 };
+        let room = STAGED.saturating_sub(pages.log.staged_bytes()) as usize;
+        for (position, message) in q.without_record(self.pager.kept, room) {
+            if !pages.log.admits(payload_len(Volume::Paging, message.size())) {
+                break;
+            }
+            let mut refs = Refs::new();
+            refs.push((Ref { queue: queue.0, position }, false));
+            let place = pages.log.publish(refs, Stored::Paged(message), None);
+            q.set_place(position, place);
+        }
+        sent > 0 || !pages.log.is_full() && pages.log.last_seq() > pages.log.durable()
+    }
+
+    /// Lets publishers go on for which the paging file has caught up, or is full and will not.
+    pub(super) fn release_publishers(&mut self, fx: &mut Effects) {
+        while let Some(pages) = &mut self.pager.pages {
+            // What was taken back needs no write.
+            pages.log.skip_gone();
+            let (full, durable) = (pages.log.is_full(), pages.log.durable());
+            let released = pages.waiting.pop_front_if(|(seq, _)| full || *seq <= durable);
+            match released.map(|(_, waiter)| waiter) {
+                Some(Waiter::Published { session, op }) => {
+                    fx.events.push(Event::Published { session, op });
+                }
+                Some(Waiter::Receipt { to, slot, .. }) => self.receipt_for(to, slot, fx),
+                Some(_) => debug_assert!(false, "only publishes wait"),
+                None => return,
+            }
+        }
     }
 
     /// Reads the slice of the log in which a record stands. False if it is just being written there.
     fn read_bodies(&mut self, queue: QueueId, (position, place): (Position, Seq)) -> bool {
-        let Some(store) = &mut self.store else { return false };
-        if place > store.log.durable() {
+        let volume = volume_of(place);
+        let Some(log) = self.log_mut(volume).filter(|log| place <= log.durable()) else {
             return false;
-        }
-        let Some(at) = store.log.batch_of(place) else { return false };
+        };
+        let Some(at) = log.batch_of(place) else { return false };
         let assembler = Assembler::new();
         self.read_slice(Load {
             queue,
+            volume,
             position,
             at,
             segment: at,
@@ -126,31 +229,32 @@ impl Engine {
     }
 
     fn read_slice(&mut self, mut load: Load) -> bool {
-        let Some(store) = &mut self.store else { return false };
-        let Some((segment, offset, len)) = store.log.slice_at(load.at, BATCH_MAX) else {
+        let number = READS | self.pager.next;
+        let Some(log) = self.log_mut(load.volume) else { return false };
+        let Some((segment, offset, len)) = log.slice_at(load.at, BATCH_MAX) else {
             return false;
         };
         load.segment = segment;
         load.slices += 1;
-        store.log.pin(segment);
-        let number = READS | store.pager.next;
-        store.pager.next += 1;
-        store.pager.loads.insert(number, load);
-        store.log.ask(Request::Read { number, segment, offset, len });
+        log.pin(segment);
+        log.ask(Request::Read { number, segment, offset, len });
+        self.pager.next += 1;
+        self.pager.loads.insert(number, load);
         true
     }
 
     /// A slice is there.
     pub(super) fn bodies_read(&mut self, now: Time, number: u64, bytes: &[u8], fx: &mut Effects) {
-        let Some(store) = &mut self.store else { return };
-        let Some(mut load) = store.pager.loads.remove(&number) else { return };
-        store.log.unpin(load.segment);
+        let Some(mut load) = self.pager.loads.remove(&number) else { return };
+        if let Some(log) = self.log_mut(load.volume) {
+            log.unpin(load.segment);
+        }
         let queue = load.queue;
         let read = match take_apart(bytes, &mut load) {
             Ok(read) => read,
             Err(at) => {
-                let offset = at.0 - load.segment.0;
-                store.damage = Some(Damaged { segment: load.segment, offset });
+                let (segment, offset) = (load.segment, at.0 - load.segment.0);
+                self.damaged(load.volume, fletch_journal::Damaged { segment, offset });
                 return;
             }
         };
@@ -168,7 +272,7 @@ impl Engine {
             };
             grown += if back { size } else { 0 };
         }
-        store.pager.grown(1, grown);
+        self.pager.grown(1, grown);
         let jobs = || self.jobs.iter().any(|job| job.misses(queue, load.position));
         let missed = match self.queues.get(&queue) {
             Some(q) => q.is_away(load.position),
@@ -180,20 +284,35 @@ impl Engine {
                 return;
             }
         }
-        if let Some(store) = &mut self.store
-            && store.pager.job == Some(queue)
-        {
-            store.pager.job = None;
+        if self.pager.job == Some(queue) {
+            self.pager.job = None;
         }
         if let Some(q) = self.queues.get_mut(&queue) {
+            if q.is_over() {
+                self.pager.over.push(queue);
+            }
             q.serve_returned(now, &mut self.outputs);
             self.deliver(fx);
             self.want_bodies(queue);
         }
         self.page();
     }
-}
 
+    // ---- reclaim -------------------------------------------------------------------------
+
+    /// Goes on with reclaiming a log.
+    pub(super) fn clean(&mut self, volume: Volume) {
+        let Some(log) = self.log_mut(volume) else { return };
+        match log.cleaned() {
+            Ok(None) => {}
+            Ok(Some(cleaned)) => self.relocate(volume, &cleaned),
+            Err(damaged) => self.damaged(volume, damaged),
+        }
+        if let Some(log) = self.log_mut(volume) {
+            log.clean();
+        }
+    }
+}
 /// What a slice holds for a queue.
 struct Slice {
     messages: Vec<(u64, Message)>,
@@ -240,7 +359,8 @@ fn read_batch(
         for op in ops(record) {
             if let Op::Publish { refs, payload } = op? {
                 for (r, _) in refs.iter().filter(|(r, _)| r.queue == queue) {
-                    let message = decode(payload).map_err(|_| RecordError::Content)?;
+                    let message =
+                        Stored::read(load.volume, payload).map_err(|_| RecordError::Content)?;
                     messages.push((r.position, message));
                 }
             }

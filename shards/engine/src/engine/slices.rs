@@ -87,7 +87,8 @@ impl Engine {
                     left -= 1;
                     let wanted = self.gone.contains(queue);
                     match rest.next(wanted) {
-                        Next::Message { delivery, message: Some(message), place, .. } => {
+                        Next::Message { delivery, message: Some(message), size, place } => {
+                            let place = self.journalled(delivery, place, size);
                             self.move_on(delivery, &message, place, None, fx);
                         }
                         Next::Message { delivery, message: None, size, place } => {

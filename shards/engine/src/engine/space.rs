@@ -9,18 +9,24 @@ use crate::message::Message;
 use crate::request::{DeliveryRef, Event};
 use crate::store::{Waiter, payload_len};
 use crate::topology::Routes;
-use fletch_journal::{Ref, Refs, Seq};
+use fletch_journal::{Ref, Refs, Seq, Volume};
 use std::sync::Arc;
 
 impl Engine {
-    /// Whether the journal's disk has no room for what follows.
-    pub fn is_disk_full(&self) -> bool {
-        self.store.as_ref().is_some_and(|store| store.log.is_full())
+    /// Whether the disk of a log has no room for what follows.
+    pub fn is_full(&self, volume: Volume) -> bool {
+        match volume {
+            Volume::Journal => self.store.as_ref().is_some_and(|store| store.log.is_full()),
+            Volume::Paging => self.pages().is_some_and(|log| log.is_full()),
+        }
     }
 
-    /// Where the journal is, for people.
-    pub fn journal_path(&self) -> &str {
-        self.store.as_ref().map_or("", |store| &store.path)
+    /// Where a log is, for people.
+    pub fn path(&self, volume: Volume) -> &str {
+        match volume {
+            Volume::Journal => self.store.as_ref().map_or("", |store| &store.path),
+            Volume::Paging => self.pager.pages.as_ref().map_or("", |pages| &pages.path),
+        }
     }
 
     /// Refuses a durable message for these queues, which are homed here, if one of them is durable and
@@ -33,7 +39,7 @@ impl Engine {
         let Some(store) = self.store.as_ref().filter(|_| message.meta().durable) else {
             return Ok(());
         };
-        if store.log.admits(payload_len(message.size())) {
+        if store.log.admits(payload_len(Volume::Journal, message.size())) {
             return Ok(());
         }
         match queues.find(|id| self.topology.queue_by_id(*id).is_some_and(|q| q.durable)) {
@@ -64,7 +70,7 @@ impl Engine {
     }
 
     fn no_space(&self, queue: QueueId) -> Error {
-        let path = self.journal_path();
+        let path = self.path(Volume::Journal);
         let name = self.topology.queue_by_id(queue).map_or("", |q| &q.name);
         Error::new(
             ErrorKind::ResourceLimit,

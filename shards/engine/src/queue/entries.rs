@@ -4,9 +4,9 @@
 //! empty: one old message holds on to one chunk, however many pass it. A message is *available*
 //! or *acquired*; the first available one is found without passing over the acquired ones: all
 //! chunks before `front` that have any are in `behind`. A chunk with journalled messages has eight
-//! more bytes per slot: where each one's record stands. A journalled message may be *away*: its body
-//! has left memory and is read back from the journal, by whoever drives the queue, when it is wanted;
-//! a chunk with such messages keeps four bytes per slot for their sizes.
+//! more bytes per slot: where each one's record stands. A message that has a record, in the journal or in
+//! the paging file, may be *away*: its body has left memory and is read back, by whoever drives the queue,
+//! when it is wanted; a chunk with such messages keeps four bytes per slot for their sizes.
 
 use crate::ids::{Position, Time};
 use crate::message::Message;
@@ -14,6 +14,10 @@ use fletch_journal::Seq;
 use std::collections::{BTreeMap, BTreeSet};
 
 const SLOTS: usize = u64::BITS as usize;
+
+/// Chunks that are looked at in one go for bodies that may leave: what is on its way to the disk is among
+/// them.
+const LOOKED_AT: usize = 1024;
 
 /// What a message in memory costs besides its content.
 const OVERHEAD: u64 = 80;
@@ -124,14 +128,10 @@ impl Chunk {
         away.expires = away.expires.min(expires);
     }
 
-    fn is_all_away(&self) -> bool {
-        self.here == 0 && self.present != 0
-    }
-
-    fn send_away(&mut self, durable: Seq, gone: &mut Gone) {
+    fn send_away(&mut self, is_safe: &impl Fn(Seq) -> bool, gone: &mut Gone) {
         for slot in slots(self.here & self.available) {
             let place = self.place(slot);
-            if place == Seq::NONE || place > durable {
+            if place == Seq::NONE || !is_safe(place) {
                 continue;
             }
             let Some(message) = self.bodies()[slot].take() else { continue };
@@ -174,6 +174,8 @@ pub(super) struct Entries {
     /// By position / 64. The last one stays while it has free slots, even if it is empty.
     chunks: BTreeMap<u64, Box<Chunk>>,
     behind: BTreeSet<u64>,
+    /// The chunks with messages in memory.
+    resident_chunks: BTreeSet<u64>,
     front: u64,
     /// The position the next message gets.
     end: Position,
@@ -193,6 +195,7 @@ impl Entries {
         Entries {
             chunks: BTreeMap::new(),
             behind: BTreeSet::new(),
+            resident_chunks: BTreeSet::new(),
             front: 0,
             end: 1,
             messages: 0,
@@ -247,8 +250,12 @@ impl Entries {
         self.resident += size as u64 + OVERHEAD;
         let chunk = self.place_at(position, size, expires, place, seen);
         let slot = slot_of(position);
+        let first = chunk.here == 0;
         chunk.here |= 1 << slot;
         chunk.bodies()[slot] = Some(message);
+        if first {
+            self.resident_chunks.insert(chunk_of(position));
+        }
     }
 
     /// The same with a message whose body stays away.
@@ -431,6 +438,9 @@ impl Entries {
         let redelivered = chunk.redelivered & bit != 0;
         let message = chunk.messages.as_mut().and_then(|all| all[slot].take());
         chunk.present &= !bit;
+        if chunk.here == bit {
+            self.resident_chunks.remove(&n);
+        }
         chunk.here &= !bit;
         if chunk.present == 0 && n != chunk_of(self.end) {
             self.chunks.remove(&n);
@@ -453,29 +463,61 @@ impl Entries {
 
     // ---- away and back -------------------------------------------------------------------
 
-    /// Sends bodies away: those of available messages whose records are durable, from the newest on to
-    /// the oldest, but for the chunks at the front that a consumer comes to next; of so many chunks at
-    /// most. How many there were.
-    pub(super) fn send_away(&mut self, durable: Seq, keep: usize, most: usize) -> usize {
-        let front = self.chunks.range(self.front..).nth(keep).map(|(n, _)| *n);
-        let Some(front) = front else { return 0 };
-        let last = chunk_of(self.end);
+    /// Sends bodies away: those of available messages whose records are safe, from the newest on to the
+    /// oldest, but for the chunks at the front that a consumer comes to next; so many at most, or a few more.
+    /// How many there were.
+    pub(super) fn send_away(
+        &mut self,
+        is_safe: impl Fn(Seq) -> bool,
+        keep: usize,
+        most: usize,
+    ) -> usize {
+        let Some(candidates) = self.candidates(keep) else { return 0 };
         let mut gone = Gone::default();
-        // Behind the first chunk that is all away are others like it, down to the front.
-        let newest_first = self.chunks.range_mut(front..last).rev().take(most);
-        newest_first.map(|(_, c)| c).take_while(|c| !c.is_all_away()).for_each(|c| {
-            c.send_away(durable, &mut gone);
-        });
-        if gone.count == 0 {
-            // What was brought back and not taken.
-            let oldest_first = self.chunks.range_mut(front..last).take(most);
-            oldest_first.map(|(_, c)| c).take_while(|c| !c.is_all_away()).for_each(|c| {
-                c.send_away(durable, &mut gone);
-            });
+        let mut emptied = Vec::new();
+        for n in self.resident_chunks.range(candidates).rev().take(LOOKED_AT) {
+            let Some(chunk) = self.chunks.get_mut(n) else { continue };
+            chunk.send_away(&is_safe, &mut gone);
+            if chunk.here == 0 {
+                emptied.push(*n);
+            }
+            if gone.count >= most {
+                break;
+            }
+        }
+        for n in emptied {
+            self.resident_chunks.remove(&n);
         }
         self.away += gone.count as u64;
         self.resident -= gone.bytes;
         gone.count
+    }
+
+    /// Of the messages that could be sent away if they had a record, the newest, in order; so many bytes of
+    /// them or a few more.
+    pub(super) fn without_record(&self, keep: usize, bytes: usize) -> Vec<(Position, Message)> {
+        let Some(candidates) = self.candidates(keep) else { return Vec::new() };
+        let mut chunks: Vec<Vec<(Position, Message)>> = Vec::new();
+        let mut left = bytes;
+        for n in self.resident_chunks.range(candidates).rev().take(LOOKED_AT) {
+            let Some(chunk) = self.chunks.get(n).filter(|_| left > 0) else { break };
+            let mut found = Vec::new();
+            for slot in slots(chunk.here & chunk.available) {
+                if let Some(message) = chunk.body(slot).filter(|_| chunk.place(slot) == Seq::NONE) {
+                    left = left.saturating_sub(message.size());
+                    found.push((n * SLOTS as u64 + slot as u64, message.clone()));
+                }
+            }
+            chunks.push(found);
+        }
+        chunks.into_iter().rev().flatten().collect()
+    }
+
+    /// The chunks whose messages may go away.
+    fn candidates(&self, keep: usize) -> Option<std::ops::Range<u64>> {
+        let (front, _) = self.chunks.range(self.front..).nth(keep)?;
+        let last = chunk_of(self.end);
+        (*front < last).then_some(*front..last)
     }
 
     /// The first message at `from` or later, within so many messages, that is away.
@@ -504,6 +546,9 @@ impl Entries {
         let bit = 1 << slot;
         if chunk.present & bit == 0 || chunk.here & bit != 0 {
             return false;
+        }
+        if chunk.here == 0 {
+            self.resident_chunks.insert(n);
         }
         self.away -= 1;
         self.resident += message.size() as u64 + OVERHEAD;
@@ -661,8 +706,9 @@ mod tests {
             e.push(message(10), Seq(n));
         }
         assert!(e.acquire(300).is_some());
-        assert_eq!(e.send_away(Seq(500), 2, 100), 500 - 127 - 1, "but the front and the acquired");
-        assert_eq!(e.send_away(Seq(500), 2, 100), 0);
+        let safe = |place: Seq| place <= Seq(500);
+        assert_eq!(e.send_away(safe, 2, 10_000), 500 - 127 - 1, "but the front and the acquired");
+        assert_eq!(e.send_away(safe, 2, 10_000), 0);
         assert_eq!((e.away(), e.messages(), e.bytes()), (372, 1000, 10_000));
         assert_eq!(e.resident(), 628 * (10 + OVERHEAD));
         assert_eq!(e.first_away(1, 1000), Some(128));

@@ -20,9 +20,10 @@ use crate::error::Error;
 use crate::ids::{Position, QueueId, SessionId, SubscriptionId, Time};
 use crate::message::Message;
 use crate::request::{DeliveryRef, Mode, OpId, Subscribe};
+use crate::store::volume_of;
 use credit::add;
 use entries::{Body, Entries, Removed};
-use fletch_journal::Seq;
+use fletch_journal::{Seq, Volume};
 use std::fmt;
 use subscription::{Flush, Subscription, Subscriptions};
 
@@ -105,6 +106,17 @@ pub struct Queue {
     wanting: bool,
     /// Of a durable queue. Boxed because most are not.
     durable: Option<Box<Durable>>,
+    /// Of a paged queue.
+    limit: Option<Box<MemoryLimit>>,
+    /// [`Queue::is_over`] was said.
+    relieving: bool,
+}
+
+/// What a paged queue may have in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MemoryLimit {
+    pub(crate) bytes: u64,
+    pub(crate) messages: u64,
 }
 
 /// Up to which position deliveries may have happened.
@@ -117,7 +129,7 @@ struct Durable {
 }
 
 // Ten thousand empty queues are an ordinary broker.
-const _: () = assert!(std::mem::size_of::<Queue>() < 336);
+const _: () = assert!(std::mem::size_of::<Queue>() < 384);
 
 impl Queue {
     /// An empty queue.
@@ -134,6 +146,8 @@ impl Queue {
             was_used: false,
             wanting: false,
             durable: None,
+            limit: None,
+            relieving: false,
         }
     }
 
@@ -216,11 +230,11 @@ impl Queue {
         self.entries.iter().map(|e| (e.position, e.size, e.redelivered, e.place))
     }
 
-    /// The messages that are in memory, in order: position, message, whether it was delivered before.
-    pub fn resident_messages(&self) -> impl Iterator<Item = (Position, &Message, bool)> {
-        self.entries.iter().filter_map(|e| match e.body {
-            Body::Here(message) => Some((e.position, message, e.redelivered)),
-            Body::Away { .. } => None,
+    /// All messages in order: position, message if it is in memory, whether it was delivered before.
+    pub fn all_messages(&self) -> impl Iterator<Item = (Position, Option<&Message>, bool)> {
+        self.entries.iter().map(|e| match e.body {
+            Body::Here(message) => (e.position, Some(message), e.redelivered),
+            Body::Away { .. } => (e.position, None, e.redelivered),
         })
     }
 
@@ -639,10 +653,55 @@ impl Queue {
         self.entries.away()
     }
 
-    /// Lets bodies leave memory whose records are durable, of so many chunks of 64 at most; those that a
+    /// Messages that have a record in the paging file. Counted: for tests.
+    pub fn paged(&self) -> usize {
+        self.entries.iter().filter(|e| volume_of(e.place) == Volume::Paging).count()
+    }
+
+    /// Lets bodies leave memory whose records are safe, about so many at most; so many chunks of 64 that a
     /// consumer comes to next stay. How many left.
-    pub fn send_away(&mut self, durable: Seq, chunks: usize) -> usize {
-        self.entries.send_away(durable, KEPT_CHUNKS, chunks)
+    pub fn send_away(&mut self, is_safe: impl Fn(Seq) -> bool, keep: usize, most: usize) -> usize {
+        self.entries.send_away(is_safe, keep, most)
+    }
+
+    /// Messages that could leave memory if they had a record, about so many bytes of them, in order.
+    pub(crate) fn without_record(&self, keep: usize, bytes: usize) -> Vec<(Position, Message)> {
+        self.entries.without_record(keep, bytes)
+    }
+
+    /// Limits what the queue may have in memory while it is not about to be consumed.
+    pub(crate) fn set_memory_limit(&mut self, limit: Option<MemoryLimit>) {
+        self.limit = limit.map(Box::new);
+    }
+
+    /// Whether more is in memory than three quarters of what the queue may have there: so far it is
+    /// emptied when there was too much.
+    pub(crate) fn is_full(&self) -> bool {
+        self.exceeds(|limit| limit / 4 * 3)
+    }
+
+    /// Whether too much is in memory, said once until [`Queue::relieved`].
+    pub(crate) fn is_over(&mut self) -> bool {
+        let over = !self.relieving && self.exceeds(|limit| limit);
+        self.relieving |= over;
+        over
+    }
+
+    /// Whether so much is that publishers have to wait.
+    pub(crate) fn is_far_over(&self) -> bool {
+        self.exceeds(|limit| limit.saturating_mul(2))
+    }
+
+    /// It is not, or nothing can be done about it now.
+    pub(crate) fn relieved(&mut self) {
+        self.relieving = false;
+    }
+
+    fn exceeds(&self, part: impl Fn(u64) -> u64) -> bool {
+        self.limit.as_ref().is_some_and(|limit| {
+            self.entries.resident() > part(limit.bytes)
+                || self.entries.messages() - self.entries.away() > part(limit.messages)
+        })
     }
 
     /// Says that a body is wanted, once.
@@ -653,11 +712,14 @@ impl Queue {
     }
 
     /// Of the bodies that are wanted, now or soon, the first: its position, and where its record stands.
-    /// `short` of memory, so soon that it does not leave again before.
-    pub fn first_wanted(&mut self, short: bool) -> Option<(Position, Seq)> {
+    /// `short` of memory, so soon that it does not leave again before: it is in one of `keep` chunks.
+    pub fn first_wanted(&mut self, short: bool, keep: usize) -> Option<(Position, Seq)> {
         let consumed = self.subscriptions.consuming() > 0;
         let front = consumed.then(|| self.entries.first().map(|e| e.position)).flatten();
-        let (far, browsed) = if short { (KEPT, 1) } else { (READ_AHEAD, SLOTS_AHEAD) };
+        let short = short || self.is_full();
+        // They may begin in the middle of the first one.
+        let kept = (keep as u64).saturating_sub(1) * 64;
+        let (far, browsed) = if short { (kept, 1) } else { (READ_AHEAD, SLOTS_AHEAD) };
         let ahead = front.and_then(|front| self.entries.first_away(front, far));
         let browsed = || {
             let mut cursors = self.subscriptions.cursors();
@@ -695,10 +757,6 @@ impl Queue {
     }
 }
 
-/// Chunks of 64 messages at the front that stay in memory.
-const KEPT_CHUNKS: usize = 4;
-/// Messages at the front that are in those, wherever in its chunk the first one is.
-const KEPT: u64 = (KEPT_CHUNKS as u64 - 1) * 64;
 /// So many messages ahead of a consumer are brought back.
 const READ_AHEAD: u64 = 16 * 1024;
 /// The same ahead of a browser.

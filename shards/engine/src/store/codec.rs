@@ -1,6 +1,8 @@
-//! What the journal carries for the engine: messages and definitions, as bytes.
+//! What the journal carries for the engine: messages and definitions, as bytes. And the paging file, which no
+//! other run of the broker reads.
 //!
 //! ```text
+//! paged       publisher u64 | 1 persistent, 2 has a publisher u8 | message
 //! message     format u8 | flags u8 (1: has a body) | priority u8 | key length u8 | header length u32 |
 //!             key at u32 | 0 u32 | expires u64 | header, body
 //! definition  kind u8 | flags u8 | then by kind:
@@ -12,12 +14,12 @@
 //! Little endian; texts are a `u16` length and UTF-8; arguments are a `u32` length and an encoded AMQP
 //! 0-10 map, empty if there are none.
 
-use crate::ids::{QueueId, ShardId, Time};
+use crate::ids::{QueueId, SessionId, ShardId, Time};
 use crate::message::{Format, Message, Meta};
 use crate::topology::{Binding, Change, ExchangeDescriptor, ExchangeKind, QueueDescriptor};
 use fletch_amqp::types::Map;
 use fletch_amqp::wire::Reader;
-use fletch_journal::Payload;
+use fletch_journal::{Payload, Volume};
 use std::sync::Arc;
 
 /// Bytes before a message's content.
@@ -26,28 +28,63 @@ pub(crate) const META: usize = 24;
 const V0_10: u8 = 1;
 const HAS_BODY: u8 = 1;
 
-/// Bytes that a message of this size takes as a payload.
-pub(crate) fn payload_len(size: usize) -> usize {
+/// Bytes before a message in the paging file.
+const PAGED_META: usize = 9;
+const PERSISTENT: u8 = 1;
+const PUBLISHER: u8 = 2;
+
+/// Bytes that a message of this size takes as a payload of one of the logs.
+pub(crate) fn payload_len(volume: Volume, size: usize) -> usize {
     META + size
+        + match volume {
+            Volume::Journal => 0,
+            Volume::Paging => PAGED_META,
+        }
 }
 
-impl Payload for Message {
+/// A message in one of the logs.
+#[derive(Clone, Debug)]
+pub enum Stored {
+    /// In the journal: what a restart has to know of it.
+    Durable(Message),
+    /// In the paging file: what it is.
+    Paged(Message),
+}
+
+impl Payload for Stored {
     fn len(&self) -> usize {
-        payload_len(self.size())
+        match self {
+            Stored::Durable(message) => payload_len(Volume::Journal, message.size()),
+            Stored::Paged(message) => payload_len(Volume::Paging, message.size()),
+        }
     }
 
     fn put(&self, out: &mut [u8]) {
-        let meta = self.meta();
-        let (at, key_len) = meta.routing_key;
-        let Format::V0_10 = meta.format;
-        let (head, content) = out.split_at_mut(META);
-        head[..4].copy_from_slice(&[V0_10, u8::from(meta.has_body), meta.priority, key_len]);
-        head[4..8].copy_from_slice(&meta.header_len.to_le_bytes());
-        head[8..12].copy_from_slice(&at.to_le_bytes());
-        head[12..16].fill(0);
-        head[16..24].copy_from_slice(&meta.expires.0.to_le_bytes());
-        content.copy_from_slice(self.content());
+        match self {
+            Stored::Durable(message) => put(message, out),
+            Stored::Paged(message) => {
+                let (head, rest) = out.split_at_mut(PAGED_META);
+                let Meta { publisher, durable, .. } = message.meta();
+                head[..8].copy_from_slice(&publisher.map_or(0, SessionId::bits).to_le_bytes());
+                head[8] =
+                    (u8::from(*durable) * PERSISTENT) | (u8::from(publisher.is_some()) * PUBLISHER);
+                put(message, rest);
+            }
+        }
     }
+}
+
+fn put(message: &Message, out: &mut [u8]) {
+    let meta = message.meta();
+    let (at, key_len) = meta.routing_key;
+    let Format::V0_10 = meta.format;
+    let (head, content) = out.split_at_mut(META);
+    head[..4].copy_from_slice(&[V0_10, u8::from(meta.has_body), meta.priority, key_len]);
+    head[4..8].copy_from_slice(&meta.header_len.to_le_bytes());
+    head[8..12].copy_from_slice(&at.to_le_bytes());
+    head[12..16].fill(0);
+    head[16..24].copy_from_slice(&meta.expires.0.to_le_bytes());
+    content.copy_from_slice(message.content());
 }
 
 /// Why a payload is none of ours.
@@ -64,8 +101,30 @@ pub enum CodecError {
     Content,
 }
 
-/// The message of a payload.
-pub(crate) fn message(payload: &[u8]) -> Result<Message, CodecError> {
+impl Stored {
+    /// The message of a payload of one of the logs.
+    ///
+    /// # Errors
+    /// It is none of ours.
+    pub fn read(volume: Volume, payload: &[u8]) -> Result<Message, CodecError> {
+        match volume {
+            Volume::Journal => take(payload, None, true),
+            Volume::Paging => {
+                let head = payload.split_first_chunk::<PAGED_META>().ok_or(CodecError::Short)?;
+                let ([id @ .., flags], message) = head;
+                let id = SessionId::from_bits(u64::from_le_bytes(*id));
+                let publisher = (flags & PUBLISHER != 0).then_some(id);
+                take(message, publisher, flags & PERSISTENT != 0)
+            }
+        }
+    }
+}
+
+fn take(
+    payload: &[u8],
+    publisher: Option<SessionId>,
+    durable: bool,
+) -> Result<Message, CodecError> {
     let (head, content) = payload.split_first_chunk::<META>().ok_or(CodecError::Short)?;
     let u32_at =
         |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
@@ -83,9 +142,9 @@ pub(crate) fn message(payload: &[u8]) -> Result<Message, CodecError> {
         routing_key: (key_at, key_len),
         expires: Time(u64::from(u32_at(16)) | u64::from(u32_at(20)) << 32),
         priority: head[2],
-        durable: true,
+        durable,
         has_body: head[1] & HAS_BODY != 0,
-        publisher: None,
+        publisher,
     };
     Ok(Message::new(meta, content))
 }
@@ -257,14 +316,45 @@ mod tests {
             publisher: None,
         };
         let before = Message::new(meta, b"_key_body");
-        let mut bytes = vec![0; Payload::len(&before)];
-        before.put(&mut bytes);
-        let after = message(&bytes).expect("whole");
+        let mut bytes = vec![0; payload_len(Volume::Journal, before.size())];
+        Stored::Durable(before.clone()).put(&mut bytes);
+        let after = Stored::read(Volume::Journal, &bytes).expect("whole");
         assert_eq!((after.header(), after.body()), (before.header(), before.body()));
         assert_eq!(after.routing_key(), b"key");
         assert_eq!((after.meta().expires, after.meta().priority), (Time(1 << 60), 7));
         for len in 0..META + 5 {
-            assert!(message(&bytes[..len]).is_err(), "{len} bytes are too few");
+            assert!(
+                Stored::read(Volume::Journal, &bytes[..len]).is_err(),
+                "{len} bytes are too few"
+            );
+        }
+    }
+
+    #[test]
+    fn a_paged_message_is_all_that_it_was() {
+        let session = SessionId::new(ShardId(3), 7).of_same_connection(2);
+        for (durable, publisher) in [(false, Some(session)), (true, None)] {
+            let meta = Meta {
+                format: Format::V0_10,
+                header_len: 5,
+                routing_key: (1, 3),
+                expires: Time(1 << 60),
+                priority: 7,
+                durable,
+                has_body: false,
+                publisher,
+            };
+            let before = Message::new(meta, b"_key_");
+            let mut bytes = vec![0; payload_len(Volume::Paging, before.size())];
+            let stored = Stored::Paged(before.clone());
+            assert_eq!(stored.len(), bytes.len());
+            stored.put(&mut bytes);
+            let after = Stored::read(Volume::Paging, &bytes).expect("whole");
+            assert_eq!(format!("{:?}", after.meta()), format!("{:?}", before.meta()));
+            assert_eq!(after.content(), before.content());
+            for len in 0..bytes.len() - before.size() {
+                assert!(Stored::read(Volume::Paging, &bytes[..len]).is_err(), "{len} are too few");
+            }
         }
     }
 

@@ -8,21 +8,21 @@ mod codec;
 mod pager;
 mod restore;
 
-pub use codec::CodecError;
-pub(crate) use pager::{Load, Pager};
+pub use codec::{CodecError, Stored};
+pub use pager::PagingConfig;
+pub(crate) use pager::{Load, Pager, Pages, volume_of};
 pub use restore::{Combined, Journal, Rehome, RestoreError, Restored, ShardRestore, combine};
 
 use codec::definition;
-pub(crate) use codec::{message as decode, payload_len};
+pub(crate) use codec::payload_len;
 
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::ids::{Position, QueueId, SessionId, ShardId, SubscriptionId, Time};
-use crate::message::Message;
 use crate::queue::Output;
 use crate::request::{OpId, Reply};
 use crate::topology::{Change, FixedMap};
-use fletch_journal::{Damaged, Log, Refs, Seq, Xid};
+use fletch_journal::{Log, Refs, Seq, Xid};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::fmt;
@@ -67,7 +67,7 @@ pub(crate) struct Decided {
 
 /// See the module.
 pub(crate) struct Store {
-    pub(crate) log: Log<Message>,
+    pub(crate) log: Log<Stored>,
     /// Where it is, for people.
     pub(crate) path: Arc<str>,
     pub(crate) waiting: VecDeque<(Seq, Waiter)>,
@@ -93,13 +93,10 @@ pub(crate) struct Store {
     /// How long the first operation of a batch may wait for company.
     pub(crate) gather: Duration,
     pub(crate) gather_until: Option<Time>,
-    pub(crate) pager: Pager,
-    /// The journal read back something else than it wrote.
-    pub(crate) damage: Option<Damaged>,
 }
 
 impl Store {
-    pub(crate) fn new(log: Log<Message>, path: Arc<str>, shards: u16, next: u64) -> Store {
+    pub(crate) fn new(log: Log<Stored>, path: Arc<str>, shards: u16, next: u64) -> Store {
         Store {
             log,
             path,
@@ -116,8 +113,6 @@ impl Store {
             vouch_at: Time(0),
             gather: Duration::ZERO,
             gather_until: None,
-            pager: Pager::default(),
-            damage: None,
         }
     }
 

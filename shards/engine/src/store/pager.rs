@@ -1,10 +1,51 @@
 //! Which bodies should leave memory, and which are on their way back.
 
+use super::{Stored, Waiter};
 use crate::ids::{Position, QueueId};
 use crate::topology::FixedMap;
 use fletch_journal::record::Assembler;
-use fletch_journal::{BATCH_MAX, Lsn, Seq};
+use fletch_journal::{BATCH_MAX, Log, LogConfig, Lsn, Position as LogPosition, Seq, Volume};
 use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// The numbers of records in the paging file have this bit, those of the journal do not.
+const PAGED: u64 = 1 << 63;
+
+/// The log in which a record stands.
+pub(crate) fn volume_of(place: Seq) -> Volume {
+    if place.0 & PAGED == 0 { Volume::Journal } else { Volume::Paging }
+}
+
+/// Where transient bodies go that leave memory.
+#[derive(Clone, Debug)]
+pub struct PagingConfig {
+    /// How the file is set up.
+    pub log: LogConfig,
+    /// Drawn at random. Nobody outside may learn it: a message's content could otherwise pass for a batch.
+    pub salt: u64,
+    /// Where it is, for people.
+    pub path: Arc<str>,
+}
+
+/// The paging file.
+#[derive(Debug)]
+pub(crate) struct Pages {
+    pub(crate) log: Log<Stored>,
+    pub(crate) path: Arc<str>,
+    /// Publishes that are held up until so much is written.
+    pub(crate) waiting: VecDeque<(Seq, Waiter)>,
+}
+
+impl Pages {
+    pub(crate) fn new(shard: u16, config: &PagingConfig) -> Pages {
+        let position = LogPosition::volatile(shard, config.salt, Seq(PAGED));
+        Pages {
+            log: Log::new(config.log, position),
+            path: Arc::clone(&config.path),
+            waiting: VecDeque::new(),
+        }
+    }
+}
 
 /// Reads that may be under way at once.
 const READS: usize = 2;
@@ -14,6 +55,8 @@ const READS: usize = 2;
 pub(crate) struct Load {
     /// Whose bodies are wanted.
     pub(crate) queue: QueueId,
+    /// The log that has them.
+    pub(crate) volume: Volume,
     /// The message that is wanted first.
     pub(crate) position: Position,
     /// Where the slice begins that is being read.
@@ -33,10 +76,16 @@ pub(crate) struct Load {
 pub(crate) struct Pager {
     /// Bytes that messages may take.
     pub(crate) budget: u64,
+    /// Chunks of 64 messages at the front of each queue that stay.
+    pub(crate) kept: usize,
     /// As many as they take at most: what they took when that was last counted, and what came since.
     pub(crate) estimate: u64,
     /// They take too many.
     pub(crate) shedding: bool,
+    /// Paged queues that have more in memory than they may, each once.
+    pub(crate) over: Vec<QueueId>,
+    /// Where transient bodies go, if there is such a place.
+    pub(crate) pages: Option<Pages>,
     /// Queues that want bodies, each once.
     pub(crate) waiting: VecDeque<QueueId>,
     /// Reads under way, by their numbers.
@@ -49,9 +98,22 @@ pub(crate) struct Pager {
 }
 
 impl Pager {
+    pub(crate) fn new(budget: u64, kept: usize, pages: Option<Pages>) -> Pager {
+        Pager { budget, kept, pages, ..Pager::default() }
+    }
+
     /// A message of that size came to so many queues.
     pub(crate) fn grown(&mut self, refs: usize, size: usize) {
         self.estimate += refs as u64 * (size as u64 + 80);
+    }
+
+    /// What has to be written to the paging file before more is taken on, if memory is short, or a queue is
+    /// `pressed`, and that would help.
+    pub(crate) fn behind(&self, pressed: bool) -> Option<Seq> {
+        let pressed = pressed || self.estimate > (self.budget / 8).saturating_mul(9);
+        let log = &self.pages.as_ref().filter(|_| pressed)?.log;
+        let last = log.last_seq();
+        (last > log.durable() && !log.is_full()).then_some(last)
     }
 
     /// Whether another read may begin.

@@ -5,7 +5,7 @@
 //! definition, and where each queue lives now.
 
 use super::codec::{self, CodecError};
-use super::{Store, payload_len};
+use super::{Store, Stored, payload_len};
 use crate::ids::{Position, QueueId, ShardId};
 use crate::message::Message;
 use crate::queue::Queue;
@@ -14,7 +14,7 @@ use crate::topology::{
 };
 use fletch_journal::record::{Refs as EncodedRefs, ops, publish_len};
 use fletch_journal::{
-    Log, LogConfig, Lsn, Op, Position as LogPosition, RecordError, Ref, Refs, Seq, Xid,
+    Log, LogConfig, Lsn, Op, Position as LogPosition, RecordError, Ref, Refs, Seq, Volume, Xid,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -152,7 +152,7 @@ impl ShardRestore {
         match (xid, decided) {
             (_, Some(Some(false))) => {}
             (Some(xid), Some(None)) => {
-                let message = readable(codec::message(payload))?;
+                let message = readable(Stored::read(Volume::Journal, payload))?;
                 let pending = Pending { seq, refs: refs.iter().collect(), message };
                 let all = self.pending.entry(xid).or_default();
                 // Written again by the cleaner: the newer record counts.
@@ -165,7 +165,7 @@ impl ShardRestore {
                 }
             }
             _ if self.taken < self.memory => {
-                let message = readable(codec::message(payload))?;
+                let message = readable(Stored::read(Volume::Journal, payload))?;
                 self.taken += message.size() as u64 + ENTRY;
                 self.put(seq, refs.iter(), &message);
             }
@@ -402,11 +402,11 @@ impl Combined {
             }
             position.last = shard.last;
             position.marks = shard.marks;
-            let mut log: Log<Message> = Log::new(config, position);
+            let mut log: Log<Stored> = Log::new(config, position);
             let mut tally: BTreeMap<Seq, (usize, u64)> = BTreeMap::new();
             for queue in shard.queues.values() {
                 for (_, size, _, seq) in queue.places() {
-                    let len = publish_len(1, payload_len(size)) as u64;
+                    let len = publish_len(1, payload_len(Volume::Journal, size)) as u64;
                     if shard.shared.contains(&seq) {
                         tally.entry(seq).or_insert((0, len)).0 += 1;
                     } else {
@@ -436,7 +436,7 @@ impl Combined {
 
     /// Begins to write everything into new journals, for another number of shards. `logs` are as many
     /// fresh logs.
-    pub fn rehome(&self, logs: Vec<Log<Message>>) -> Rehome<'_> {
+    pub fn rehome(&self, logs: Vec<Log<Stored>>) -> Rehome<'_> {
         let shards = logs.len() as u16;
         let mut rehome = Rehome { combined: self, logs, homes: FixedMap::default() };
         for change in &self.changes {
@@ -462,7 +462,7 @@ impl Combined {
 pub struct Rehome<'a> {
     combined: &'a Combined,
     /// The new journals; the caller writes out what is staged in them.
-    pub logs: Vec<Log<Message>>,
+    pub logs: Vec<Log<Stored>>,
     homes: FixedMap<QueueId, ShardId>,
 }
 
@@ -485,11 +485,15 @@ impl Rehome<'_> {
                 }
                 let message = match &mut message {
                     Some(message) => message,
-                    none => none.insert(readable(codec::message(payload))?),
+                    none => none.insert(readable(Stored::read(Volume::Journal, payload))?),
                 };
                 let home = self.homes.get(&QueueId(r.queue)).map_or(0, |home| home.index());
                 let at = (r, seen || redelivered);
-                self.logs[home].publish(std::iter::once(at).collect(), message.clone(), None);
+                self.logs[home].publish(
+                    std::iter::once(at).collect(),
+                    Stored::Durable(message.clone()),
+                    None,
+                );
             }
         }
         Ok(())

@@ -181,6 +181,8 @@ impl World<'_> {
         let alternate = alternate.then(|| Arc::from(*self.rng.pick(&ALTERNATES)));
         let placed = self.rng.chance(70);
         let shard = self.any_shard();
+        let paged = self.mix.paging.is_some() && self.rng.chance(30);
+        let arguments = if paged { Map::new().with("qpid.paging", true) } else { Map::new() };
         let declare = DeclareQueue {
             name: Arc::clone(&name),
             durable: self.rng.chance(self.mix.durable_percent),
@@ -189,9 +191,9 @@ impl World<'_> {
             alternate,
             arguments: match placed {
                 true => {
-                    Map::new().with("fletch.shard", fletch_amqp::Value::Int32(i32::from(shard.0)))
+                    arguments.with("fletch.shard", fletch_amqp::Value::Int32(i32::from(shard.0)))
                 }
-                false => Map::new(),
+                false => arguments,
             },
             ..DeclareQueue::default()
         };
@@ -319,6 +321,14 @@ impl World<'_> {
         let settles = !self.rng.chance(self.mix.no_accept_percent);
         let browses = self.rng.chance(self.mix.browse_percent);
         let mode = if browses { Mode::Browse } else { Mode::Consume };
+        let tag = self.subscribe_to(id, queue, mode, settles);
+        if self.rng.chance(70) {
+            let n = if self.rng.chance(30) { INFINITE } else { self.rng.range(1, 5) as u32 };
+            self.grant(id, tag, n);
+        }
+    }
+
+    fn subscribe_to(&mut self, id: SessionId, queue: Arc<str>, mode: Mode, settles: bool) -> u32 {
         self.model.subscribes(&queue, mode, settles);
         let session = self.session(id);
         let tag = session.next_tag;
@@ -327,9 +337,26 @@ impl World<'_> {
         let (exclusive, arguments) = (false, Map::new());
         let subscribe = Subscribe { tag, queue, mode, settles, exclusive, arguments };
         self.ask(id, Asked::Subscribe(tag), Request::Subscribe(subscribe));
-        if self.rng.chance(70) {
-            let n = if self.rng.chance(30) { INFINITE } else { self.rng.range(1, 5) as u32 };
-            self.grant(id, tag, n);
+        tag
+    }
+
+    /// Somebody takes all there is, wherever it is.
+    pub(super) fn drain(&mut self) {
+        let id = self.attach(ShardId::ORDERER);
+        self.rest();
+        let names = self.engines[0].topology().queues().map(|q| Arc::clone(&q.name));
+        for name in names.collect::<Vec<_>>() {
+            let tag = self.subscribe_to(id, name, Mode::Consume, true);
+            self.grant(id, tag, INFINITE);
+        }
+        self.rest();
+        let held = std::mem::take(&mut self.session(id).held);
+        self.settle(id, Outcome::Accepted, &held);
+        self.rest();
+        for (engine, q) in self.engines.iter().flat_map(|e| e.queues().map(move |q| (e, q))) {
+            let owned = engine.topology().queue_by_id(q.id()).is_some_and(|d| d.owner.is_some());
+            let (left, away) = (q.available(), q.away());
+            assert!(owned || left == 0, "{left} messages, {away} of them away, are not delivered");
         }
     }
 

@@ -142,7 +142,7 @@ impl World<'_> {
             let q = self.engines[shard.index()].queues().find(|q| q.id() == queue)?;
             // Which are away cannot be told.
             (q.away() == 0)
-                .then(|| q.resident_messages().map(|(_, message, _)| message_id(message)).collect())
+                .then(|| q.all_messages().filter_map(|(_, m, _)| m.map(message_id)).collect())
         })
     }
 }

@@ -91,6 +91,8 @@ pub(super) struct Mix {
     pub(super) slice: usize,
     /// Bytes of a shard's messages that stay in memory.
     pub(super) memory: u64,
+    /// The others may go to a paging file, whose disk has so much room.
+    pub(super) paging: Option<u64>,
     pub(super) purge_interval: Duration,
     /// How long writes wait for company.
     pub(super) flush_timeout: Duration,
@@ -132,7 +134,9 @@ pub(super) struct Mix {
 }
 
 impl Mix {
-    pub(super) fn draw(rng: &mut Rng, steps: Option<u64>) -> Mix {
+    pub(super) fn draw(seed: u64, rng: &mut Rng, steps: Option<u64>) -> Mix {
+        // Of its own, so that other seeds stay what they were.
+        let paging = (seed % 5 == 2).then(|| *Rng::new(!seed).pick(&[u64::MAX, u64::MAX, 200_000]));
         let acts = ACTS
             .iter()
             .map(|(_, usual)| match rng.below(5) {
@@ -162,7 +166,7 @@ impl Mix {
         ];
         let slice = often(&[1, 3, 1000]) as usize;
         let tight = rng.chance(20);
-        Mix {
+        let mut mix = Mix {
             shards: *rng.pick(&[1, 2, 2, 3, 4]),
             steps: steps.unwrap_or_else(|| *rng.pick(&[300, 600, 1200, 2500])),
             clients: rng.range(1, 4),
@@ -172,6 +176,7 @@ impl Mix {
             depth: rng.range(1, 3),
             slice,
             memory: *rng.pick(&[u64::MAX, u64::MAX, 0, 3000]),
+            paging,
             purge_interval: Duration::from_nanos(*rng.pick(&[0, 1000, 1_000_000])),
             flush_timeout: Duration::from_nanos(*rng.pick(&[0, 0, 0, 50, 100_000])),
             queues: rng.range(1, 5),
@@ -199,7 +204,18 @@ impl Mix {
             rehome_percent,
             tight,
             lies: rng.chance(12),
+        };
+        if mix.paging.is_some() {
+            // Backlogs, now and then consumed whole.
+            mix.memory = *rng.pick(&[0, 0, 3000, 20_000]);
+            mix.burst = *rng.pick(&[30, 100]);
+            mix.queues = *rng.pick(&[1, 2, 5]);
+            mix.durable_percent = *rng.pick(&[0, 50, 100]);
+            mix.persistent_percent = *rng.pick(&[0, 50, 100]);
+            mix.crash_every *= *rng.pick(&[1, 10]);
+            mix.steps = mix.steps.min(600);
         }
+        mix
     }
 
     /// What may be another at each start.

@@ -155,17 +155,16 @@ impl World<'_> {
             assert!(session.publishing.is_empty(), "{id:?} waits for {:?}", session.publishing);
             assert!(session.asked.is_empty(), "{id:?} waits for {:?}", session.asked);
         }
-        let away = self.engines.iter().flat_map(Engine::queues).any(|q| q.away() > 0);
-        self.marks.hit("rest with bodies on the disk", away);
-        if !away {
-            let found = self.found();
-            self.model.check(&found, self.now, After::Rest, &mut self.marks);
-        }
+        let found = self.found();
+        self.model.check(&found, self.now, After::Rest, &mut self.marks);
     }
 
     /// All sessions end.
     fn end_all(&mut self) {
         self.rest();
+        if self.mix.paging.is_some() {
+            self.drain();
+        }
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
         for id in ids {
             self.end(id);

@@ -4,7 +4,7 @@ use super::recovery::Read;
 use super::start::Crashed;
 use super::world::World;
 use crate::disk::Disk;
-use fletch_engine::{Combined, Message, Rehome, combine};
+use fletch_engine::{Combined, Rehome, Stored, combine};
 use fletch_journal::recovery::{Segment, walk};
 use fletch_journal::{Found, Log, LogConfig, Lsn, Position, Request, Seq, State, Superblock};
 
@@ -47,7 +47,7 @@ impl World<'_> {
         let combined: Combined = combine(restores).expect("definitions can be read");
         let mut disks: Vec<Disk> =
             (0..shards).map(|n| self.fresh_disk(n, shards, incarnation)).collect();
-        let mut logs: Vec<Log<Message>> = Vec::new();
+        let mut logs: Vec<Log<Stored>> = Vec::new();
         for disk in &disks {
             let Found::Present { superblock, slot } = Superblock::read(Some(disk.superblock()))
             else {
@@ -103,7 +103,7 @@ impl World<'_> {
         walk(&superblock, &segments, visit, true).expect("it was read before");
     }
 
-    fn write_out(&mut self, disk: &mut Disk, log: &mut Log<Message>) -> Result<(), Crashed> {
+    fn write_out(&mut self, disk: &mut Disk, log: &mut Log<Stored>) -> Result<(), Crashed> {
         loop {
             if self.rng.chance(self.mix.bad_start_percent / 20) {
                 return Err(Crashed);

@@ -3,8 +3,8 @@
 use super::check::After;
 use super::recovery::{Planted, Read};
 use super::world::World;
-use crate::disk::{Damages, Fate};
-use fletch_engine::{Config, Engine, Journal, ShardId, Time, combine};
+use crate::disk::{Damages, Disk, Fate};
+use fletch_engine::{Config, Engine, Journal, PagingConfig, ShardId, Time, combine};
 use fletch_journal::recovery::Damage;
 use fletch_journal::{Position, Request, Seq, State};
 
@@ -211,13 +211,16 @@ impl World<'_> {
     }
 
     /// The same engines, of which so much is in memory.
-    fn restored_with(&self, memory: u64) -> Vec<Engine> {
+    fn restored_with(&mut self, memory: u64) -> Vec<Engine> {
         let reads = (0..self.disks.len()).map(|n| self.read(n, memory, false));
         let reads = reads.collect::<Result<Vec<Read>, Damage>>();
         self.restored(reads.expect("it was read before"), memory)
     }
 
-    fn restored(&self, reads: Vec<Read>, memory: u64) -> Vec<Engine> {
+    fn restored(&mut self, reads: Vec<Read>, memory: u64) -> Vec<Engine> {
+        let space = self.mix.paging;
+        self.pages = (0..space.map_or(0, |_| self.shards)).map(|_| Disk::empty()).collect();
+        self.pages.iter_mut().for_each(|disk| disk.set_space(space.unwrap_or(u64::MAX)));
         let mut journals = Vec::new();
         let mut restores = Vec::new();
         let incarnation = reads.first().map_or(0, |read| read.superblock.incarnation);
@@ -245,6 +248,12 @@ impl World<'_> {
                 slice: self.mix.slice,
                 flush_timeout: self.mix.flush_timeout,
                 memory,
+                kept: if space.is_some() { 1 } else { Config::KEPT },
+                paging: space.map(|_| PagingConfig {
+                    log: self.config(),
+                    salt: incarnation,
+                    path: "paging".into(),
+                }),
             };
             Engine::restored(&config, restored)
         };

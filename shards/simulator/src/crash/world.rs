@@ -13,10 +13,11 @@ use crate::rng::Rng;
 use crate::trace::{Marks, Trace};
 use fletch_engine::topology::QueueDescriptor;
 use fletch_engine::{
-    DeliveryRef, Effects, Engine, Event, Frame, Message, QueueId, SessionId, ShardId,
-    SubscriptionId, Time,
+    DeliveryRef, Effects, Engine, Event, Frame, Message, Position, QueueId, SessionId, ShardId,
+    Stored, SubscriptionId, Time,
 };
-use fletch_journal::Batch;
+use fletch_journal::record::{Assembler, Part, fragments, ops};
+use fletch_journal::{Batch, Op, Volume};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -36,6 +37,8 @@ pub(super) struct World<'t> {
     pub(super) shards: u16,
     pub(super) engines: Vec<Engine>,
     pub(super) disks: Vec<Disk>,
+    /// Of the paging files, if shards have them.
+    pub(super) pages: Vec<Disk>,
     pub(super) network: Network,
     pub(super) sessions: BTreeMap<SessionId, Session>,
     pub(super) next_session: u64,
@@ -59,13 +62,14 @@ pub(super) struct World<'t> {
 impl<'t> World<'t> {
     pub(super) fn new(seed: u64, steps: Option<u64>, trace: &'t mut Trace) -> World<'t> {
         let mut rng = Rng::new(seed);
-        let mix = Mix::draw(&mut rng, steps);
+        let mix = Mix::draw(seed, &mut rng, steps);
         let shards = mix.shards;
         World {
             now: Time(1),
             shards,
             engines: Vec::new(),
             disks: Vec::new(),
+            pages: Vec::new(),
             network: Network::new(shards),
             sessions: BTreeMap::new(),
             next_session: 1,
@@ -214,13 +218,18 @@ impl<'t> World<'t> {
         }
     }
 
-    /// Starts what a shard's journal wants to be done.
+    /// Starts what a shard's logs want to be done.
     pub(super) fn poll(&mut self, shard: ShardId) {
-        let (engine, disk) = (&mut self.engines[shard.index()], &mut self.disks[shard.index()]);
-        while let Some(len) = engine.next_write() {
+        let n = shard.index();
+        let engine = &mut self.engines[n];
+        while let Some((volume, len)) = engine.next_write() {
             let mut buffer = vec![0xaa; len];
-            let write = engine.fill(&mut buffer);
+            let write = engine.fill(volume, &mut buffer);
             buffer.truncate(write.len);
+            let disk = match volume {
+                Volume::Journal => &mut self.disks[n],
+                Volume::Paging => &mut self.pages[n],
+            };
             let header = Batch::decode(&buffer).expect("a batch is whole").header;
             let (says, durable) = (header.synced_lsn, disk.durable_end());
             assert_eq!(says, durable, "shard {shard}: a batch vouches for what is durable");
@@ -228,10 +237,13 @@ impl<'t> World<'t> {
             disk.write(write, buffer);
         }
         // Behind the writes, which may want another segment.
-        while let Some(request) = engine.next_request() {
+        while let Some((volume, request)) = engine.next_request() {
             let (what, a, b) = label_request(&request);
             self.trace.add(shard.0, what, a, b);
-            disk.request(request);
+            match volume {
+                Volume::Journal => self.disks[n].request(request),
+                Volume::Paging => self.pages[n].request(request),
+            }
         }
         let log = engine.log().expect("every shard has a journal");
         self.marks.hit("disk full", log.is_full());
@@ -239,23 +251,44 @@ impl<'t> World<'t> {
         self.marks.hit("segment freed", stats.freed > 0);
         self.marks.hit("record written again by the cleaner", stats.relocated > 0);
         self.marks.hit("message that touched no disk", stats.avoided > 0);
-        self.marks.hit("segment made of a recycled file", disk.recycled > 0);
+        self.marks.hit("segment made of a recycled file", self.disks[n].recycled > 0);
+        if let Some(pages) = engine.pages() {
+            let stats = pages.stats();
+            self.marks.hit("bodies written to the paging file", stats.records > 0);
+            self.marks.hit("segment of the paging file freed", stats.freed > 0);
+            self.marks.hit("page written again by the cleaner", stats.relocated > 0);
+            self.marks.hit("paging file full", pages.is_full());
+        }
     }
 
     /// Ends something that a disk does. False if there is nothing.
     pub(super) fn complete(&mut self) -> bool {
-        let working: Vec<usize> =
-            (0..self.disks.len()).filter(|n| self.disks[*n].has_work()).collect();
+        let of = |volume| move |(n, disk): (usize, &Disk)| disk.has_work().then_some((volume, n));
+        let journals = self.disks.iter().enumerate().filter_map(of(Volume::Journal));
+        let pages = self.pages.iter().enumerate().filter_map(of(Volume::Paging));
+        let working: Vec<(Volume, usize)> = journals.chain(pages).collect();
         if working.is_empty() {
             return false;
         }
-        let n = *self.rng.pick(&working);
-        let Some(done) = self.disks[n].complete(&mut self.rng) else { return false };
+        let (volume, n) = *self.rng.pick(&working);
+        let disk = match volume {
+            Volume::Journal => &mut self.disks[n],
+            Volume::Paging => &mut self.pages[n],
+        };
+        let Some(done) = disk.complete(&mut self.rng) else { return false };
         let shard = ShardId(n as u16);
         self.trace.add(shard.0, done_name(&done), 0, 0);
-        self.input(shard, |engine, now, fx| engine.disk_done(now, done, fx));
+        let reads = volume == Volume::Paging && matches!(done, fletch_journal::Done::Read { .. });
+        self.marks.hit("read of the paging file", reads);
+        let held_up = self.engines[n].is_holding_up();
+        self.input(shard, |engine, now, fx| engine.disk_done(now, volume, done, fx));
+        self.marks.hit(
+            "publishers held up by the paging file go on",
+            held_up && !self.engines[n].is_holding_up(),
+        );
         let damage = self.engines[n].damage();
-        assert!(damage.is_none() || self.mix.lies, "the journal reads back {damage:?}");
+        let lied = self.mix.lies && damage.is_some_and(|(volume, _)| volume == Volume::Journal);
+        assert!(damage.is_none() || lied, "a log reads back {damage:?}");
         true
     }
 
@@ -335,6 +368,14 @@ impl<'t> World<'t> {
             let most = 2 * log.live_bytes() + 3 * segment;
             let (used, live) = (log.used(), log.live_bytes());
             assert!(used <= most, "the log of shard {n} takes {used} bytes for {live} live ones");
+            let Some(pages) = engine.pages().filter(|pages| !pages.is_full()) else { continue };
+            let paged: usize = engine.queues().map(|q| q.paged()).sum();
+            let live: u64 = pages.segments().map(|s| s.live).sum();
+            assert_eq!(paged as u64, live, "shard {n}: live records of the paging file");
+            assert!(pages.is_idle(), "the paging file of shard {n} does not come to rest");
+            let most = 2 * pages.live_bytes() + 3 * self.mix.segment;
+            let (used, live) = (pages.used(), pages.live_bytes());
+            assert!(used <= most, "shard {n} pages {live} bytes in {used}");
         }
     }
 
@@ -348,13 +389,57 @@ impl<'t> World<'t> {
                 self.model.know(q.id(), || facts(descriptor, &self.dead));
             }
         }
-        for q in self.engines.iter().flat_map(Engine::queues) {
-            let entries = q.resident_messages().map(|(position, message, redelivered)| Found {
-                position,
-                message: message.clone(),
-                redelivered,
-            });
-            all.insert(q.id(), entries.collect());
+        for (n, engine) in self.engines.iter().enumerate() {
+            let any_away = engine.queues().any(|q| q.away() > 0);
+            let disks = if any_away { self.read_back(n) } else { BTreeMap::new() };
+            self.marks.hit("rest with bodies on the disk", any_away);
+            for q in engine.queues() {
+                let entries = q.all_messages().map(|(position, message, redelivered)| Found {
+                    position,
+                    message: message
+                        .or_else(|| disks.get(&(q.id(), position)))
+                        .unwrap_or_else(|| panic!("{position} of {:?} is nowhere", q.id()))
+                        .clone(),
+                    redelivered,
+                });
+                all.insert(q.id(), entries.collect());
+            }
+        }
+        all
+    }
+
+    /// Every message that a record of a shard is about, wherever it is.
+    fn read_back(&self, n: usize) -> BTreeMap<(QueueId, Position), Message> {
+        let mut all = BTreeMap::new();
+        let journal = (Volume::Journal, &self.disks[n]);
+        let pages = self.pages.get(n).map(|disk| (Volume::Paging, disk));
+        for (volume, disk) in std::iter::once(journal).chain(pages) {
+            let mut assembler = Assembler::new();
+            for (base, bytes) in disk.segments() {
+                let mut offset = 0;
+                while let Ok(batch) = Batch::decode(&bytes[offset..])
+                    && batch.header.lsn == base.after(offset)
+                {
+                    offset += batch.len;
+                    for (part, content) in fragments(batch.body).map_while(Result::ok) {
+                        let begins = matches!(part, Part::Whole | Part::First);
+                        if begins && assembler.is_open() {
+                            assembler.reset();
+                        } else if !begins && !assembler.is_open() {
+                            continue;
+                        }
+                        let Ok(Some(record)) = assembler.join(part, content) else { continue };
+                        for op in ops(record).map_while(Result::ok) {
+                            if let Op::Publish { refs, payload } = op {
+                                let message = Stored::read(volume, payload).expect("a message");
+                                for (r, _) in refs.iter() {
+                                    all.insert((QueueId(r.queue), r.position), message.clone());
+                                }
+                            }
+                        }
+                    }
+                }
+            }
         }
         all
     }
@@ -366,6 +451,7 @@ impl<'t> World<'t> {
         self.events.clear();
         self.fx = Effects::default();
         self.engines.clear();
+        self.pages.clear();
     }
 }
 
