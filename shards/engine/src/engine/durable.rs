@@ -279,6 +279,7 @@ impl Engine {
         }
         self.clean(volume);
         if volume == Volume::Paging {
+            self.pager.in_vain = 0;
             self.release_publishers(fx);
             return;
         }

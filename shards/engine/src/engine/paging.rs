@@ -140,7 +140,7 @@ impl Engine {
             self.pager.over = over;
         }
         let budget = self.pager.budget;
-        if !self.pager.shedding && self.pager.estimate > budget {
+        if !self.pager.shedding && self.pager.estimate > budget.max(self.pager.in_vain) {
             // Far enough below that this count is not needed for each message.
             self.pager.shedding = self.count_resident() > budget / 8 * 7;
         }
@@ -149,7 +149,10 @@ impl Engine {
         }
         let largest = self.queues.iter().max_by_key(|(_, q)| q.resident()).map(|(id, _)| *id);
         let more = largest.is_some_and(|queue| self.send_away(queue));
-        self.pager.shedding = more && self.count_resident() > budget / 4 * 3;
+        let resident = self.count_resident();
+        self.pager.shedding = more && resident > budget / 4 * 3;
+        // Nor is this search, when nothing may leave or the paging file is full.
+        self.pager.in_vain = if more { 0 } else { resident.saturating_add(budget / 8) };
     }
 
     /// Lets bodies of a paged queue go that has too many. Whether there is more to do.

@@ -82,6 +82,8 @@ pub(crate) struct Pager {
     pub(crate) estimate: u64,
     /// They take too many.
     pub(crate) shedding: bool,
+    /// Until they take more than this there is no point in trying again.
+    pub(crate) in_vain: u64,
     /// Paged queues that have more in memory than they may, each once.
     pub(crate) over: Vec<QueueId>,
     /// Where transient bodies go, if there is such a place.
