@@ -16,8 +16,8 @@ fn some_hundred_seeds_pass_and_reach_every_situation() {
         messages += summary.messages;
     }
     assert!(messages > 10_000, "{messages} messages");
-    // Damage is found by recovery first, as a rule.
-    let rare = ["damage noticed while running"];
+    // Damage is found by recovery first, as a rule; what is paged out leaves in the order it came.
+    let rare = ["damage noticed while running", "page written again by the cleaner"];
     for (what, n) in marks.iter().filter(|(what, _)| !rare.contains(what)) {
         assert!(n > 0, "no seed has come to this: {what}");
     }
