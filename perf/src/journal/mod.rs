@@ -202,8 +202,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         let measure = Measure { options, dir: dir.path(), quotes: RefCell::default() };
         bar.set_message("the disk alone");
         let mut disk = Disk::prepare(dir.path())?;
-        let raw = disk.measure(measure.time() / 2)?;
-        let mut figures = raw_figures(&raw);
+        let raw = disk.measure(measure.time() / 2, options.publishers)?;
+        let mut figures = raw_figures(&raw, options.publishers);
         bar.inc(1);
         for part in &parts {
             bar.set_message(part.name());
@@ -242,7 +242,7 @@ fn middle(runs: &[Vec<Figure>]) -> Vec<Figure> {
     groups.iter().map(|group| Figure::middle(group)).collect()
 }
 
-fn raw_figures(raw: &Raw) -> Vec<Figure> {
+fn raw_figures(raw: &Raw, clients: usize) -> Vec<Figure> {
     const PART: &str = "alone";
     vec![
         Figure::new(PART, "4 KiB and fdatasync, p50", micros(&raw.sync, 0.5), "µs"),
@@ -254,6 +254,7 @@ fn raw_figures(raw: &Raw) -> Vec<Figure> {
         Figure::new(PART, "1 MiB reads, O_DIRECT", raw.read / MB, "MB/s"),
         Figure::new(PART, "loopback, there and back, p50", micros(&raw.round_trip, 0.5), "µs"),
         Figure::new(PART, "loopback, there and back, p99", micros(&raw.round_trip, 0.99), "µs"),
+        Figure::new(PART, format!("loopback, {clients} clients"), raw.round_trips, "trips/s"),
     ]
 }
 

@@ -1,8 +1,11 @@
 //! What the host can do without any broker: the figures the others are held against.
 
 use crate::smoke::clients::histogram;
+use crate::smoke::joined;
 use anyhow::{Context, Result, bail};
 use hdrhistogram::Histogram;
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll;
 use rustix::fs::{OFlags, fdatasync, fsync, statfs};
 use rustix::io::{pread, pwrite};
 use std::fs::{File, OpenOptions};
@@ -10,6 +13,8 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// What direct IO wants addresses, offsets and lengths to be multiples of.
@@ -34,6 +39,9 @@ pub(super) struct Raw {
     pub(super) read: f64,
     /// Of 64 octets there and back over loopback, in nanoseconds.
     pub(super) round_trip: Histogram<u64>,
+    /// Round trips per second of so many clients at once as there are publishers, with a server that does
+    /// nothing: what the host can do for the broker at most.
+    pub(super) round_trips: f64,
 }
 
 /// A buffer whose filled part begins where direct IO wants it.
@@ -142,8 +150,8 @@ impl Disk {
         Ok(octets as f64 / start.elapsed().as_secs_f64())
     }
 
-    /// Measures all.
-    pub(super) fn measure(&mut self, time: Duration) -> Result<Raw> {
+    /// Measures all; so many clients at once where that counts.
+    pub(super) fn measure(&mut self, time: Duration, clients: usize) -> Result<Raw> {
         let (sync, direct) = (self.syncs(time, false)?, self.syncs(time, true)?);
         let [write, write_direct] = self.bandwidths(time)?;
         Ok(Raw {
@@ -153,6 +161,7 @@ impl Disk {
             write_direct,
             read: self.reads(time)?,
             round_trip: round_trips(time.min(Duration::from_secs(1)))?,
+            round_trips: many_round_trips(time.min(Duration::from_secs(2)), clients)?,
         })
     }
 }
@@ -183,4 +192,78 @@ fn round_trips(time: Duration) -> Result<Histogram<u64>> {
     drop(socket);
     echo.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
     Ok(latency)
+}
+
+/// Octets of a request, about those of a small durable message and a sync; and of its answer.
+const REQUEST: usize = 400;
+const ANSWER: usize = 64;
+
+/// Round trips per second of clients that wait for each answer, with a thread each, and two threads that answer.
+fn many_round_trips(time: Duration, clients: usize) -> Result<f64> {
+    let mut servers = Vec::new();
+    let mut addresses = Vec::new();
+    for half in [clients / 2, clients - clients / 2] {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        addresses.push(listener.local_addr()?);
+        servers.push(std::thread::spawn(move || answer(&listener, half)));
+    }
+    let over = Arc::new(AtomicBool::new(false));
+    let mut threads = Vec::new();
+    for at in 0..clients {
+        let mut socket = TcpStream::connect(addresses[usize::from(at >= clients / 2)])?;
+        socket.set_nodelay(true)?;
+        let over = Arc::clone(&over);
+        threads.push(std::thread::spawn(move || -> Result<u64> {
+            let mut count = 0;
+            while !over.load(Ordering::Relaxed) {
+                socket.write_all(&[0; REQUEST])?;
+                socket.read_exact(&mut [0; ANSWER])?;
+                count += 1;
+            }
+            Ok(count)
+        }));
+    }
+    let start = Instant::now();
+    std::thread::sleep(time);
+    over.store(true, Ordering::Relaxed);
+    let mut count = 0;
+    for thread in threads {
+        count += joined(thread)?;
+    }
+    let rate = count as f64 / start.elapsed().as_secs_f64();
+    for server in servers {
+        joined(server)?;
+    }
+    Ok(rate)
+}
+
+/// Answers so many clients until all are gone.
+fn answer(listener: &TcpListener, clients: usize) -> Result<()> {
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    let mut sockets = Vec::new();
+    for at in 0..clients {
+        let (socket, _) = listener.accept()?;
+        socket.set_nodelay(true)?;
+        epoll::add(&epoll, &socket, epoll::EventData::new_u64(at as u64), epoll::EventFlags::IN)?;
+        sockets.push(Some((socket, 0)));
+    }
+    let mut events = Vec::with_capacity(clients);
+    while sockets.iter().any(Option::is_some) {
+        epoll::wait(&epoll, spare_capacity(&mut events), None)?;
+        for event in events.drain(..) {
+            let place = &mut sockets[event.data.u64() as usize];
+            let Some((socket, read)) = place else { continue };
+            match socket.read(&mut [0; REQUEST])? {
+                0 => *place = None,
+                len => {
+                    *read += len;
+                    if *read >= REQUEST {
+                        *read -= REQUEST;
+                        socket.write_all(&[0; ANSWER])?;
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
 }
