@@ -9,6 +9,11 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+/// Bytes of messages that a start keeps in memory, all shards together: the oldest, so that the first
+/// consumers need not wait for the disk. The others stay on it until they are wanted: taking them in would
+/// cost more than reading them does, and of a large backlog most had to leave again.
+const WARM: u64 = 16 << 20;
+
 /// How often progress is told.
 const TELL: Duration = Duration::from_secs(1);
 
@@ -56,14 +61,15 @@ pub(super) fn in_use(files: &ShardFiles) -> impl Iterator<Item = (Lsn, u64)> + '
     all.filter(move |(base, len)| base.0 + len > oldest.0)
 }
 
-/// Reads all journals, keeping messages in memory up to so many bytes. Damage in one does not keep the others from being read: all of it is returned.
+/// Reads all journals; of messages, no more than so many bytes are kept in memory. Damage in one does not keep
+/// the others from being read: all of it is returned.
 pub(super) fn read(
     generation: &Generation,
     salvage: bool,
     memory: u64,
     tell: &(dyn Fn(Progress) + Sync),
 ) -> Result<Vec<Read>, RecoverError> {
-    let memory = memory / generation.shards.len().max(1) as u64;
+    let memory = memory.min(WARM) / generation.shards.len().max(1) as u64;
     let began = Instant::now();
     let total = generation.shards.iter().flat_map(in_use).map(|(_, len)| len).sum();
     let counters: Vec<Counter> = generation.shards.iter().map(|_| Counter::default()).collect();

@@ -4,7 +4,8 @@
 //! What is in the journal can go as soon as its record is durable. What is not goes to the paging file
 //! first: a second log, which is never synced and dies with the broker. Both are read in the same way: a
 //! read brings a slice of the log, and all in it that the queue misses is taken; as messages stand there
-//! in the order they came in, one slice brings many.
+//! in the order they came in, one slice brings many. While there is room, so is what other queues miss:
+//! else each of many small queues that filled side by side would have the same slices read.
 
 use super::Engine;
 use super::slices::Job;
@@ -253,7 +254,12 @@ impl Engine {
             log.unpin(load.segment);
         }
         let queue = load.queue;
-        let read = match take_apart(bytes, &mut load) {
+        let short = self.is_short();
+        let missed = |id: QueueId, position| match self.queues.get(&id) {
+            Some(q) => (id == queue || !short && !q.is_full()) && q.is_away(position),
+            None => id == queue && self.jobs.iter().any(|job| job.misses(id, position)),
+        };
+        let read = match take_apart(bytes, &mut load, &missed) {
             Ok(read) => read,
             Err(at) => {
                 let (segment, offset) = (load.segment, at.0 - load.segment.0);
@@ -261,25 +267,33 @@ impl Engine {
                 return;
             }
         };
-        let mut grown = 0;
-        for (position, message) in read.messages {
+        let mut others = Vec::new();
+        for (id, position, message) in read.messages {
             let size = message.size();
-            let back = match self.queues.get_mut(&queue) {
+            let back = match self.queues.get_mut(&id) {
                 Some(q) => q.bring_back(position, message),
                 None => self.jobs.iter_mut().any(|job| match job {
-                    Job::Empty { queue: q, rest } if *q == queue => {
+                    Job::Empty { queue: q, rest } if *q == id => {
                         rest.bring_back(position, message.clone())
                     }
                     _ => false,
                 }),
             };
-            grown += if back { size } else { 0 };
+            if back {
+                self.pager.grown(1, size);
+            }
+            if id != queue && others.last() != Some(&id) {
+                others.push(id);
+            }
         }
-        self.pager.grown(1, grown);
-        let jobs = || self.jobs.iter().any(|job| job.misses(queue, load.position));
+        others.sort_unstable();
+        others.dedup();
+        for other in others {
+            self.returned(now, other, fx);
+        }
         let missed = match self.queues.get(&queue) {
             Some(q) => q.is_away(load.position),
-            None => jobs(),
+            None => self.jobs.iter().any(|job| job.misses(queue, load.position)),
         };
         if missed && (read.open || load.slices < SLICES) {
             // The one that is wanted goes on in the next slice, or begins there: see `Log::batch_of`.
@@ -290,6 +304,12 @@ impl Engine {
         if self.pager.job == Some(queue) {
             self.pager.job = None;
         }
+        self.returned(now, queue, fx);
+        self.page();
+    }
+
+    /// Bodies of a queue came back.
+    fn returned(&mut self, now: Time, queue: QueueId, fx: &mut Effects) {
         if let Some(q) = self.queues.get_mut(&queue) {
             if q.is_over() {
                 self.pager.over.push(queue);
@@ -298,7 +318,6 @@ impl Engine {
             self.deliver(fx);
             self.want_bodies(queue);
         }
-        self.page();
     }
 
     // ---- reclaim -------------------------------------------------------------------------
@@ -316,16 +335,20 @@ impl Engine {
         }
     }
 }
-/// What a slice holds for a queue.
+
+/// What a slice holds that is missed.
 struct Slice {
-    messages: Vec<(u64, Message)>,
+    messages: Vec<(QueueId, Position, Message)>,
     /// A record goes on behind it.
     open: bool,
 }
 
-/// The messages of a queue in a slice; `load` goes on behind it. Where it is not what was written, if it
+/// Whether a queue misses the body at a position.
+type Missed<'a> = &'a dyn Fn(QueueId, Position) -> bool;
+
+/// The messages in a slice that are missed; `load` goes on behind it. Where it is not what was written, if it
 /// is not.
-fn take_apart(bytes: &[u8], load: &mut Load) -> Result<Slice, Lsn> {
+fn take_apart(bytes: &[u8], load: &mut Load, missed: Missed<'_>) -> Result<Slice, Lsn> {
     let mut messages = Vec::new();
     let (mut rest, start) = (bytes, load.at);
     while !rest.is_empty() {
@@ -335,7 +358,7 @@ fn take_apart(bytes: &[u8], load: &mut Load) -> Result<Slice, Lsn> {
             _ if load.at > start => break,
             _ => return Err(load.at),
         };
-        read_batch(batch.body, load, &mut messages).map_err(|_| load.at)?;
+        read_batch(batch.body, load, missed, &mut messages).map_err(|_| load.at)?;
         load.at = load.at.after(batch.len);
         rest = &rest[batch.len..];
     }
@@ -345,7 +368,8 @@ fn take_apart(bytes: &[u8], load: &mut Load) -> Result<Slice, Lsn> {
 fn read_batch(
     body: &[u8],
     load: &mut Load,
-    messages: &mut Vec<(u64, Message)>,
+    missed: Missed<'_>,
+    messages: &mut Vec<(QueueId, Position, Message)>,
 ) -> Result<(), RecordError> {
     for fragment in fragments(body) {
         let (part, content) = fragment?;
@@ -357,15 +381,20 @@ fn read_batch(
         if begins && load.assembler.is_open() {
             load.assembler.reset();
         }
-        let queue = load.queue.0;
         let Some(record) = load.assembler.join(part, content)? else { continue };
         for op in ops(record) {
-            if let Op::Publish { refs, payload } = op? {
-                for (r, _) in refs.iter().filter(|(r, _)| r.queue == queue) {
-                    let message =
-                        Stored::read(load.volume, payload).map_err(|_| RecordError::Content)?;
-                    messages.push((r.position, message));
-                }
+            let Op::Publish { refs, payload } = op? else { continue };
+            let places = refs.iter().map(|(r, _)| (QueueId(r.queue), r.position));
+            // Read once it is known to be missed.
+            let mut message = None;
+            for (queue, position) in places.filter(|(queue, position)| missed(*queue, *position)) {
+                let message = match &mut message {
+                    Some(message) => message,
+                    none => none.insert(
+                        Stored::read(load.volume, payload).map_err(|_| RecordError::Content)?,
+                    ),
+                };
+                messages.push((queue, position, message.clone()));
             }
         }
     }
