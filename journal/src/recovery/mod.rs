@@ -7,6 +7,7 @@
 //! batch's `synced_lsn` says how much was durable when it was built.
 
 mod files;
+mod scan;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::record::{FRAGMENT_HEAD, Op, Part, fragment_head, ops};
-use crate::{ALIGN, HEADER, Header, State, Superblock, encode};
+use crate::{ALIGN, BATCH_MAX, HEADER, Header, State, Superblock, encode};
 
 const PAGE: u64 = ALIGN as u64;
 const SALT: u64 = 0x5a17;
@@ -295,6 +295,45 @@ fn a_recycled_file_ends_where_its_former_life_shows() {
     assert_eq!(disk.segments[1].1[ALIGN..], disk.segments[0].1[ALIGN..]);
     let (records, walked) = disk.restart();
     assert_eq!((records.len(), walked.cut), (3, None));
+}
+
+#[test]
+fn bytes_that_come_piece_by_piece_are_read_as_all_at_once() {
+    // Segments of three pieces; batches of which some lie across their edges.
+    let mut disk = Disk::new(3 * BATCH_MAX / ALIGN);
+    let records: Vec<Vec<u8>> = (0..40).map(|n| vec![n; 1 + usize::from(n) * 9000]).collect();
+    disk.write(&records, 300_000, 1);
+    let whole = disk.clone();
+    for harm in 0..4 {
+        let mut disk = whole.clone();
+        let at = disk.batches[disk.batches.len() / 4].lsn;
+        match harm {
+            1 => disk.put(at, &[0; ALIGN]),
+            2 => disk.flip(at.after(5000), 3),
+            // A write that a crash tore, and what came before it did not.
+            3 => disk.segments.last_mut().expect("some").1[2 * BATCH_MAX..].fill(0),
+            _ => {}
+        }
+        for salvage in [false, true] {
+            let sizes = disk.segments.iter().map(|(base, bytes)| (*base, bytes.len() as u64));
+            let mut walker = Walker::new(&disk.superblock, sizes, salvage).expect("one log");
+            let mut visited = Vec::new();
+            let mut visit = |span: Span, record: &[u8]| {
+                visited.push((span, record.to_vec()));
+                Ok(())
+            };
+            let mut stepped = Ok(());
+            while stepped.is_ok()
+                && let Some(at) = walker.wants()
+            {
+                let file = disk.segments.iter().rfind(|(base, _)| *base <= at).expect("a segment");
+                let rest = &file.1[((at.0 - file.0.0) as usize).min(file.1.len())..];
+                stepped = walker.step(&rest[..rest.len().min(BATCH_MAX)], &mut visit);
+            }
+            let found = stepped.map(|()| walker.finish());
+            assert_eq!(found.map(|walked| (visited, walked)), disk.walk(salvage), "{harm}");
+        }
+    }
 }
 
 // ---- damage ----------------------------------------------------------------------------------

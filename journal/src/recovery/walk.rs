@@ -1,10 +1,11 @@
 //! The walk from batch to batch, and what happens where it stops.
 
-use super::files::{Files, Here, Scanned};
+use super::files::{Files, Here};
+use super::scan::{Scan, Vouching};
 use super::table::{At, Clean, Decision, Facts, Later, decide};
 use super::{BatchStart, Cut, Damage, Lost, Segment, Span, Walked};
 use crate::batch::Batch;
-use crate::lsn::Lsn;
+use crate::lsn::{ALIGN, Lsn};
 use crate::record::{Assembler, Part, RecordError, fragments};
 use crate::superblock::{State, Superblock};
 
@@ -22,15 +23,24 @@ pub fn walk(
     visit: &mut impl FnMut(Span, &[u8]) -> Result<(), RecordError>,
     salvage: bool,
 ) -> Result<Walked, Damage> {
-    let mut walker = Walker::new(superblock, segments, salvage)?;
-    while walker.step(visit)? {}
+    let sizes = segments.iter().map(|s| (s.base, s.bytes.len() as u64));
+    let mut walker = Walker::new(superblock, sizes, salvage)?;
+    while let Some(at) = walker.wants() {
+        let before = segments.partition_point(|s| s.base <= at);
+        let bytes = before.checked_sub(1).and_then(|n| {
+            let Segment { base, bytes } = segments[n];
+            let offset = usize::try_from(at.0 - base.0).ok()?;
+            bytes.get(offset..bytes.len() / ALIGN * ALIGN)
+        });
+        walker.step(bytes.unwrap_or_default(), visit)?;
+    }
     Ok(walker.finish())
 }
 
-/// A walk that is taken step by step. See [`walk`].
+/// A walk that is taken step by step, by whoever reads the files. See [`walk`].
 #[derive(Debug)]
-pub struct Walker<'a> {
-    files: Files<'a>,
+pub struct Walker {
+    files: Files,
     salvage: bool,
     /// Where a clean stop says that the log ends, and with which batch. Forgotten when salvage has
     /// found it to be wrong.
@@ -42,22 +52,44 @@ pub struct Walker<'a> {
     begin: Lsn,
     /// Until a record begins: what is read belongs to one whose beginning is not there.
     skipping: bool,
-    /// The batch that proves most to have been durable, and how much. Kept because salvage would
-    /// read the whole log once more at each stop.
-    vouching: Option<(Lsn, Lsn)>,
+    /// Kept because salvage would read the whole log once more at each stop.
+    vouching: Option<Vouching>,
+    state: Step,
     walked: Walked,
 }
 
-impl<'a> Walker<'a> {
-    /// At the log's beginning.
+/// What the next step is.
+#[derive(Debug)]
+enum Step {
+    /// A batch is expected at the log's end as it is known.
+    Batch,
+    /// None belongs there: all that follows is looked through.
+    Scan(Stop, Scan),
+    /// There is none.
+    Over,
+}
+
+/// What stands where no batch belongs.
+#[derive(Clone, Copy, Debug)]
+enum Stop {
+    /// A batch all the same, which may chain to the one before.
+    Batch {
+        chains: bool,
+    },
+    Blank,
+    Other,
+}
+
+impl Walker {
+    /// At the beginning of a log in these segments, first position and length of each, sorted.
     ///
     /// # Errors
     /// If the files cannot be those of one log.
     pub fn new(
         superblock: &Superblock,
-        segments: &'a [Segment<'a>],
+        segments: impl IntoIterator<Item = (Lsn, u64)>,
         salvage: bool,
-    ) -> Result<Walker<'a>, Damage> {
+    ) -> Result<Walker, Damage> {
         let oldest = superblock.oldest_lsn;
         let first_ever = oldest == Lsn(0);
         let (files, lost) = Files::new(superblock, segments, salvage)?;
@@ -74,36 +106,57 @@ impl<'a> Walker<'a> {
             begin: oldest,
             skipping: !first_ever,
             vouching: None,
+            state: Step::Batch,
             walked: Walked { end: oldest, lost, ..Walked::default() },
         })
     }
 
-    /// What was found so far; its end is where the next step reads.
+    /// What was found so far.
     pub fn walked(&self) -> &Walked {
         &self.walked
     }
 
-    /// Wants to know of parts behind the log's end that were looked through and are not needed for now.
-    pub fn on_scanned(&mut self, tell: &'a dyn Fn(Lsn, Lsn)) {
-        self.files.scanned = Scanned(Some(tell));
+    /// Where the next step reads; none after the last.
+    pub fn wants(&self) -> Option<Lsn> {
+        match &self.state {
+            Step::Batch => Some(self.walked.end),
+            Step::Scan(_, scan) => scan.at,
+            Step::Over => None,
+        }
     }
 
-    /// Reads one batch, or passes over what is damaged. False at the log's end.
+    /// Reads one batch, or looks for what follows where none is. `bytes` are those from [`Walker::wants`]
+    /// on: at least [`BATCH_MAX`](crate::BATCH_MAX), or up to the end of the segment; none where no file is.
     ///
     /// # Errors
     /// See [`walk`].
     pub fn step(
         &mut self,
+        bytes: &[u8],
         visit: &mut impl FnMut(Span, &[u8]) -> Result<(), RecordError>,
-    ) -> Result<bool, Damage> {
-        let place = self.walked.end;
-        let here = self.files.look(place);
-        let closed = self.clean.is_some_and(|(end, _)| end <= place);
-        match here {
-            Here::Batch(batch) if !closed && self.chains(&batch) => {
-                self.take(&batch, visit).map(|()| true)
+    ) -> Result<(), Damage> {
+        match std::mem::replace(&mut self.state, Step::Over) {
+            Step::Batch => {
+                let place = self.walked.end;
+                let closed = self.clean.is_some_and(|(end, _)| end <= place);
+                match self.files.read(place, bytes) {
+                    Here::Batch(batch) if !closed && self.chains(&batch) => {
+                        self.state = Step::Batch;
+                        self.take(&batch, visit)
+                    }
+                    Here::Batch(batch) => self.stop(Stop::Batch { chains: self.chains(&batch) }),
+                    Here::Blank => self.stop(Stop::Blank),
+                    Here::Other => self.stop(Stop::Other),
+                    Here::Newer(format) => {
+                        Err(Damage::Newer { place: self.files.place(place), format })
+                    }
+                }
             }
-            here => self.stop(here),
+            Step::Scan(stop, mut scan) => {
+                scan.look(&self.files, bytes)?;
+                self.go_on(stop, scan)
+            }
+            Step::Over => Ok(()),
         }
     }
 
@@ -194,24 +247,50 @@ impl<'a> Walker<'a> {
 
     // ---- where no batch belongs --------------------------------------------------------------
 
-    /// True if salvage found where to go on.
-    fn stop(&mut self, here: Here<'_>) -> Result<bool, Damage> {
+    fn stop(&mut self, stop: Stop) -> Result<(), Damage> {
         let place = self.walked.end;
-        if let Here::Newer(format) = here {
-            return Err(Damage::Newer { place: self.files.place(place), format });
+        self.vouching = self.vouching.filter(|vouching| vouching.by >= place);
+        // If what is known already is enough, all that matters is where to go on.
+        let enough = self.vouching.is_some() && decide(self.facts(stop)) == Decision::Corrupt;
+        self.go_on(stop, Scan::new(&self.files, place, enough))
+    }
+
+    /// Scans on, or decides.
+    fn go_on(&mut self, stop: Stop, scan: Scan) -> Result<(), Damage> {
+        if scan.at.is_some() {
+            self.state = Step::Scan(stop, scan);
+            return Ok(());
         }
-        let gap = self.files.gap(place);
-        let vouching = self.vouching(place)?;
-        let facts = Facts {
-            at: match here {
-                _ if gap.is_some() => At::Missing,
-                Here::Batch(_) => At::Stray,
-                Here::Blank => At::Blank,
-                Here::Other | Here::Newer(_) => At::Other,
+        if !scan.brief {
+            self.vouching = scan.vouching;
+        }
+        let facts = self.facts(stop);
+        match decide(facts) {
+            Decision::End => {}
+            Decision::Cut => self.cut(&scan),
+            Decision::Corrupt => {
+                let damage = self.damage(facts, stop);
+                if !self.salvage {
+                    return Err(damage);
+                }
+                self.pass_over(stop, &scan, damage);
+            }
+        }
+        Ok(())
+    }
+
+    fn facts(&self, stop: Stop) -> Facts {
+        let place = self.walked.end;
+        Facts {
+            at: match stop {
+                _ if self.files.gap(place).is_some() => At::Missing,
+                Stop::Batch { .. } => At::Stray,
+                Stop::Blank => At::Blank,
+                Stop::Other => At::Other,
             },
-            later: match vouching {
+            later: match self.vouching {
                 None => Later::None,
-                Some((_, synced)) if synced > place => Later::Vouching,
+                Some(Vouching { synced, .. }) if synced > place => Later::Vouching,
                 Some(_) => Later::Unvouching,
             },
             clean: match self.clean {
@@ -221,58 +300,22 @@ impl<'a> Walker<'a> {
                 }
                 Some(_) => Clean::Elsewhere,
             },
-        };
-        match decide(facts) {
-            Decision::End => Ok(false),
-            Decision::Cut => {
-                self.cut();
-                Ok(false)
-            }
-            Decision::Corrupt => {
-                let damage = self.damage(facts, here, gap, vouching);
-                if self.salvage { Ok(self.pass_over(here, damage)) } else { Err(damage) }
-            }
         }
     }
 
-    /// Of the batches from here on the one that was built when most was durable, and how much.
-    fn vouching(&mut self, place: Lsn) -> Result<Option<(Lsn, Lsn)>, Damage> {
-        if self.vouching.is_none_or(|(by, _)| by < place) {
-            self.vouching = None;
-            for batch in self.files.belonging(place) {
-                let header = batch
-                    .map_err(|(lsn, format)| Damage::Newer {
-                        place: self.files.place(lsn),
-                        format,
-                    })?
-                    .header;
-                if self.vouching.is_none_or(|(_, synced)| synced <= header.synced_lsn) {
-                    self.vouching = Some((header.lsn, header.synced_lsn));
-                }
-            }
-        }
-        Ok(self.vouching)
-    }
-
-    fn damage(
-        &self,
-        facts: Facts,
-        here: Here<'_>,
-        gap: Option<Lsn>,
-        vouching: Option<(Lsn, Lsn)>,
-    ) -> Damage {
+    fn damage(&self, facts: Facts, stop: Stop) -> Damage {
         let lsn = self.walked.end;
         let place = self.files.place(lsn);
-        match (facts, gap, vouching, self.clean) {
+        match (facts, self.files.gap(lsn), self.vouching, self.clean) {
             (_, Some(lsn), ..) => Damage::Missing { lsn },
-            (_, _, _, Some((said, _))) if matches!(here, Here::Batch(_)) && said <= lsn => {
+            (_, _, _, Some((said, _))) if matches!(stop, Stop::Batch { .. }) && said <= lsn => {
                 Damage::Beyond { place, said }
             }
             (Facts { at: At::Stray, .. }, ..) => Damage::Chain { place },
-            (Facts { later: Later::Vouching, .. }, _, Some((by, synced)), _) => {
+            (Facts { later: Later::Vouching, .. }, _, Some(Vouching { by, synced }), _) => {
                 Damage::Batch { place, by, synced }
             }
-            (Facts { clean: Clean::Here, .. }, _, Some((by, _)), Some((said, _))) => {
+            (Facts { clean: Clean::Here, .. }, _, Some(Vouching { by, .. }), Some((said, _))) => {
                 Damage::Beyond { place: self.files.place(by), said }
             }
             (.., said) => Damage::End { place, said: said.map_or(lsn, |(said, _)| said) },
@@ -280,31 +323,31 @@ impl<'a> Walker<'a> {
     }
 
     /// Goes on at the next batch that belongs, if there is one.
-    fn pass_over(&mut self, here: Here<'_>, damage: Damage) -> bool {
+    fn pass_over(&mut self, stop: Stop, scan: &Scan, damage: Damage) {
         let place = self.walked.end;
-        let next = self.files.belonging(place).find_map(Result::ok).map(|batch| batch.header.lsn);
         let said = self.clean.map_or(place, |(end, _)| end.max(place));
-        let to = next.unwrap_or(said);
-        if !matches!(here, Here::Batch(batch) if self.chains(&batch)) {
+        let to = scan.next.unwrap_or(said);
+        if !matches!(stop, Stop::Batch { chains: true }) {
             self.drop_open();
             self.skipping = true;
             self.chain = None;
         }
-        if next.is_none_or(|next| said <= next) {
+        if scan.next.is_none_or(|next| said <= next) {
             self.clean = None;
         }
         self.walked.lost.push(Lost { from: place, to, damage });
-        match next {
-            Some(next) => self.walked.end = next,
-            None => self.cut(),
+        match scan.next {
+            Some(next) => {
+                self.walked.end = next;
+                self.state = Step::Batch;
+            }
+            None => self.cut(scan),
         }
-        next.is_some()
     }
 
-    fn cut(&mut self) {
-        let from = self.walked.end;
-        let to = self.files.last_used(from);
-        let batches = self.files.belonging(from).filter(Result::is_ok).count() as u64;
+    fn cut(&mut self, scan: &Scan) {
+        let (from, to) = (self.walked.end, scan.used);
+        let batches = scan.batches;
         self.walked.cut = (from < to).then_some(Cut { from, to, batches });
     }
 }

@@ -102,8 +102,15 @@ pub(super) fn in_use(store: &Path) -> Result<Option<PathBuf>, StoreError> {
     for number in generations(store)? {
         let path = Layout(store).generation(number);
         for (_, shard) in shard_dirs(&path)? {
-            if segments(&shard)?.iter().any(|segment| segment.map.iter().any(|b| *b != 0)) {
-                return Ok(Some(path));
+            for segment in segments(&shard)? {
+                let mut blank = true;
+                segment.pieces(|piece| {
+                    blank = piece.iter().all(|b| *b == 0);
+                    blank
+                })?;
+                if !blank {
+                    return Ok(Some(path));
+                }
             }
         }
     }

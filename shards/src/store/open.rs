@@ -5,9 +5,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use fletch_journal::recovery::{Cut, Segment};
-use fletch_journal::{Batch, Found, Lsn, SLOT, State, Superblock};
-use memmap2::{Advice, Mmap, UncheckedAdvice};
+use fletch_journal::recovery::Cut;
+use fletch_journal::{BATCH_MAX, Batch, Found, Lsn, SLOT, State, Superblock};
 
 use super::layout::{Layout, names, segment, segment_base, shard_dirs, superblock};
 use super::{StoreError, generations, io_error};
@@ -39,15 +38,42 @@ pub struct ShardFiles {
     pub guessed: bool,
 }
 
-/// A segment's file, mapped.
+/// A segment's file.
 #[derive(Debug)]
 pub struct SegmentFile {
     /// The position it begins at.
     pub base: Lsn,
     /// Where it is.
     pub path: PathBuf,
-    /// All of it.
-    pub map: Mmap,
+    /// Its length.
+    pub len: u64,
+}
+
+impl SegmentFile {
+    /// The position behind it.
+    ///
+    /// # Panics
+    /// If there is none: recovery refuses such a name.
+    pub fn end(&self) -> Lsn {
+        Lsn(self.base.0.checked_add(self.len).expect("a log does not outgrow 2^64 bytes"))
+    }
+
+    /// Calls `look` with one piece after the other, until it is false.
+    pub(super) fn pieces(&self, mut look: impl FnMut(&[u8]) -> bool) -> Result<(), StoreError> {
+        let mut read = || -> io::Result<()> {
+            let (file, mut piece, mut at) = (File::open(&self.path)?, vec![0; BATCH_MAX], 0);
+            while at < self.len {
+                let len = usize::try_from(self.len - at).map_or(BATCH_MAX, |l| l.min(BATCH_MAX));
+                file.read_exact_at(&mut piece[..len], at)?;
+                if !look(&piece[..len]) {
+                    break;
+                }
+                at += len as u64;
+            }
+            Ok(())
+        };
+        read().map_err(io_error("read", &self.path))
+    }
 }
 
 /// Opens the journals in force in a store's directory: none if nothing is stored there yet.
@@ -143,11 +169,20 @@ impl ShardFiles {
         let path = superblock(shard);
         let segments = segments(shard)?;
         let oldest_lsn = segments.first().map_or(Lsn(0), |s| s.base);
-        let belongs = |s: &SegmentFile| {
-            let header = Batch::decode(&s.map).ok()?.header;
+        let belongs = |s: &SegmentFile, start: &[u8]| {
+            let header = Batch::decode(start).ok()?.header;
             (header.lsn == s.base && header.shard == number).then_some(header)
         };
-        let first = segments.iter().find_map(belongs);
+        let mut first = None;
+        for segment in &segments {
+            segment.pieces(|piece| {
+                first = belongs(segment, piece);
+                false
+            })?;
+            if first.is_some() {
+                break;
+            }
+        }
         tracing::error!(target: "store", "{} cannot be read at offset 0 and offset {SLOT}: salvage takes the log \
             to begin at {:#x}", path.display(), oldest_lsn.0);
         let superblock = Superblock {
@@ -163,42 +198,9 @@ impl ShardFiles {
         Ok(ShardFiles { path: shard.to_path_buf(), superblock, slot: 0, segments, guessed: true })
     }
 
-    /// The segments, for a walk.
-    pub fn segments(&self) -> Vec<Segment<'_>> {
-        self.segments.iter().map(|s| Segment { base: s.base, bytes: &s.map }).collect()
-    }
-
-    /// Gives back the memory of a part that was read; it is read from the files again if it is looked at
-    /// again.
-    pub(super) fn let_go(&self, from: Lsn, to: Lsn) {
-        for (SegmentFile { map, .. }, at, len) in self.parts(from, to) {
-            // SAFETY: the map is of a file and nobody writes through it, so that pages which are dropped
-            // come back with the same bytes.
-            let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, at, len) };
-        }
-    }
-
-    /// Has a part read that will be looked at.
-    pub(super) fn read_ahead(&self, from: Lsn, to: Lsn) {
-        for (SegmentFile { map, .. }, at, len) in self.parts(from, to) {
-            // No more than advice.
-            let _ = map.advise_range(Advice::WillNeed, at, len);
-        }
-    }
-
-    /// The parts of segments that lie between two positions.
-    pub(super) fn parts(
-        &self,
-        from: Lsn,
-        to: Lsn,
-    ) -> impl Iterator<Item = (&SegmentFile, usize, usize)> {
-        self.segments.iter().filter_map(move |s| {
-            let end = s.base.after(s.map.len());
-            let (start, stop) = (from.max(s.base), to.min(end));
-            let at = usize::try_from(start.0 - s.base.0).ok()?;
-            let len = usize::try_from(stop.0.checked_sub(start.0)?).ok()?;
-            (len > 0).then_some((s, at, len))
-        })
+    /// The segments' sizes, for a walk.
+    pub fn sizes(&self) -> impl Iterator<Item = (Lsn, u64)> + '_ {
+        self.segments.iter().map(|s| (s.base, s.len))
     }
 
     /// Wipes what a walk has cut, durably.
@@ -209,7 +211,7 @@ impl ShardFiles {
         let zeros = vec![0; WIPE];
         let mut at = cut.from;
         for file in &self.segments {
-            let end = file.base.after(file.map.len()).min(cut.to);
+            let end = file.end().min(cut.to);
             if end <= at {
                 continue;
             }
@@ -246,7 +248,7 @@ pub fn read_superblock(shard: &Path) -> Result<Found, StoreError> {
     }
 }
 
-/// Maps the segments in a shard's directory, sorted. Files that are none are passed over.
+/// Finds the segments in a shard's directory, sorted. Files that are none are passed over.
 pub fn segments(shard: &Path) -> Result<Vec<SegmentFile>, StoreError> {
     let mut bases = Vec::new();
     for name in names(shard)? {
@@ -257,24 +259,10 @@ pub fn segments(shard: &Path) -> Result<Vec<SegmentFile>, StoreError> {
         }
     }
     bases.sort_unstable();
-    bases.into_iter().map(|base| map(base, segment(shard, base))).collect()
+    bases.into_iter().map(|base| found(base, segment(shard, base))).collect()
 }
 
-fn map(base: Lsn, path: PathBuf) -> Result<SegmentFile, StoreError> {
-    let mapped = || -> io::Result<Mmap> {
-        let file = File::open(&path)?;
-        // SAFETY: segments are never shortened, so that every page of the map stays there. Nobody
-        // changes them while a start reads them: the data directory is locked, and our own wiping
-        // ends before anything is read again. A tool may look at a running broker's files; what it
-        // reads is plain bytes that checksums are to vouch for, and it says that it may read a write
-        // half done.
-        let map = unsafe { Mmap::map(&file)? };
-        if !map.is_empty() {
-            // No more than advice.
-            let _ = map.advise(Advice::Sequential);
-        }
-        Ok(map)
-    };
-    let map = mapped().map_err(io_error("map", &path))?;
-    Ok(SegmentFile { base, path, map })
+fn found(base: Lsn, path: PathBuf) -> Result<SegmentFile, StoreError> {
+    let len = std::fs::metadata(&path).map_err(io_error("open", &path))?.len();
+    Ok(SegmentFile { base, path, len })
 }

@@ -57,8 +57,7 @@ struct Counter {
 /// The segments of a journal that are in use, by their first LSN and length.
 pub(super) fn in_use(files: &ShardFiles) -> impl Iterator<Item = (Lsn, u64)> + '_ {
     let oldest = files.superblock.oldest_lsn;
-    let all = files.segments.iter().map(|s| (s.base, s.map.len() as u64));
-    all.filter(move |(base, len)| base.0 + len > oldest.0)
+    files.sizes().filter(move |(base, len)| base.0 + len > oldest.0)
 }
 
 /// Reads all journals; of messages, no more than so many bytes are kept in memory. Damage in one does not keep
@@ -134,21 +133,16 @@ fn read_one(
     counter: &Counter,
 ) -> Result<Read, Failed> {
     let damaged = |damage| Failed::Damaged(ShardDamage { path: files.path.clone(), damage });
-    let segments = files.segments();
-    let let_go = |from, to| files.let_go(from, to);
-    let mut walker = Walker::new(&files.superblock, &segments, salvage).map_err(damaged)?;
-    walker.on_scanned(&let_go);
+    let mut walker = Walker::new(&files.superblock, files.sizes(), salvage).map_err(damaged)?;
     let mut restore = ShardRestore::new(in_use(files), memory);
-    let mut loader = Loader::new(files);
+    let mut loader = Loader::new(files).map_err(Failed::Unread)?;
     let from = files.superblock.oldest_lsn.0;
-    loop {
-        loader.advance(walker.walked().end).map_err(Failed::Unread)?;
+    while let Some(at) = walker.wants() {
+        let bytes = loader.look(at).map_err(Failed::Unread)?;
         let mut visit = |span: fletch_journal::recovery::Span, record: &[u8]| {
             restore.record(span.begin, record)
         };
-        if !walker.step(&mut visit).map_err(damaged)? {
-            break;
-        }
+        walker.step(bytes, &mut visit).map_err(damaged)?;
         counter.bytes.store(walker.walked().end.0 - from, Relaxed);
         counter.records.store(restore.records(), Relaxed);
     }

@@ -47,7 +47,7 @@ pub(super) fn rehome(
     for files in &made.open()?.shards {
         // Ids of runs to come must not be those of runs before.
         let superblock = Superblock { incarnation: old.incarnation, ..files.superblock };
-        let first = files.segments.iter().map(|s| (s.base, s.map.len() as u64, Seq(1)));
+        let first = files.sizes().map(|(base, len)| (base, len, Seq(1)));
         let position = Position {
             superblock,
             slot: files.slot,
@@ -68,21 +68,17 @@ pub(super) fn rehome(
     for (n, files) in old.generation.shards.iter().enumerate() {
         let damaged =
             |damage| RecoverError::Damaged(vec![ShardDamage { path: files.path.clone(), damage }]);
-        let segments = files.segments();
-        let walker = Walker::new(&files.superblock, &segments, start.salvage);
+        let walker = Walker::new(&files.superblock, files.sizes(), start.salvage);
         let mut walker = walker.map_err(damaged)?;
         let (from, before) = (files.superblock.oldest_lsn.0, progress.bytes);
         let mut number = 0;
-        let mut loader = Loader::new(files);
-        loop {
-            loader.advance(walker.walked().end)?;
-            let more = walker.step(&mut |_, record| {
+        let mut loader = Loader::new(files)?;
+        while let Some(at) = walker.wants() {
+            let mut visit = |_, record: &[u8]| {
                 number += 1;
                 rehome.record(n, number, record)
-            });
-            if !more.map_err(damaged)? {
-                break;
-            }
+            };
+            walker.step(loader.look(at)?, &mut visit).map_err(damaged)?;
             for (disk, log) in disks.iter_mut().zip(&mut rehome.logs) {
                 if log.staged_bytes() >= MUCH {
                     disk.write(log)?;

@@ -170,7 +170,7 @@ fn go_on(
         settle(&files, &walked)?;
         let oldest = files.superblock.oldest_lsn;
         let segments = in_use(&files).map(|(base, len)| (base, len, Seq::NONE)).collect();
-        for leftover in files.segments.iter().filter(|s| s.base.after(s.map.len()) <= oldest) {
+        for leftover in files.segments.iter().filter(|s| s.end() <= oldest) {
             std::fs::remove_file(&leftover.path).map_err(io_error("remove", &leftover.path))?;
         }
         let superblock = Superblock {

@@ -1,8 +1,8 @@
 //! Stores in temporary directories.
 
 use super::*;
-use fletch_journal::recovery::{Cut, walk};
-use fletch_journal::{ALIGN, Found, Header, SLOT, Superblock, encode};
+use fletch_journal::recovery::{Cut, Walker};
+use fletch_journal::{ALIGN, BATCH_MAX, Found, Header, SLOT, Superblock, encode};
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use tempfile::TempDir;
@@ -44,7 +44,12 @@ fn write(generation: &Generation, batches: u64) {
 }
 
 fn records(shard: &ShardFiles) -> u64 {
-    walk(&shard.superblock, &shard.segments(), &mut |_, _| Ok(()), false).unwrap().records
+    let mut walker = Walker::new(&shard.superblock, shard.sizes(), false).unwrap();
+    let mut loader = Loader::new(shard).unwrap();
+    while let Some(at) = walker.wants() {
+        walker.step(loader.look(at).unwrap(), &mut |_, _| Ok(())).unwrap();
+    }
+    walker.finish().records
 }
 
 #[test]
@@ -70,7 +75,7 @@ fn what_was_made_is_opened() {
         assert_eq!((superblock.shard, superblock.shards), (n as u16, 2));
         assert_eq!((superblock.salt, superblock.incarnation), ([11, 22][n], 0));
         assert_eq!((shard.slot, shard.segments.len()), (0, 1));
-        assert_eq!(shard.segments[0].map.len() as u64, LEN);
+        assert_eq!(shard.segments[0].len, LEN);
         assert!(shard.path.join("pool").is_dir());
         assert_eq!(records(shard), 0);
         // Every block is there, so that writing needs no more room.
@@ -101,6 +106,33 @@ fn segments_are_sorted_and_other_files_passed_over() {
 }
 
 #[test]
+fn segments_are_read_from_anywhere() {
+    let dir = store();
+    let shard = made(dir.path()).shards[0].path.clone();
+    let byte = |n: usize| (n / 7 * 31 % 251) as u8;
+    let len = 11 * (1 << 20) + ALIGN;
+    let first: Vec<u8> = (0..len).map(byte).collect();
+    let second: Vec<u8> = (len..len + 2 * ALIGN + 5).map(byte).collect();
+    fs::write(shard.join("0000000000000000.seg"), &first).unwrap();
+    fs::write(shard.join(format!("{len:016x}.seg")), &second).unwrap();
+    let files = ShardFiles::open(&shard).unwrap();
+    let mut loader = Loader::new(&files).unwrap();
+    let all = [first, second].concat();
+    let pages = len / ALIGN + 2;
+    // In order, in large and small steps, and back.
+    let in_order = (0..pages).step_by(100).chain(0..60).chain((0..=pages).rev().step_by(333));
+    for at in in_order.map(|page| page * ALIGN) {
+        let segment_end = if at < len { len } else { pages * ALIGN };
+        let found = loader.look(Lsn(at as u64)).unwrap();
+        assert_eq!(found, &all[at..at + found.len()], "{at}");
+        assert!(
+            found.len() >= (segment_end - at).min(BATCH_MAX) && at + found.len() <= segment_end
+        );
+    }
+    assert!(loader.look(Lsn(len as u64 * 2)).unwrap().is_empty());
+}
+
+#[test]
 fn a_cut_is_wiped_over_several_files() {
     let dir = store();
     let generation = made(dir.path());
@@ -110,7 +142,7 @@ fn a_cut_is_wiped_over_several_files() {
     fs::write(shard.join("0000000000020000.seg"), vec![7; LEN as usize]).unwrap();
     let files = ShardFiles::open(&shard).unwrap();
     files.wipe(&Cut { from: Lsn(ALIGN as u64), to: Lsn(LEN + 4096), batches: 0 }).unwrap();
-    let all: Vec<u8> = files.segments.iter().flat_map(|s| s.map.to_vec()).collect();
+    let all: Vec<u8> = files.segments.iter().flat_map(|s| fs::read(&s.path).unwrap()).collect();
     let wiped = ALIGN..LEN as usize + ALIGN;
     assert!(all[wiped.clone()].iter().all(|b| *b == 0));
     assert!(all[wiped.end..].iter().all(|b| *b == 7) && all[0] != 0);

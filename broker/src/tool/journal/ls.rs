@@ -47,7 +47,7 @@ pub(super) fn run(found: &Found, json: bool, out: &mut impl Write) -> Result<()>
 /// What a segment is to its log.
 fn state(shard: &Shard, at: usize) -> &'static str {
     let segment = &shard.files.segments[at];
-    let (base, end) = (segment.base, segment.base.0.saturating_add(segment.map.len() as u64));
+    let (base, end) = (segment.base, segment.base.0.saturating_add(segment.len));
     let log_end = shard.walked.end;
     let here = |lsn: Lsn| base <= lsn && lsn.0 < end;
     if end <= shard.files.superblock.oldest_lsn.0 {
@@ -89,7 +89,7 @@ fn print(out: &mut impl Write, dir: &Path, shard: &Shard) -> Result<()> {
         let lsn = |lsn: Option<Lsn>| lsn.map_or_else(String::new, |lsn| format!("{:#x}", lsn.0));
         table.add_row([
             file_name(segment.base),
-            thousands(segment.map.len() as u64),
+            thousands(segment.len),
             thousands(contents.used),
             thousands(contents.batches),
             thousands(contents.records),
@@ -121,7 +121,7 @@ fn object(dir: &Path, shard: &Shard) -> Value {
         json!({
             "file": file_name(segment.base),
             "base": segment.base.0,
-            "bytes": segment.map.len(),
+            "bytes": segment.len,
             "used": contents.used,
             "batches": contents.batches,
             "records": contents.records,

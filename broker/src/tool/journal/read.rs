@@ -5,9 +5,9 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use fletch_journal::record::{RecordError, ops};
-use fletch_journal::recovery::{Damage, Segment, Span, Walked, Walker};
+use fletch_journal::recovery::{Damage, Span, Walked, Walker};
 use fletch_journal::{Lsn, Op};
-use fletch_shards::store::{Loader, ShardFiles, StoreError};
+use fletch_shards::store::{Loader, SegmentFile, ShardFiles, StoreError};
 
 use crate::tool::progress::Progress;
 
@@ -43,11 +43,10 @@ pub(super) fn read(
     mut visit: impl FnMut(Lsn, Op<'_>) -> ControlFlow<()>,
 ) -> Result<Shard, StoreError> {
     let files = ShardFiles::open(dir)?;
-    let segments = files.segments();
+    let segments = &files.segments;
     let mut contents = vec![Contents::default(); segments.len()];
-    let mut progress =
-        Progress::bytes(segments.iter().map(|s| s.bytes.len() as u64).sum(), "reading");
-    let mut walker = match Walker::new(&files.superblock, &segments, true) {
+    let mut progress = Progress::bytes(segments.iter().map(|s| s.len).sum(), "reading");
+    let mut walker = match Walker::new(&files.superblock, files.sizes(), true) {
         Ok(walker) => walker,
         Err(damage) => {
             let walked = Walked { end: files.superblock.oldest_lsn, ..Walked::default() };
@@ -57,7 +56,7 @@ pub(super) fn read(
     let (stop, mut records) = (Cell::new(false), vec![0; segments.len()]);
     let mut visit = |span: Span, record: &[u8]| -> Result<(), RecordError> {
         ops(record).try_for_each(|op| op.map(|_| ()))?;
-        if let Some(at) = segment_of(&segments, span.begin) {
+        if let Some(at) = segment_of(segments, span.begin) {
             records[at] += 1;
         }
         let mut all = ops(record).flatten();
@@ -65,15 +64,14 @@ pub(super) fn read(
         Ok(())
     };
     let mut failed = None;
-    let mut loader = Loader::new(&files);
-    loop {
-        loader.advance(walker.walked().end)?;
+    let mut loader = Loader::new(&files)?;
+    while let Some(at) = walker.wants() {
         let (from, batches) = (walker.walked().end, walker.walked().batches.len());
-        let step = walker.step(&mut visit);
+        let step = walker.step(loader.look(at)?, &mut visit);
         let to = walker.walked().end;
         progress.advance(to.0 - from.0);
         if walker.walked().batches.len() > batches
-            && let Some(at) = segment_of(&segments, from)
+            && let Some(at) = segment_of(segments, from)
         {
             let contents = &mut contents[at];
             contents.used = to.0 - segments[at].base.0;
@@ -81,13 +79,12 @@ pub(super) fn read(
             contents.first.get_or_insert(from);
             contents.last = Some(from);
         }
-        match step {
-            Ok(true) if !stop.get() => {}
-            Ok(_) => break,
-            Err(damage) => {
-                failed = Some(damage);
-                break;
-            }
+        if let Err(damage) = step {
+            failed = Some(damage);
+            break;
+        }
+        if stop.get() {
+            break;
         }
     }
     progress.finish();
@@ -96,11 +93,11 @@ pub(super) fn read(
         contents.records = records;
     }
     let damage = walked.lost.iter().map(|lost| lost.damage.clone()).chain(failed).collect();
-    drop(segments);
+    drop(loader);
     Ok(Shard { files, walked, damage, contents })
 }
 
 /// The segment in which a position is.
-fn segment_of(segments: &[Segment<'_>], lsn: Lsn) -> Option<usize> {
+fn segment_of(segments: &[SegmentFile], lsn: Lsn) -> Option<usize> {
     segments.partition_point(|segment| segment.base <= lsn).checked_sub(1)
 }
