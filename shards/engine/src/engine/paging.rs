@@ -123,7 +123,7 @@ impl Engine {
     }
 
     fn count_resident(&mut self) -> u64 {
-        self.pager.estimate = self.queues.values().map(Queue::resident).sum();
+        self.pager.estimate = self.queues.values().map(|q| q.resident() + q.index()).sum();
         self.pager.estimate
     }
 

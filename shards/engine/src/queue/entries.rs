@@ -6,14 +6,14 @@
 //! chunks before `front` that have any are in `behind`. A chunk with journalled messages has eight
 //! more bytes per slot: where each one's record stands. A message that has a record, in the journal or in
 //! the paging file, may be *away*: its body has left memory and is read back, by whoever drives the queue,
-//! when it is wanted; a chunk with such messages keeps four bytes per slot for their sizes.
+//! when it is wanted; a chunk with such messages keeps four bytes per slot for their sizes, and one in which
+//! all are away is *packed*: it takes about 180 bytes, and one or two per slot if they are not alike.
 
 use crate::ids::{Position, Time};
 use crate::message::Message;
+use crate::queue::packed::{Packed, SLOTS};
 use fletch_journal::Seq;
 use std::collections::{BTreeMap, BTreeSet};
-
-const SLOTS: usize = u64::BITS as usize;
 
 /// Chunks that are looked at in one go for bodies that may leave: what is on its way to the disk is among
 /// them.
@@ -21,6 +21,9 @@ const LOOKED_AT: usize = 1024;
 
 /// What a message in memory costs besides its content.
 const OVERHEAD: u64 = 80;
+
+/// What a chunk costs whose messages are away, about.
+const CHUNK: u64 = 180;
 
 type Bodies = [Option<Message>; SLOTS];
 
@@ -33,6 +36,8 @@ struct Chunk {
     messages: Option<Box<Bodies>>,
     places: Option<Box<[Seq; SLOTS]>>,
     away: Option<Box<Away>>,
+    /// Instead of `places` and `away`, if all are away.
+    packed: Option<Box<Packed>>,
 }
 
 /// What has to be known of messages that are away.
@@ -93,6 +98,7 @@ impl Chunk {
             messages: None,
             places: None,
             away: None,
+            packed: None,
         })
     }
 
@@ -105,17 +111,44 @@ impl Chunk {
     }
 
     fn size(&self, slot: usize) -> usize {
-        match self.body(slot) {
-            Some(message) => message.size(),
-            None => self.away.as_ref().map_or(0, |away| away.sizes[slot] as usize),
+        match (self.body(slot), &self.packed) {
+            (Some(message), _) => message.size(),
+            (None, Some(packed)) => packed.size(slot),
+            (None, None) => self.away.as_ref().map_or(0, |away| away.sizes[slot] as usize),
         }
     }
 
     fn place(&self, slot: usize) -> Seq {
-        self.places.as_ref().map_or(Seq::NONE, |places| places[slot])
+        match &self.packed {
+            Some(packed) => packed.place(slot),
+            None => self.places.as_ref().map_or(Seq::NONE, |places| places[slot]),
+        }
+    }
+
+    fn pack(&mut self) {
+        if self.here == 0
+            && self.present != 0
+            && let (Some(places), Some(away)) = (&self.places, &self.away)
+        {
+            let packed = Packed::new(self.present, places, &away.sizes, away.expires);
+            self.packed = Some(Box::new(packed));
+            (self.places, self.away) = (None, None);
+        }
+    }
+
+    /// Makes room for other places and sizes.
+    fn unpack(&mut self) {
+        let Some(packed) = self.packed.take() else { return };
+        let (mut places, mut sizes) = ([Seq::NONE; SLOTS], [0; SLOTS]);
+        for slot in slots(self.present) {
+            (places[slot], sizes[slot]) = (packed.place(slot), packed.size(slot) as u32);
+        }
+        self.places = Some(Box::new(places));
+        self.away = Some(Box::new(Away { sizes, expires: packed.expires }));
     }
 
     fn set_place(&mut self, slot: usize, place: Seq) {
+        self.unpack();
         if place != Seq::NONE || self.places.is_some() {
             self.places.get_or_insert_with(|| Box::new([Seq::NONE; SLOTS]))[slot] = place;
         }
@@ -142,11 +175,15 @@ impl Chunk {
         }
         if self.here == 0 {
             self.messages = None;
+            self.pack();
         }
     }
 
     fn entry(&self, n: u64, slot: usize) -> Entry<'_> {
-        let expires = self.away.as_ref().map_or(Time::NEVER, |away| away.expires);
+        let expires = match &self.packed {
+            Some(packed) => packed.expires,
+            None => self.away.as_ref().map_or(Time::NEVER, |away| away.expires),
+        };
         Entry {
             position: n * SLOTS as u64 + slot as u64,
             body: self.body(slot).map_or(Body::Away { expires }, Body::Here),
@@ -186,7 +223,7 @@ pub(super) struct Entries {
     expiring: u64,
     /// Messages that are away.
     away: u64,
-    /// Bytes of those that are not.
+    /// Bytes of memory that the others take.
     resident: u64,
 }
 
@@ -231,6 +268,11 @@ impl Entries {
     /// Bytes of memory that the others take, about.
     pub(super) fn resident(&self) -> u64 {
         self.resident
+    }
+
+    /// Bytes of memory that it takes to know of all of them, about: as if they were away.
+    pub(super) fn index(&self) -> u64 {
+        self.chunks.len() as u64 * CHUNK
     }
 
     /// The position after the last one given out.
@@ -286,8 +328,11 @@ impl Entries {
         self.expiring += u64::from(expires != Time::NEVER);
         let n = chunk_of(position);
         let is_last = self.chunks.last_key_value().is_some_and(|(last, _)| *last == n);
-        if !is_last {
-            self.chunks.entry(n).or_insert_with(Chunk::new);
+        if !is_last && !self.chunks.contains_key(&n) {
+            if let Some(mut before) = self.chunks.last_entry() {
+                before.get_mut().pack();
+            }
+            self.chunks.insert(n, Chunk::new());
         }
         let chunk = match is_last {
             true => self.chunks.last_entry().map(|last| last.into_mut()),
@@ -344,6 +389,7 @@ impl Entries {
     pub(super) fn set_place(&mut self, position: Position, place: Seq) {
         if let Some(chunk) = self.chunks.get_mut(&chunk_of(position)) {
             chunk.set_place(slot_of(position), place);
+            chunk.pack();
         }
     }
 
@@ -552,6 +598,7 @@ impl Entries {
         }
         self.away -= 1;
         self.resident += message.size() as u64 + OVERHEAD;
+        chunk.unpack();
         chunk.here |= bit;
         chunk.bodies()[slot] = Some(message);
         if chunk.here == chunk.present {
@@ -563,6 +610,11 @@ impl Entries {
     /// Whether there is a chunk, but nothing in it.
     pub(super) fn can_shrink(&self) -> bool {
         self.messages == 0 && !self.chunks.is_empty()
+    }
+
+    /// Packs what can be: after recovery, which may put messages away in any order.
+    pub(super) fn pack(&mut self) {
+        self.chunks.values_mut().for_each(|chunk| chunk.pack());
     }
 
     /// Gives back the last chunk if there is nothing in it.
@@ -710,7 +762,13 @@ mod tests {
         assert_eq!(e.send_away(safe, 2, 10_000), 500 - 127 - 1, "but the front and the acquired");
         assert_eq!(e.send_away(safe, 2, 10_000), 0);
         assert_eq!((e.away(), e.messages(), e.bytes()), (372, 1000, 10_000));
-        assert_eq!(e.resident(), 628 * (10 + OVERHEAD));
+        assert_eq!((e.resident(), e.index()), (628 * (10 + OVERHEAD), 16 * CHUNK));
+        assert_eq!(e.chunks.values().filter(|c| c.packed.is_some()).count(), 4);
+        e.set_place(260, Seq(2000));
+        assert_eq!(
+            (e.get(260).map(|e| e.place), e.get(261).map(|e| e.place)),
+            (Some(Seq(2000)), Some(Seq(261)))
+        );
         assert_eq!(e.first_away(1, 1000), Some(128));
         assert_eq!(e.first_away(1, 60), None);
         assert!(e.acquire(200).is_none(), "its body is not there");

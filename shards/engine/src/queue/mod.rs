@@ -12,6 +12,7 @@
 mod credit;
 mod dispatch;
 mod entries;
+mod packed;
 mod subscription;
 
 pub use credit::{CreditUnit, FlowMode, INFINITE, ROOM_BYTES, ROOM_MESSAGES};
@@ -221,6 +222,7 @@ impl Queue {
         if let Some(durable) = &self.durable {
             self.entries.mark_delivered(durable.told);
         }
+        self.entries.pack();
         self.entries.shrink();
     }
 
@@ -646,6 +648,11 @@ impl Queue {
     /// Bytes of memory that messages take, about.
     pub fn resident(&self) -> u64 {
         self.entries.resident()
+    }
+
+    /// Bytes of memory that stay taken when all bodies are away, about.
+    pub fn index(&self) -> u64 {
+        self.entries.index()
     }
 
     /// Messages whose bodies are not in memory.
