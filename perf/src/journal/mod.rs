@@ -154,14 +154,14 @@ impl Measure<'_> {
         self.quotes.borrow_mut().extend(lines.map(str::to_owned));
     }
 
-    fn part(&self, part: Part, raw: &Raw, disk: &mut Disk) -> Result<Vec<Figure>> {
+    fn part(&self, part: Part, disk: &mut Disk) -> Result<Vec<Figure>> {
         match part {
             Part::Sync => publish::sync(self, disk),
             Part::Saturate => publish::saturate(self, disk),
             Part::Stream => streams::stream(self),
             Part::Latency => streams::latency(self),
             Part::Start => recovery::start(self),
-            Part::Recover => recovery::recover(self, raw),
+            Part::Recover => recovery::recover(self, disk),
             Part::Cold => recovery::cold(self),
         }
     }
@@ -207,7 +207,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         bar.inc(1);
         for part in &parts {
             bar.set_message(part.name());
-            match measure.part(*part, &raw, &mut disk) {
+            match measure.part(*part, &mut disk) {
                 Ok(more) => figures.extend(more),
                 Err(error) => failed.push(format!("{}: {error:#}", part.name())),
             }
@@ -252,6 +252,7 @@ fn raw_figures(raw: &Raw, clients: usize) -> Vec<Figure> {
         Figure::new(PART, "1 MiB and fdatasync", raw.write / MB, "MB/s"),
         Figure::new(PART, "1 MiB, O_DIRECT and O_DSYNC", raw.write_direct / MB, "MB/s"),
         Figure::new(PART, "1 MiB reads, O_DIRECT", raw.read / MB, "MB/s"),
+        Figure::new(PART, "1 MiB reads, in the system's memory", raw.read_cached / MB, "MB/s"),
         Figure::new(PART, "loopback, there and back, p50", micros(&raw.round_trip, 0.5), "µs"),
         Figure::new(PART, "loopback, there and back, p99", micros(&raw.round_trip, 0.99), "µs"),
         Figure::new(PART, format!("loopback, {clients} clients"), raw.round_trips, "trips/s"),

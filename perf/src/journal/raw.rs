@@ -6,13 +6,13 @@ use anyhow::{Context, Result, bail};
 use hdrhistogram::Histogram;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
-use rustix::fs::{OFlags, fdatasync, fsync, statfs};
+use rustix::fs::{Advice, OFlags, fadvise, fdatasync, fsync, statfs};
 use rustix::io::{pread, pwrite};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -22,6 +22,8 @@ const BLOCK: usize = 4096;
 const MIB: usize = 1 << 20;
 /// Octets of the file that is written to, over and over.
 const FILE: usize = 256 * MIB;
+/// Octets that a start reads at once.
+const PIECE: usize = 4 * MIB;
 /// The kernel's number for a file system in memory.
 const TMPFS: i64 = 0x0102_1994;
 
@@ -37,6 +39,8 @@ pub(super) struct Raw {
     pub(super) write_direct: f64,
     /// Octets per second of 1 MiB reads with direct IO.
     pub(super) read: f64,
+    /// The same without, of what the system has in memory.
+    pub(super) read_cached: f64,
     /// Of 64 octets there and back over loopback, in nanoseconds.
     pub(super) round_trip: Histogram<u64>,
     /// Round trips per second of so many clients at once as there are publishers, with a server that does
@@ -65,6 +69,7 @@ impl Aligned {
 
 /// The file all of this goes to: full of octets and synced, as a journal's segment is.
 pub(super) struct Disk {
+    path: PathBuf,
     plain: File,
     direct: File,
     next: usize,
@@ -86,7 +91,7 @@ impl Disk {
         let flags = (OFlags::DIRECT | OFlags::DSYNC).bits() as i32;
         let direct = OpenOptions::new().read(true).write(true).custom_flags(flags).open(&path);
         let direct = direct.with_context(|| format!("direct IO in {}", dir.display()))?;
-        Ok(Disk { plain, direct, next: 0 })
+        Ok(Disk { path, plain, direct, next: 0 })
     }
 
     /// The next place for so many octets.
@@ -150,6 +155,42 @@ impl Disk {
         Ok(octets as f64 / start.elapsed().as_secs_f64())
     }
 
+    /// The same of what the system has in memory.
+    fn cached_reads(&mut self, time: Duration) -> Result<f64> {
+        let (file, mut buffer) = (File::open(&self.path)?, Aligned::new(MIB));
+        for at in 0..FILE / MIB {
+            pread(&file, buffer.get(), (at * MIB) as u64)?;
+        }
+        let (start, mut octets) = (Instant::now(), 0);
+        while start.elapsed() < time {
+            let at = self.place(MIB);
+            octets += pread(&file, buffer.get(), at)?;
+        }
+        let rate = octets as f64 / start.elapsed().as_secs_f64();
+        fadvise(&file, 0, None, Advice::DontNeed)?;
+        Ok(rate)
+    }
+
+    /// Octets per second of direct reads as a start makes them: a few MiB at once, a thread for each shard.
+    pub(super) fn start_reads(&self, time: Duration, shards: u16) -> Result<f64> {
+        let start = Instant::now();
+        let read = |first: usize| -> Result<usize> {
+            let (mut buffer, mut at, mut octets) = (Aligned::new(PIECE), first * PIECE, 0);
+            while start.elapsed() < time {
+                octets += pread(&self.direct, buffer.get(), (at % FILE) as u64)?;
+                at += PIECE * usize::from(shards);
+            }
+            Ok(octets)
+        };
+        let octets = std::thread::scope(|scope| -> Result<usize> {
+            let threads: Vec<_> =
+                (0..usize::from(shards)).map(|first| scope.spawn(move || read(first))).collect();
+            let all = threads.into_iter().map(|thread| thread.join());
+            all.map(|r| r.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).sum()
+        })?;
+        Ok(octets as f64 / start.elapsed().as_secs_f64())
+    }
+
     /// Measures all; so many clients at once where that counts.
     pub(super) fn measure(&mut self, time: Duration, clients: usize) -> Result<Raw> {
         let (sync, direct) = (self.syncs(time, false)?, self.syncs(time, true)?);
@@ -160,6 +201,7 @@ impl Disk {
             write,
             write_direct,
             read: self.reads(time)?,
+            read_cached: self.cached_reads(time.min(Duration::from_secs(1)))?,
             round_trip: round_trips(time.min(Duration::from_secs(1)))?,
             round_trips: many_round_trips(time.min(Duration::from_secs(2)), clients)?,
         })
