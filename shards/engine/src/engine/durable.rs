@@ -278,8 +278,9 @@ impl Engine {
             }
         }
         self.clean(volume);
+        // What is durable now may leave memory.
+        self.pager.in_vain = 0;
         if volume == Volume::Paging {
-            self.pager.in_vain = 0;
             self.release_publishers(fx);
             return;
         }
