@@ -30,7 +30,8 @@ struct Counts {
 }
 
 /// Fills each batch with the last byte of its number. A connection that sends a byte gets it back
-/// when a batch that was written for it is durable.
+/// when a batch that was written for it is durable; for an `a` one more, for which a batch is written when the
+/// first has been sent.
 struct Log {
     writes: VecDeque<Write>,
     requests: VecDeque<Request>,
@@ -39,7 +40,19 @@ struct Log {
     counts: Arc<Counts>,
     /// Each with its output, and the numbers of the batches it waits for.
     connections: Vec<(ConnectionId, Vec<u8>, VecDeque<u64>)>,
+    /// Connections that get one more.
+    again: Vec<ConnectionId>,
     next: u64,
+}
+
+impl Log {
+    fn write_for(&mut self, conn: ConnectionId) {
+        let (_, _, waits) = self.connections.iter_mut().find(|(id, ..)| *id == conn).unwrap();
+        let (number, offset) = (self.next, self.next % 256 * 4096);
+        self.writes.push_back(Write { number, segment: Lsn(0), offset, len: 4096 });
+        waits.push_back(number);
+        self.next += 1;
+    }
 }
 
 impl Service for Log {
@@ -51,12 +64,9 @@ impl Service for Log {
     }
 
     fn received(&mut self, _: &mut Cx<'_, ()>, conn: ConnectionId, input: &[u8]) -> usize {
-        let (_, _, waits) = self.connections.iter_mut().find(|(id, ..)| *id == conn).unwrap();
-        for _ in input {
-            let (number, offset) = (self.next, self.next % 256 * 4096);
-            self.writes.push_back(Write { number, segment: Lsn(0), offset, len: 4096 });
-            waits.push_back(number);
-            self.next += 1;
+        for byte in input {
+            self.write_for(conn);
+            self.again.extend((*byte == b'a').then_some(conn));
         }
         input.len()
     }
@@ -65,7 +75,12 @@ impl Service for Log {
         &mut self.connections.iter_mut().find(|(id, ..)| *id == conn).unwrap().1
     }
 
-    fn written(&mut self, _: &mut Cx<'_, ()>, _: ConnectionId) {}
+    fn written(&mut self, _: &mut Cx<'_, ()>, conn: ConnectionId) {
+        if let Some(at) = self.again.iter().position(|again| *again == conn) {
+            self.again.remove(at);
+            self.write_for(conn);
+        }
+    }
 
     fn disconnected(&mut self, _: &mut Cx<'_, ()>, conn: ConnectionId, _: Disconnect) {
         self.connections.retain(|(id, ..)| *id != conn);
@@ -145,7 +160,9 @@ struct Running {
 
 fn config(dir: &Path, durability: Durability) -> Config {
     let journal = JournalConfig { dirs: vec![dir.to_owned()], durability };
-    Config { pin: false, journal: Some(journal), ..Config::with_shards(1) }
+    // Its looks would wake a shard that forgot something.
+    let watchdog_interval = 2 * LONG;
+    Config { pin: false, journal: Some(journal), watchdog_interval, ..Config::with_shards(1) }
 }
 
 fn start(durability: Durability) -> Running {
@@ -161,6 +178,7 @@ fn start(durability: Durability) -> Running {
         ends: ends.clone(),
         counts: counted.clone(),
         connections: Vec::new(),
+        again: Vec::new(),
         next: 0,
     };
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), 0, None, 128).unwrap();
@@ -294,6 +312,23 @@ fn files_are_recycled_while_the_journal_runs() {
     assert_eq!(log.ask(superblock), Ok(Done::Superblock));
     let bytes = std::fs::read(log.dir.path().join("superblock")).unwrap();
     assert!(bytes[..SLOT] == [0; SLOT] && bytes[SLOT..] == [4; SLOT]);
+    log.runtime.stop(LONG);
+}
+
+#[test]
+fn what_is_wanted_when_output_was_written_is_started_at_once() {
+    let log = start(Durability::default());
+    log.prepare(0, MIB);
+    let mut stream = TcpStream::connect(log.runtime.local_addrs()[0]).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream.set_read_timeout(Some(LONG)).unwrap();
+    for number in 0..10 {
+        stream.write_all(b"a").unwrap();
+        let mut answers = [0; 2];
+        stream.read_exact(&mut answers).unwrap();
+        assert_eq!(answers, [2 * number, 2 * number + 1]);
+    }
+    drop(stream);
     log.runtime.stop(LONG);
 }
 

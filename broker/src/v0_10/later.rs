@@ -6,10 +6,18 @@ use fletch_amqp::types::Map;
 /// Arguments with these beginnings are the reference's own.
 const PREFIXES: [&str; 2] = ["qpid.", "x-qpid-"];
 
+/// Those that do something.
+const PAGING: [&str; 3] = ["qpid.paging", "qpid.max_pages_loaded", "qpid.page_factor"];
+/// Those that do something with this policy.
+const FLOW_TO_DISK: [&str; 3] = ["qpid.policy_type", "qpid.max_size", "qpid.max_count"];
+
 /// Warns of each argument that is kept and does nothing.
 pub(super) fn warn_of(what: &str, name: &str, arguments: &Map) {
+    let pages = arguments.get_str("qpid.policy_type") == Some("flow_to_disk");
+    let works =
+        |argument: &str| PAGING.contains(&argument) || pages && FLOW_TO_DISK.contains(&argument);
     for (argument, _) in arguments.iter() {
-        if PREFIXES.iter().any(|prefix| argument.starts_with(prefix)) {
+        if PREFIXES.iter().any(|prefix| argument.starts_with(prefix)) && !works(argument) {
             tracing::warn!(target: "model",
                 "{what} {name}: argument {argument} is accepted but not available yet in this version");
         }

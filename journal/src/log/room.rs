@@ -65,6 +65,23 @@ impl<P: Payload> Log<P> {
         Some(refs)
     }
 
+    /// Takes back every publish that is not in a batch yet: its places, and what it carries. For a log that
+    /// nobody reads again: what was relocated has no record any more.
+    pub fn take_back_all(&mut self) -> Vec<(Refs, P)> {
+        let mut taken = Vec::new();
+        for op in &mut self.staged {
+            let len = op.len() as u64;
+            match std::mem::replace(op, Staged::Gone) {
+                Staged::Publish { refs, payload, .. } => {
+                    self.staged_bytes -= len;
+                    taken.push((refs, payload));
+                }
+                other => *op = other,
+            }
+        }
+        taken
+    }
+
     /// Bytes that may be written before another segment is needed, but for the rest of a record that is
     /// under way.
     fn room(&self) -> u64 {

@@ -193,12 +193,14 @@ impl<S: Service> Shard<S> {
             }
         }
         self.ends();
-        let started = !self.overdue() && self.start_io();
+        let mut started = !self.overdue() && self.start_io();
         // The disk gets to work before much output is written, but output waits only once.
         self.late = started && !self.late && self.core.dirty.len() > OUTPUTS_FIRST;
         if !self.late {
             self.outputs();
             self.ends();
+            // What was written has made room for more, which may want the disk.
+            started |= !self.overdue() && self.start_io();
         }
         if self.core.outlets.flush(&self.core.stats) {
             let held = std::mem::take(&mut self.core.held);

@@ -34,7 +34,7 @@ impl Engine {
                 let mut queue = queues.remove(&q.id).unwrap_or_else(|| Queue::new(q.id));
                 queue.set_durable();
                 queue.set_owner(None, super::no_local(&q.arguments));
-                queue.set_memory_limit(super::memory_limit(&q.arguments));
+                queue.set_memory_limit(paging::memory_limit(&q.arguments));
                 self.queues.insert(q.id, queue);
             }
         }
@@ -125,6 +125,22 @@ impl Engine {
         let slot = self.publishes.insert(Origin::Publish { to, slot }, receipts, None);
         self.receipt_when_safe(safe, (self.shard, slot, true), fx);
         self.pass_on(&instead, message, Some(slot), fx);
+    }
+
+    /// Whether that is not durable yet.
+    pub(super) fn waits_for(&self, seq: Seq) -> bool {
+        match volume_of(seq) {
+            Volume::Journal => self.store.as_ref().is_some_and(|store| seq > store.log.durable()),
+            Volume::Paging => self.pages().is_some_and(|log| seq > log.durable()),
+        }
+    }
+
+    pub(super) fn wait(&mut self, seq: Seq, waiter: Waiter) {
+        match (volume_of(seq), &mut self.store, &mut self.pager.pages) {
+            (Volume::Journal, Some(store), _) => store.wait(seq, waiter),
+            (Volume::Paging, _, Some(pages)) => pages.waiting.push_back((seq, waiter)),
+            _ => debug_assert!(false, "nothing to wait for"),
+        }
     }
 
     fn stage(&mut self, refs: Refs, message: &Message, xid: Option<Xid>) -> Seq {
@@ -258,6 +274,10 @@ impl Engine {
 
     /// What else is to be done to the disk of one of the logs.
     pub fn next_request(&mut self) -> Option<(Volume, Request)> {
+        if self.pager.asked {
+            // By room for deliveries that was made behind the end of the turn.
+            self.read_wanted();
+        }
         [Volume::Journal, Volume::Paging]
             .into_iter()
             .find_map(|volume| Some((volume, self.log_mut(volume)?.next_request()?)))
@@ -281,6 +301,8 @@ impl Engine {
         // What is durable now may leave memory.
         self.pager.in_vain = 0;
         if volume == Volume::Paging {
+            self.take_back_pages(now, fx);
+            self.run_local(now, fx);
             self.release_publishers(fx);
             return;
         }
@@ -338,6 +360,7 @@ impl Engine {
     pub(super) fn journal_turn_end(&mut self, now: Time, fx: &mut Effects) {
         self.page();
         self.clean(Volume::Paging);
+        self.take_back_pages(now, fx);
         self.release_publishers(fx);
         let Some(store) = &mut self.store else { return };
         store.now = now;

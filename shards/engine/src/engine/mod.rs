@@ -19,9 +19,9 @@ use crate::frame::{Effects, Frame, QueueCommand, QueueFrame};
 use crate::ids::{Epoch, Position, QueueId, SessionId, ShardId, SubscriptionId, Time};
 use crate::message::Message;
 use crate::pending::{Origin, Parts, Prepared, Publishes, Rejections};
-use crate::queue::{CreditUnit, FlowMode, MemoryLimit, Output, Queue};
+use crate::queue::{CreditUnit, FlowMode, Output, Queue};
 use crate::request::{DeliveryRef, Event, OpId, Outcome, Published, Reply, Request, Subscribe};
-use crate::store::{Decided, Pager, Pages, PagingConfig, Restored, Store, Waiter, volume_of};
+use crate::store::{Decided, Pager, Pages, PagingConfig, Restored, Store, Waiter};
 use crate::sweep::Sweep;
 use crate::topology::{
     Change, Decision, FixedMap, Orderer, QueueDescriptor, Routes, Topology, TopologyRequest,
@@ -336,22 +336,6 @@ impl Engine {
         match self.waits_for(seq) {
             true => self.wait(seq, Waiter::Receipt { to, slot, moves }),
             false => self.receipt_for(to, slot, fx),
-        }
-    }
-
-    /// Whether that is not durable yet.
-    fn waits_for(&self, seq: Seq) -> bool {
-        match volume_of(seq) {
-            Volume::Journal => self.store.as_ref().is_some_and(|store| seq > store.log.durable()),
-            Volume::Paging => self.pages().is_some_and(|log| seq > log.durable()),
-        }
-    }
-
-    fn wait(&mut self, seq: Seq, waiter: Waiter) {
-        match (volume_of(seq), &mut self.store, &mut self.pager.pages) {
-            (Volume::Journal, Some(store), _) => store.wait(seq, waiter),
-            (Volume::Paging, _, Some(pages)) => pages.waiting.push_back((seq, waiter)),
-            _ => debug_assert!(false, "nothing to wait for"),
         }
     }
 
@@ -860,7 +844,7 @@ impl Engine {
             Change::QueueCreated(q) if q.home == self.shard => {
                 let mut queue = self.new_queue(q);
                 queue.set_owner(q.owner, no_local(&q.arguments));
-                queue.set_memory_limit(memory_limit(&q.arguments));
+                queue.set_memory_limit(paging::memory_limit(&q.arguments));
                 self.queues.insert(q.id, queue);
             }
             Change::QueueOwner { queue, owner } => {
@@ -908,23 +892,3 @@ impl Engine {
 fn no_local(arguments: &Map) -> bool {
     arguments.get_bool("no-local").unwrap_or(false)
 }
-
-/// What a queue may have in memory that asks to be paged: `qpid.paging`, or the policy `flow_to_disk` with its
-/// limits.
-fn memory_limit(arguments: &Map) -> Option<MemoryLimit> {
-    let number = |key| arguments.get_int(key).and_then(|n| u64::try_from(n).ok());
-    let positive = |key| number(key).filter(|n| *n > 0);
-    if arguments.get_bool("qpid.paging") == Some(true) {
-        let pages = positive("qpid.max_pages_loaded").unwrap_or(PAGES_LOADED);
-        let size = positive("qpid.page_factor").unwrap_or(1).saturating_mul(PAGE);
-        return Some(MemoryLimit { bytes: pages.saturating_mul(size), messages: u64::MAX });
-    }
-    (arguments.get_str("qpid.policy_type") == Some("flow_to_disk")).then(|| MemoryLimit {
-        bytes: positive("qpid.max_size").unwrap_or(u64::MAX),
-        messages: positive("qpid.max_count").unwrap_or(u64::MAX),
-    })
-}
-
-/// Bytes of a page, and how many of them a paged queue has in memory if it does not say.
-const PAGE: u64 = 4096;
-const PAGES_LOADED: u64 = 4;

@@ -12,9 +12,10 @@ use super::slices::Job;
 use crate::frame::Effects;
 use crate::ids::{Position, QueueId, Time};
 use crate::message::Message;
-use crate::queue::Queue;
+use crate::queue::{MemoryLimit, Queue};
 use crate::request::{DeliveryRef, Event};
 use crate::store::{Load, Stored, Waiter, payload_len, volume_of};
+use fletch_amqp::types::Map;
 use fletch_journal::record::{Assembler, Part, RecordError, fragments, ops};
 use fletch_journal::{BATCH_MAX, Batch, Log, Lsn, Op, Ref, Refs, Request, Seq, Volume};
 
@@ -74,6 +75,7 @@ impl Engine {
 
     /// A queue wants bodies that are away.
     pub(super) fn want_bodies(&mut self, queue: QueueId) {
+        self.pager.asked = true;
         if !self.pager.waiting.contains(&queue) {
             self.pager.waiting.push_back(queue);
         }
@@ -104,6 +106,12 @@ impl Engine {
             return;
         }
         self.shed();
+        self.read_wanted();
+    }
+
+    /// Asks for bodies that are wanted.
+    pub(super) fn read_wanted(&mut self) {
+        self.pager.asked = false;
         let mut later = Vec::new();
         while self.pager.may_read()
             && let Some(queue) = self.pager.waiting.pop_front()
@@ -182,16 +190,52 @@ impl Engine {
         let sent = q.send_away(is_safe, self.pager.kept, SENT);
         let Some(pages) = &mut self.pager.pages else { return sent > 0 };
         let room = STAGED.saturating_sub(pages.log.staged_bytes()) as usize;
+        if pages.log.is_full() {
+            return sent > 0;
+        }
         for (position, message) in q.without_record(self.pager.kept, room) {
-            if !pages.log.admits(payload_len(Volume::Paging, message.size())) {
-                break;
-            }
             let mut refs = Refs::new();
             refs.push((Ref { queue: queue.0, position }, false));
             let place = pages.log.publish(refs, Stored::Paged(message), None);
             q.set_place(position, place);
         }
-        sent > 0 || !pages.log.is_full() && pages.log.last_seq() > pages.log.durable()
+        sent > 0 || pages.log.last_seq() > pages.log.durable()
+    }
+
+    /// Nothing goes to a paging file whose disk is full: what was on its way there stays in memory, or comes
+    /// back. So nothing has to be written for a segment to be given up.
+    pub(super) fn take_back_pages(&mut self, now: Time, fx: &mut Effects) {
+        let Some(pages) = self.pager.pages.as_mut().filter(|pages| pages.log.is_full()) else {
+            return;
+        };
+        let mut served: Vec<QueueId> = Vec::new();
+        for (refs, stored) in pages.log.take_back_all() {
+            let (Stored::Paged(message) | Stored::Durable(message)) = stored;
+            for (r, _) in refs {
+                let queue = QueueId(r.queue);
+                self.pager.grown(1, message.size());
+                match self.queues.get_mut(&queue) {
+                    Some(q) => {
+                        q.keep(r.position, message.clone());
+                        if served.last() != Some(&queue) {
+                            served.push(queue);
+                        }
+                    }
+                    None => self.jobs.iter_mut().for_each(|job| match job {
+                        Job::Empty { queue: q, rest } if *q == queue => {
+                            rest.keep(r.position, message.clone());
+                        }
+                        _ => {}
+                    }),
+                }
+            }
+        }
+        for queue in served {
+            if let Some(q) = self.queues.get_mut(&queue) {
+                q.serve_returned(now, &mut self.outputs);
+                self.deliver(fx);
+            }
+        }
     }
 
     /// Lets publishers go on for which the paging file has caught up, or is full and will not.
@@ -400,3 +444,23 @@ fn read_batch(
     }
     Ok(())
 }
+
+/// What a queue may have in memory that asks to be paged: `qpid.paging`, or the policy `flow_to_disk` with its
+/// limits.
+pub(super) fn memory_limit(arguments: &Map) -> Option<MemoryLimit> {
+    let number = |key| arguments.get_int(key).and_then(|n| u64::try_from(n).ok());
+    let positive = |key| number(key).filter(|n| *n > 0);
+    if arguments.get_bool("qpid.paging") == Some(true) {
+        let pages = positive("qpid.max_pages_loaded").unwrap_or(PAGES_LOADED);
+        let size = positive("qpid.page_factor").unwrap_or(1).saturating_mul(PAGE);
+        return Some(MemoryLimit { bytes: pages.saturating_mul(size), messages: u64::MAX });
+    }
+    (arguments.get_str("qpid.policy_type") == Some("flow_to_disk")).then(|| MemoryLimit {
+        bytes: positive("qpid.max_size").unwrap_or(u64::MAX),
+        messages: positive("qpid.max_count").unwrap_or(u64::MAX),
+    })
+}
+
+/// Bytes of a page, and how many of them a paged queue has in memory if it does not say.
+const PAGE: u64 = 4096;
+const PAGES_LOADED: u64 = 4;

@@ -607,6 +607,12 @@ impl Entries {
         true
     }
 
+    /// A body comes back, or stays, and has no record any more.
+    pub(super) fn keep(&mut self, position: Position, message: Message) {
+        self.bring_back(position, message);
+        self.set_place(position, Seq::NONE);
+    }
+
     /// Whether there is a chunk, but nothing in it.
     pub(super) fn can_shrink(&self) -> bool {
         self.messages == 0 && !self.chunks.is_empty()

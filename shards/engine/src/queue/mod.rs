@@ -749,6 +749,11 @@ impl Queue {
         self.entries.bring_back(position, message)
     }
 
+    /// A body comes back, or stays, and has no record any more.
+    pub(crate) fn keep(&mut self, position: Position, message: Message) {
+        self.entries.keep(position, message);
+    }
+
     /// Bodies came back: whoever waited for them is served.
     pub fn serve_returned(&mut self, now: Time, out: &mut Vec<Output>) {
         self.wanting = false;
@@ -817,6 +822,11 @@ impl Rest {
     /// A body is back. False if nobody misses it.
     pub fn bring_back(&mut self, position: Position, message: Message) -> bool {
         self.entries.bring_back(position, message)
+    }
+
+    /// A body comes back, or stays, and has no record any more.
+    pub(crate) fn keep(&mut self, position: Position, message: Message) {
+        self.entries.keep(position, message);
     }
 
     /// Whether there is a message at a position whose body is away.

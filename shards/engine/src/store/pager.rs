@@ -90,6 +90,8 @@ pub(crate) struct Pager {
     pub(crate) pages: Option<Pages>,
     /// Queues that want bodies, each once.
     pub(crate) waiting: VecDeque<QueueId>,
+    /// Some of them were not looked at yet.
+    pub(crate) asked: bool,
     /// Reads under way, by their numbers.
     pub(crate) loads: FixedMap<u64, Load>,
     pub(crate) next: u64,
