@@ -21,9 +21,12 @@ const SIZE: usize = 16 << 10;
 /// 56 MiB of them: less than a client takes without looking.
 const COUNT: u32 = 3584;
 
+/// 160 MiB of them.
+const BACKLOG: u32 = 40 * 256;
+
 /// What a broker may take more than before while it holds those: its limit, what is kept at the front of a queue, what
 /// is on its way from the socket and to the disk, and what an allocator likes to keep.
-const BOUND: u64 = 44 << 20;
+const BOUND: u64 = 80 << 20;
 
 const SMALL: [&str; 4] = ["--queue-memory", "2m", "--journal-segment-size", "1m"];
 
@@ -44,12 +47,12 @@ fn segments(dir: &Path) -> Result<usize> {
 /// Sends a backlog, and takes it again; the broker's memory stays within its bound.
 fn there_and_back(scene: &Scene, session: &Session, queue: &str) -> Result<()> {
     let before = scene.broker.counters()?.resident;
-    send_numbered(session, transient, queue, SIZE, 0..COUNT)?;
+    send_numbered(session, transient, queue, SIZE, 0..BACKLOG)?;
     let grown = scene.broker.counters()?.resident.saturating_sub(before);
     ensure!(grown < BOUND, "{grown} octets are in memory");
     // What is delivered and not accepted stays in memory.
     consume(session, queue, "in", 0)?;
-    for from in (0..COUNT).step_by(256) {
+    for from in (0..BACKLOG).step_by(256) {
         session.flow("in", CreditUnit::MESSAGE, 256)?;
         let came = take(session, 256)?;
         assert_eq!(numbered(&came, SIZE)?, (from..from + 256).collect::<Vec<_>>());
