@@ -29,6 +29,7 @@ mod files;
 mod idle;
 #[cfg(not(loom))]
 mod mesh;
+#[cfg(not(loom))]
 mod paging;
 #[cfg(not(loom))]
 mod placement;
