@@ -32,6 +32,7 @@ mod error;
 mod eval;
 mod identifier;
 mod like;
+mod message;
 mod number;
 mod parse;
 #[cfg(test)]
@@ -41,6 +42,7 @@ mod value;
 
 pub use error::{MAX_DEPTH, MAX_IDENTIFIERS, MAX_LENGTH, MAX_PATTERN, SelectorError};
 pub use identifier::{Field, Identifier};
+pub use message::MessageEnvironment;
 pub use value::Value;
 
 use eval::{Node, Scope};

@@ -2,6 +2,7 @@
 
 mod eval;
 mod like;
+mod message;
 mod parse;
 mod token;
 
