@@ -1,7 +1,8 @@
 //! What a selector may not be, and how a client is told.
 
 /// The longest selector, in octets: what the strings of AMQP 0-10 (`str16`) hold. A tree takes up
-/// to about 50 times the octets of its text, so this bounds what a subscription costs at 3 MiB.
+/// to 70 times the octets of its text, in LIKE; so this bounds what a subscription costs at 4.5
+/// MiB.
 pub const MAX_LENGTH: usize = u16::MAX as usize;
 
 /// How deep parentheses may nest. Each level is a few calls of the parser and of the evaluation;
