@@ -372,7 +372,11 @@ proptest! {
         pattern in "[ab%_!é🙂]{0,10}",
         text in "[abé🙂]{0,12}",
         escaped in any::<bool>(),
+        // The same before both, so that rows of bits are longer than a word.
+        before in 0usize..140,
     ) {
+        let before = "ab".repeat(before);
+        let (pattern, text) = (format!("{before}{pattern}"), format!("{before}{text}"));
         let chars = |text: &str| text.chars().collect::<Vec<_>>();
         let escape = escaped.then_some('!');
         let expected = naive_like(&chars(&pattern), escape, &chars(&text));
