@@ -19,6 +19,11 @@ pub const MAX_IDENTIFIERS: usize = 64;
 /// them and each character of the text.
 pub const MAX_PATTERN: usize = 1023;
 
+/// How many LIKEs one selector may have: each may walk the whole text it is about, at 2 ns a
+/// character. With this many, a message with a property of 1 MiB, the longest there can be, holds
+/// its shard up for half a second; as many as a selector has room for would for ten.
+pub const MAX_PATTERNS: usize = 256;
+
 /// Why a text is not a selector. Columns count characters from 1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelectorError {
@@ -58,6 +63,12 @@ pub enum SelectorError {
     )]
     TooManyIdentifiers {
         /// Where the identifier stands that is one too many.
+        column: usize,
+    },
+    /// See [`MAX_PATTERNS`].
+    #[error("selector: expected at most {MAX_PATTERNS} LIKEs, one more at column {column}")]
+    TooManyPatterns {
+        /// Where the pattern stands that is one too many.
         column: usize,
     },
     /// See [`MAX_PATTERN`].

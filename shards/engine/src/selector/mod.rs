@@ -3,10 +3,20 @@
 //!
 //! [`Selector::parse`] makes a tree of the text once, for a subscription or a queue;
 //! [`Selector::matches`] evaluates it for one message by way of an [`Environment`]. Evaluating
-//! allocates nothing, and its cost is bounded by the length of the selector times the length of the
-//! message's header. Nothing here fails on a message: what cannot be known is unknown, and a
+//! allocates nothing. Nothing here fails on a message: what cannot be known is unknown, and a
 //! selector that is unknown does not match. A selector lives on the shard of its queue; it is
 //! immutable, and may be sent to another one.
+//!
+//! What the reference broker selects is selected here, but:
+//! - An integer divided by zero is unknown; there it ends the process. Integers wrap around.
+//! - Names that begin with `JMSX` or `JMS_` are properties. There they are, too, but only after
+//!   another property was looked at.
+//! - In LIKE, `_` is a character rather than an octet, an escaped escape character is one, and text
+//!   does not end at an octet that is zero.
+//! - `JMSMessageID` and `JMSCorrelationID` of a message without message properties are unknown.
+//! - Signs may stand before signs and parentheses, letters of any language in identifiers, and a
+//!   floating point number may be `0e1` or `0f`. There all these are errors.
+//! - There are limits: see [`MAX_LENGTH`] and its neighbours.
 //!
 //! ```
 //! use fletch_engine::selector::{Environment, Identifier, Selector, Value};
@@ -40,7 +50,7 @@ mod tests;
 mod token;
 mod value;
 
-pub use error::{MAX_DEPTH, MAX_IDENTIFIERS, MAX_LENGTH, MAX_PATTERN, SelectorError};
+pub use error::{MAX_DEPTH, MAX_IDENTIFIERS, MAX_LENGTH, MAX_PATTERN, MAX_PATTERNS, SelectorError};
 pub use identifier::{Field, Identifier};
 pub use message::MessageEnvironment;
 pub use value::Value;

@@ -19,7 +19,7 @@
 //! As in the reference broker types are not checked here: a condition that makes no sense of the
 //! types it meets is unknown or false. Only parentheses recurse.
 
-use super::error::{MAX_DEPTH, MAX_IDENTIFIERS, MAX_LENGTH, SelectorError};
+use super::error::{MAX_DEPTH, MAX_IDENTIFIERS, MAX_LENGTH, MAX_PATTERNS, SelectorError};
 use super::eval::{Node, Test};
 use super::identifier::Identifier;
 use super::like::Pattern;
@@ -34,7 +34,8 @@ pub(super) fn parse(text: &str) -> Result<(Node, Box<[Identifier]>), SelectorErr
     }
     let mut lexer = Lexer::new(text);
     let (token, at) = lexer.next()?;
-    let mut parser = Parser { lexer, token, at, depth: 0, identifiers: Vec::new() };
+    let identifiers = Vec::new();
+    let mut parser = Parser { lexer, token, at, depth: 0, patterns: 0, identifiers };
     let root = match parser.token {
         Token::End => Node::Bool(true),
         _ => parser.or()?,
@@ -52,6 +53,8 @@ struct Parser<'a> {
     at: Range<usize>,
     /// How many parentheses are open.
     depth: usize,
+    /// How many LIKEs there were.
+    patterns: usize,
     identifiers: Vec<Identifier>,
 }
 
@@ -170,6 +173,10 @@ impl<'a> Parser<'a> {
             return self.expected("a string after LIKE");
         };
         let (text, column) = (text.clone(), self.column());
+        self.patterns += 1;
+        if self.patterns > MAX_PATTERNS {
+            return Err(SelectorError::TooManyPatterns { column });
+        }
         self.advance()?;
         let escape = if self.take(&Token::Escape)? { self.escape()? } else { None };
         Pattern::new(&text, escape).ok_or(SelectorError::PatternTooLong { column })

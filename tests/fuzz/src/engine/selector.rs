@@ -39,6 +39,7 @@ fn points_into(text: &str, error: &SelectorError) {
         | SelectorError::Unclosed { column, .. }
         | SelectorError::TooDeep { column }
         | SelectorError::TooManyIdentifiers { column }
+        | SelectorError::TooManyPatterns { column }
         | SelectorError::PatternTooLong { column } => *column,
         SelectorError::TooLong { len } => return assert_eq!(*len, text.len()),
     };
@@ -67,7 +68,7 @@ impl Environment for MadeUp<'_> {
     fn get(&self, identifier: &Identifier) -> Value<'_> {
         match identifier.name().bytes().map(usize::from).sum::<usize>() % 6 {
             0 => Value::Unknown,
-            1 => Value::Bool(self.0.len() % 2 == 0),
+            1 => Value::Bool(self.0.len().is_multiple_of(2)),
             2 => Value::Exact(self.0.len() as i64),
             3 => Value::Approx(f64::from_bits(
                 self.0.iter().fold(0, |bits, octet| bits << 8 | u64::from(*octet)),

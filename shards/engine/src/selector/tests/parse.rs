@@ -1,4 +1,4 @@
-use super::super::error::{MAX_DEPTH, MAX_IDENTIFIERS, MAX_LENGTH, MAX_PATTERN};
+use super::super::error::{MAX_DEPTH, MAX_IDENTIFIERS, MAX_LENGTH, MAX_PATTERN, MAX_PATTERNS};
 use super::{Selector, SelectorError, Values, check_errors};
 
 #[test]
@@ -202,5 +202,18 @@ fn a_pattern_has_a_longest_text() {
     assert_eq!(
         error.to_string(),
         "selector: expected a pattern of at most 1023 characters at column 8"
+    );
+}
+
+#[test]
+fn patterns_are_counted() {
+    let likes = |count: usize| vec!["a LIKE '%x'"; count].join(" OR ");
+    assert!(Selector::parse(&likes(MAX_PATTERNS)).is_ok());
+    let error = Selector::parse(&likes(MAX_PATTERNS + 1)).unwrap_err();
+    let column = likes(MAX_PATTERNS + 1).len() - "'%x'".len() + 1;
+    assert_eq!(error, SelectorError::TooManyPatterns { column });
+    assert_eq!(
+        error.to_string(),
+        format!("selector: expected at most 256 LIKEs, one more at column {column}")
     );
 }
