@@ -8,7 +8,7 @@
 use fletch_engine::selector::{Environment, Identifier, Selector, SelectorError, Value};
 use proptest::prelude::*;
 
-/// The operators between two operands, weakest first, with the level of each.
+/// The operators between two operands, by their numbers.
 const COMPARISONS: [&str; 6] = ["=", "<>", "<", ">", "<=", ">="];
 const ARITHMETIC: [&str; 4] = ["+", "-", "*", "/"];
 /// Identifiers as they stand in a selector, and as they are.
@@ -309,7 +309,8 @@ fn sum(depth: u32) -> BoxedStrategy<Expression> {
     let less = sum(depth - 1);
     prop_oneof![
         4 => leaf(),
-        2 => (0..ARITHMETIC.len(), pair(&less)).prop_map(|(by, both)| Expression::Calculate(by, both)),
+        2 => (0..ARITHMETIC.len(), pair(&less))
+            .prop_map(|(by, both)| Expression::Calculate(by, both)),
         1 => less.prop_map(|a| Expression::Negate(Box::new(a))),
         1 => condition(depth - 1),
     ]
@@ -345,6 +346,10 @@ fn condition(depth: u32) -> BoxedStrategy<Expression> {
     .boxed()
 }
 
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, ..Default::default() }
+}
+
 /// The truth value of a condition, found out by what it and conditions about it select.
 fn truth(condition: &str, values: &Values) -> Option<bool> {
     let selects = |text: String| match Selector::parse(&text) {
@@ -359,7 +364,7 @@ fn truth(condition: &str, values: &Values) -> Option<bool> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(cases(2000))]
 
     #[test]
     fn both_evaluators_agree(expression in condition(4), values in values()) {
@@ -415,7 +420,9 @@ proptest! {
                 }
                 selector.matches(&Nothing);
             }
-            Err(SelectorError::Expected { column, .. } | SelectorError::Unclosed { column, .. }) => {
+            Err(
+                SelectorError::Expected { column, .. } | SelectorError::Unclosed { column, .. },
+            ) => {
                 prop_assert!((1..=length + 1).contains(&column));
             }
             Err(error) => panic!("{text:?}: {error}"),
@@ -424,7 +431,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(cases(500))]
 
     #[test]
     fn three_valued_logic_keeps_its_laws(
@@ -458,7 +465,8 @@ proptest! {
             (format!("(NOT {a}) IS NULL"), format!("({a} OR NOT {a}) IS NULL")),
         ];
         for (left, right) in laws {
-            prop_assert_eq!(truth(&left, &values), truth(&right, &values), "{} and {}", left, right);
+            let truths = [&left, &right].map(|condition| truth(condition, &values));
+            prop_assert_eq!(truths[0], truths[1], "{} and {}", left, right);
         }
         prop_assert_ne!(truth(&format!("{a} OR NOT {a}"), &values), Some(false));
         prop_assert_ne!(truth(&format!("{a} AND NOT {a}"), &values), Some(true));

@@ -74,8 +74,9 @@ fn message() -> Message {
 
 #[test]
 fn evaluating_allocates_nothing() {
-    let text = "symbol LIKE 'A%M_' AND symbol IN ('EMCA', symbol) AND quantity * 2 BETWEEN 199 AND 201 \
-        AND price > 12 AND -price < 0 AND live AND nothing IS NULL AND NOT (nothing = 1 AND NOT live) \
+    let text = "symbol LIKE 'A%M_' AND symbol IN ('EMCA', symbol) AND live \
+        AND quantity * 2 BETWEEN 199 AND 201 \
+        AND price > 12 AND -price < 0 AND nothing IS NULL AND NOT (nothing = 1 AND NOT live) \
         AND JMSMessageID LIKE '07070707-%' AND JMSType = '7' AND JMSReplyTo = 'e/k' \
         AND amqp.jms_type LIKE '03%' AND JMSCorrelationID = 'c' AND JMSPriority = 4 \
         AND JMSDeliveryMode = 'NON_PERSISTENT' AND JMSTimestamp = 0 AND JMSExpiration = 0 \

@@ -109,8 +109,9 @@ fn errors_say_what_was_expected_and_where() {
         // Columns count characters, not octets.
         ("'ä€🙂' = = 1", "expected a name, a value or ( at column 9, found `=`"),
         (
-            "A 'a text long enough to be cut off'",
-            "expected an operator or the end at column 3, found `'a text long enough to be cut of...`",
+            "A long_name_of_more_than_thirty_two_characters",
+            "expected an operator or the end at column 3, \
+             found `long_name_of_more_than_thirty_tw...`",
         ),
     ]);
 }
