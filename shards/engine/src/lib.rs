@@ -12,6 +12,7 @@ mod message;
 mod pending;
 pub mod queue;
 mod request;
+pub mod selector;
 mod store;
 mod sweep;
 pub mod topology;

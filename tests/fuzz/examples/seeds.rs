@@ -56,6 +56,7 @@ fn main() {
 
     let mut header = vec![0xff];
     full_header(&mut header);
+    selectors(&header[1..]);
     write("message_header", "full", &header);
     write("message_header", "empty", &[0x3f]);
 
@@ -121,6 +122,28 @@ fn journal() {
     }
     let operations = [&[1, 1, record.len() as u8][..], &record, &[0, 0]].concat();
     write("journal_walk", "operations", &operations);
+}
+
+/// Each form of the language, and what is just too much of it, for a message with this header.
+fn selectors(header: &[u8]) {
+    let table = [
+        ("empty", " "),
+        ("fields", "JMSType = 'a.b' AND JMSPriority > 3 AND JMSDeliveryMode <> 'PERSISTENT'"),
+        ("texts", "JMSMessageID LIKE '07%' OR JMSReplyTo = 'e/r' OR JMSCorrelationID IS NOT NULL"),
+        ("times", "JMSExpiration BETWEEN 0 AND 0xFF AND JMSTimestamp / 1000 = 1 OR JMSRedelivered"),
+        ("headers", "n * 2 + -1 >= 13.0 AND \"x-amqp-0-10.app-id\" IN ('me', 5, TRUE)"),
+        ("annotations", "amqp.jms_type = amqp.subject OR qpid.subject = '' OR JMSXGroupID = n"),
+        ("like", "'%_''x' NOT LIKE '!%!__%' ESCAPE '!' AND NOT n NOT BETWEEN n AND - - n"),
+        ("numbers", "017 < 0b1_01L OR .5e-3f = 1.D OR 0x8p-1 > 9223372036854775807 OR n / 0 = 1"),
+        ("unclosed", "a = 'b"),
+        ("half", "a NOT IN (b,"),
+    ];
+    for (name, selector) in table {
+        write("selector", name, &[selector.as_bytes(), &[0], header].concat());
+    }
+    write("selector", "deep", format!("{}a{}", "(".repeat(128), ")".repeat(128)).as_bytes());
+    let pattern = "a_%".repeat(300);
+    write("selector", "pattern", format!("a LIKE '{pattern}'\0aaaa").as_bytes());
 }
 
 fn write(target: &str, name: &str, octets: &[u8]) {
