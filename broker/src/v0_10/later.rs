@@ -4,7 +4,7 @@
 use fletch_amqp::types::Map;
 
 /// Arguments with these beginnings are the reference's own.
-const PREFIXES: [&str; 2] = ["qpid.", "x-qpid-"];
+const PREFIXES: [&str; 3] = ["qpid.", "x-qpid-", "x-apache-"];
 
 /// Those that do something.
 const PAGING: [&str; 3] = ["qpid.paging", "qpid.max_pages_loaded", "qpid.page_factor"];

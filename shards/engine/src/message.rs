@@ -2,7 +2,7 @@
 //! to know about it, then its header segment and body as they are encoded on the wire.
 //!
 //! Cloning bumps a counter; a message may be held by several queues, shards and deliveries at
-//! once. Nothing is decoded here: [`Message::view`] looks lazily.
+//! once. Nothing is decoded here.
 
 use crate::ids::{SessionId, Time};
 use triomphe::ThinArc;
