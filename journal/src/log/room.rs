@@ -65,6 +65,16 @@ impl<P: Payload> Log<P> {
         Some(refs)
     }
 
+    /// Takes back the record that is in a batch in part, if there is one: its number, and the record as it is
+    /// encoded. For a log that nobody reads again. It counts until [`Log::forget`].
+    pub fn take_back_begun(&mut self) -> Option<(Seq, Vec<u8>)> {
+        if self.spill.is_empty() {
+            return None;
+        }
+        self.spilled = 0;
+        Some((self.spilling, std::mem::take(&mut self.spill)))
+    }
+
     /// Takes back every publish that is not in a batch yet: its places, and what it carries. For a log that
     /// nobody reads again: what was relocated has no record any more.
     pub fn take_back_all(&mut self) -> Vec<(Refs, P)> {

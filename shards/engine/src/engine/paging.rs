@@ -12,7 +12,7 @@ use super::slices::Job;
 use crate::frame::Effects;
 use crate::ids::{Position, QueueId, Time};
 use crate::message::Message;
-use crate::queue::{MemoryLimit, Queue};
+use crate::queue::{MemoryLimit, Queue, Rest};
 use crate::request::{DeliveryRef, Event};
 use crate::store::{Load, Stored, Waiter, payload_len, volume_of};
 use fletch_amqp::types::Map;
@@ -208,9 +208,32 @@ impl Engine {
         let Some(pages) = self.pager.pages.as_mut().filter(|pages| pages.log.is_full()) else {
             return;
         };
-        let mut served: Vec<QueueId> = Vec::new();
+        let mut kept: Vec<(Refs, Message)> = Vec::new();
         for (refs, stored) in pages.log.take_back_all() {
             let (Stored::Paged(message) | Stored::Durable(message)) = stored;
+            kept.push((refs, message));
+        }
+        let (seq, begun) = pages.log.take_back_begun().unwrap_or_default();
+        for op in ops(&begun).map_while(Result::ok) {
+            let Op::Publish { refs, payload } = op else { continue };
+            for (r, delivered) in refs.iter() {
+                // It may have left its queue since it was begun.
+                let stands = |rest: &Rest| rest.place(r.position) == Some(seq);
+                let there = match self.queues.get(&QueueId(r.queue)) {
+                    Some(q) => q.place(r.position).is_some_and(|(place, ..)| place == seq),
+                    None => self.jobs.iter().any(|job| match job {
+                        Job::Empty { queue, rest } => queue.0 == r.queue && stands(rest),
+                        Job::Purge(_) => false,
+                    }),
+                };
+                if there && let Ok(message) = Stored::read(Volume::Paging, payload) {
+                    pages.log.forget(r, seq, payload.len());
+                    kept.push((std::iter::once((r, delivered)).collect(), message));
+                }
+            }
+        }
+        let mut served: Vec<QueueId> = Vec::new();
+        for (refs, message) in kept {
             for (r, _) in refs {
                 let queue = QueueId(r.queue);
                 self.pager.grown(1, message.size());

@@ -803,6 +803,11 @@ pub enum Next {
 }
 
 impl Rest {
+    /// Where the record of a message stands, if it is there.
+    pub(crate) fn place(&self, position: Position) -> Option<Seq> {
+        self.entries.get(position).map(|e| e.place)
+    }
+
     /// Takes the next message, with its body if `body` is wanted.
     pub fn next(&mut self, body: bool) -> Next {
         let Some(entry) = self.entries.first() else { return Next::End };
