@@ -214,8 +214,9 @@ impl Mix {
             mix.persistent_percent = *rng.pick(&[0, 50, 100]);
             mix.crash_every *= *rng.pick(&[1, 10]);
             mix.steps = mix.steps.min(600);
-            // So many messages would use up what a tiny log keeps for a full disk.
-            mix.tight = false;
+            // So many messages would use up what a tiny log keeps for a full disk, and no move of them to other
+            // shards would come to an end between crashes.
+            (mix.tight, mix.bad_start_percent) = (false, 0);
         }
         mix
     }
