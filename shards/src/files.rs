@@ -76,8 +76,8 @@ impl FileSystem for System {
     }
 
     fn make_file(&self, path: &Path, len: u64, ended: &AtomicBool) -> io::Result<()> {
-        // Past the page cache: copying zeros there took a third of a processor when the log grew fast, and a
-        // direct write over cached pages goes through a worker of the kernel.
+        // Past the page cache: zeros need not be copied there, and a direct write over cached pages goes through a
+        // worker of the kernel.
         let direct = OFlags::DIRECT.bits().cast_signed();
         let mut how = OpenOptions::new();
         let file = how.write(true).create(true).truncate(true).custom_flags(direct).open(path)?;

@@ -6,16 +6,20 @@ use fletch_amqp::types::Map;
 /// Arguments with these beginnings are the reference's own.
 const PREFIXES: [&str; 3] = ["qpid.", "x-qpid-", "x-apache-"];
 
-/// Those that do something.
-const PAGING: [&str; 3] = ["qpid.paging", "qpid.max_pages_loaded", "qpid.page_factor"];
+/// Those that do something in a paged queue.
+const PAGES: [&str; 2] = ["qpid.max_pages_loaded", "qpid.page_factor"];
 /// Those that do something with this policy.
 const FLOW_TO_DISK: [&str; 3] = ["qpid.policy_type", "qpid.max_size", "qpid.max_count"];
 
 /// Warns of each argument that is kept and does nothing.
 pub(super) fn warn_of(what: &str, name: &str, arguments: &Map) {
     let pages = arguments.get_str("qpid.policy_type") == Some("flow_to_disk");
-    let works =
-        |argument: &str| PAGING.contains(&argument) || pages && FLOW_TO_DISK.contains(&argument);
+    let paged = arguments.get_bool("qpid.paging") == Some(true);
+    let works = |argument: &str| {
+        argument == "qpid.paging"
+            || paged && PAGES.contains(&argument)
+            || pages && FLOW_TO_DISK.contains(&argument)
+    };
     for (argument, _) in arguments.iter() {
         if PREFIXES.iter().any(|prefix| argument.starts_with(prefix)) && !works(argument) {
             tracing::warn!(target: "model",
