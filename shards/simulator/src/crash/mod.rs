@@ -121,8 +121,10 @@ impl World<'_> {
     /// A full disk does not keep clients from taking messages, as long as the log has what it keeps for
     /// that: none if the disk became full before the log had a segment too many.
     fn consume(&mut self) {
-        let reserve = |e: &Engine| e.log().is_some_and(|log| log.admits_small());
-        let must = self.engines.iter().all(reserve);
+        let has_reserve = |e: &Engine| e.log().is_some_and(|log| log.admits_small());
+        let is_full = |e: &Engine| e.log().is_some_and(|log| log.is_full());
+        let were_full: Vec<bool> = self.engines.iter().map(is_full).collect();
+        let mut must = self.engines.iter().all(has_reserve);
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
         for id in ids {
             let held = std::mem::take(&mut self.session(id).held);
@@ -132,6 +134,9 @@ impl World<'_> {
             }
         }
         self.calm_down();
+        // A log that learns only now that its disk is full may have filled its last segment before.
+        must &=
+            self.engines.iter().zip(were_full).all(|(e, was)| was || !is_full(e) || has_reserve(e));
         if !must {
             return;
         }
