@@ -6,20 +6,21 @@ use fletch_amqp::types::Map;
 /// Arguments with these beginnings are the reference's own.
 const PREFIXES: [&str; 3] = ["qpid.", "x-qpid-", "x-apache-"];
 
-/// Those that do something in a paged queue.
-const PAGES: [&str; 2] = ["qpid.max_pages_loaded", "qpid.page_factor"];
+/// Those that do something.
+const WORK: [&str; 3] = [
+    "qpid.paging",
+    "qpid.max_pages_loaded", // refused without the former
+    "qpid.page_factor",
+];
 /// Those that do something with this policy.
 const FLOW_TO_DISK: [&str; 3] = ["qpid.policy_type", "qpid.max_size", "qpid.max_count"];
 
 /// Warns of each argument that is kept and does nothing.
 pub(super) fn warn_of(what: &str, name: &str, arguments: &Map) {
-    let pages = arguments.get_str("qpid.policy_type") == Some("flow_to_disk");
-    let paged = arguments.get_bool("qpid.paging") == Some(true);
-    let works = |argument: &str| {
-        argument == "qpid.paging"
-            || paged && PAGES.contains(&argument)
-            || pages && FLOW_TO_DISK.contains(&argument)
-    };
+    let policy = arguments.get_str("qpid.policy_type");
+    let pages = matches!(policy, Some("flow_to_disk" | "flow-to-disk"));
+    let works =
+        |argument: &str| WORK.contains(&argument) || pages && FLOW_TO_DISK.contains(&argument);
     for (argument, _) in arguments.iter() {
         if PREFIXES.iter().any(|prefix| argument.starts_with(prefix)) && !works(argument) {
             tracing::warn!(target: "model",

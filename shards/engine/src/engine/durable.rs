@@ -11,7 +11,7 @@ use crate::frame::{Effects, Frame};
 use crate::ids::{QueueId, SessionId, ShardId, Time};
 use crate::message::Message;
 use crate::pending::Origin;
-use crate::queue::{Output, Queue};
+use crate::queue::{Output, Queue, QueueSettings};
 use crate::request::{DeliveryRef, Event, OpId, Reply};
 use crate::store::{Decided, Restored, Store, Stored, Waiter, payload_len, volume_of};
 use crate::topology::{Change, Route, Routes};
@@ -33,8 +33,7 @@ impl Engine {
             {
                 let mut queue = queues.remove(&q.id).unwrap_or_else(|| Queue::new(q.id));
                 queue.set_durable();
-                queue.set_owner(None, super::no_local(&q.arguments));
-                queue.set_memory_limit(paging::memory_limit(&q.arguments));
+                queue.configure(&QueueSettings::of(&q.name, &q.arguments));
                 self.queues.insert(q.id, queue);
             }
         }

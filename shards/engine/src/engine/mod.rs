@@ -19,14 +19,13 @@ use crate::frame::{Effects, Frame, QueueCommand, QueueFrame};
 use crate::ids::{Epoch, Position, QueueId, SessionId, ShardId, SubscriptionId, Time};
 use crate::message::Message;
 use crate::pending::{Origin, Parts, Prepared, Publishes, Rejections};
-use crate::queue::{CreditUnit, FlowMode, Output, Queue};
+use crate::queue::{CreditUnit, FlowMode, Output, Queue, QueueSettings};
 use crate::request::{DeliveryRef, Event, OpId, Outcome, Published, Reply, Request, Subscribe};
 use crate::store::{Decided, Pager, Pages, PagingConfig, Restored, Store, Waiter};
 use crate::sweep::Sweep;
 use crate::topology::{
     Change, Decision, FixedMap, Orderer, QueueDescriptor, Routes, Topology, TopologyRequest,
 };
-use fletch_amqp::types::Map;
 use fletch_journal::{Damaged, Seq, Volume, Xid};
 use gone::Gone;
 use moving::Moving;
@@ -843,14 +842,13 @@ impl Engine {
         match change {
             Change::QueueCreated(q) if q.home == self.shard => {
                 let mut queue = self.new_queue(q);
-                queue.set_owner(q.owner, no_local(&q.arguments));
-                queue.set_memory_limit(paging::memory_limit(&q.arguments));
+                queue.configure(&QueueSettings::of(&q.name, &q.arguments));
+                queue.set_owner(q.owner);
                 self.queues.insert(q.id, queue);
             }
             Change::QueueOwner { queue, owner } => {
                 if let Some(q) = self.queues.get_mut(queue) {
-                    let d = self.topology.queue_by_id(*queue);
-                    q.set_owner(*owner, d.is_some_and(|d| no_local(&d.arguments)));
+                    q.set_owner(*owner);
                 }
                 if owner.is_none() {
                     self.report_if_unused(*queue, None, fx);
@@ -886,9 +884,4 @@ impl Engine {
             }
         }
     }
-}
-
-/// The queue argument `no-local`.
-fn no_local(arguments: &Map) -> bool {
-    arguments.get_bool("no-local").unwrap_or(false)
 }

@@ -12,10 +12,9 @@ use super::slices::Job;
 use crate::frame::Effects;
 use crate::ids::{Position, QueueId, Time};
 use crate::message::Message;
-use crate::queue::{MemoryLimit, Queue, Rest};
+use crate::queue::{Queue, Rest};
 use crate::request::{DeliveryRef, Event};
 use crate::store::{Load, Stored, Waiter, payload_len, volume_of};
-use fletch_amqp::types::Map;
 use fletch_journal::record::{Assembler, Part, RecordError, fragments, ops};
 use fletch_journal::{BATCH_MAX, Batch, Log, Lsn, Op, Ref, Refs, Request, Seq, Volume};
 
@@ -467,23 +466,3 @@ fn read_batch(
     }
     Ok(())
 }
-
-/// What a queue may have in memory that asks to be paged: `qpid.paging`, or the policy `flow_to_disk` with its
-/// limits.
-pub(super) fn memory_limit(arguments: &Map) -> Option<MemoryLimit> {
-    let number = |key| arguments.get_int(key).and_then(|n| u64::try_from(n).ok());
-    let positive = |key| number(key).filter(|n| *n > 0);
-    if arguments.get_bool("qpid.paging") == Some(true) {
-        let pages = positive("qpid.max_pages_loaded").unwrap_or(PAGES_LOADED);
-        let size = positive("qpid.page_factor").unwrap_or(1).saturating_mul(PAGE);
-        return Some(MemoryLimit { bytes: pages.saturating_mul(size), messages: u64::MAX });
-    }
-    (arguments.get_str("qpid.policy_type") == Some("flow_to_disk")).then(|| MemoryLimit {
-        bytes: positive("qpid.max_size").unwrap_or(u64::MAX),
-        messages: positive("qpid.max_count").unwrap_or(u64::MAX),
-    })
-}
-
-/// Bytes of a page, and how many of them a paged queue has in memory if it does not say.
-const PAGE: u64 = 4096;
-const PAGES_LOADED: u64 = 4;

@@ -13,9 +13,11 @@ mod credit;
 mod dispatch;
 mod entries;
 mod packed;
+pub(crate) mod settings;
 mod subscription;
 
 pub use credit::{CreditUnit, FlowMode, INFINITE, ROOM_BYTES, ROOM_MESSAGES};
+pub use settings::QueueSettings;
 
 use crate::error::Error;
 use crate::ids::{Position, QueueId, SessionId, SubscriptionId, Time};
@@ -25,6 +27,7 @@ use crate::store::volume_of;
 use credit::add;
 use entries::{Body, Entries, Removed};
 use fletch_journal::{Seq, Volume};
+use settings::{Depth, Policy};
 use std::fmt;
 use subscription::{Flush, Subscription, Subscriptions};
 
@@ -119,6 +122,26 @@ pub(crate) struct MemoryLimit {
     pub(crate) bytes: u64,
     pub(crate) messages: u64,
 }
+
+impl MemoryLimit {
+    fn of(settings: &QueueSettings) -> Option<MemoryLimit> {
+        let most = |n: Option<u64>| n.unwrap_or(u64::MAX);
+        match settings.paging {
+            Some(paging) => {
+                let bytes = paging.pages.saturating_mul(paging.factor).saturating_mul(PAGE);
+                Some(MemoryLimit { bytes, messages: u64::MAX })
+            }
+            None if settings.policy == Policy::FlowToDisk => {
+                let Depth { count, size } = settings.limit;
+                Some(MemoryLimit { bytes: most(size), messages: most(count) })
+            }
+            None => None,
+        }
+    }
+}
+
+/// Bytes of a page.
+const PAGE: u64 = 4096;
 
 /// Up to which position deliveries may have happened.
 #[derive(Clone, Copy, Debug, Default)]
@@ -300,10 +323,15 @@ impl Queue {
         }
     }
 
-    /// Sets what `queue.declare` asked for: the exclusive owner, and the argument `no-local`.
-    pub fn set_owner(&mut self, owner: Option<SessionId>, no_local: bool) {
+    /// Makes it the kind of queue that its arguments ask for.
+    pub fn configure(&mut self, settings: &QueueSettings) {
+        self.no_local = settings.no_local;
+        self.limit = MemoryLimit::of(settings).map(Box::new);
+    }
+
+    /// The session that has the queue for itself.
+    pub fn set_owner(&mut self, owner: Option<SessionId>) {
         self.owner = owner;
-        self.no_local = no_local;
     }
 
     /// Keeps the queue for a session that is about to be its owner.
@@ -674,11 +702,6 @@ impl Queue {
     /// Messages that could leave memory if they had a record, about so many bytes of them, in order.
     pub(crate) fn without_record(&self, keep: usize, bytes: usize) -> Vec<(Position, Message)> {
         self.entries.without_record(keep, bytes)
-    }
-
-    /// Limits what the queue may have in memory while it is not about to be consumed.
-    pub(crate) fn set_memory_limit(&mut self, limit: Option<MemoryLimit>) {
-        self.limit = limit.map(Box::new);
     }
 
     /// Whether more is in memory than three quarters of what the queue may have there: so far it is

@@ -14,6 +14,7 @@ use super::placement::home_for;
 use super::{BUILT_IN, DEFAULT, Topology};
 use crate::error::Error;
 use crate::ids::{QueueId, SessionId};
+use crate::queue::QueueSettings;
 use crate::request::{self, DeclareExchange, DeclareQueue};
 use fletch_amqp::types::Map;
 use std::sync::Arc;
@@ -64,6 +65,7 @@ impl Orderer {
             return topology.check_queue(session, &d).map(|()| Progress::Made);
         }
         check_queue_name(&d.name)?;
+        QueueSettings::new(&d.name, &d.arguments)?;
         let alternate = existing_alternate(topology, d.alternate.as_deref())?;
         let home = home_for(self.shards, session, &d)?;
         if let Some(q) = topology.queue(&d.name) {
