@@ -9,8 +9,9 @@
 use crate::batch::{BATCH_MAX, Batch};
 use crate::io::Request;
 use crate::log::{Log, Payload, Refs};
-use crate::lsn::Lsn;
-use crate::record::{Assembler, RecordError, Xid, fragments};
+use crate::lsn::{ALIGN, Lsn};
+use crate::record::{Assembler, FRAGMENT_HEAD, RecordError, Xid, fragments};
+use crate::segments::Segment;
 use crate::seq::Seq;
 use bytes::Bytes;
 
@@ -86,6 +87,24 @@ impl<P: Payload> Log<P> {
         self.used() > most && self.segments().len() > 1
     }
 
+    /// Whether what lives in a segment can be written again. A full disk gives room back only for the whole
+    /// of it: what it has left is for dequeues rather than for a part.
+    fn has_room_for(&self, segment: &Segment) -> bool {
+        let heads = segment.live * FRAGMENT_HEAD as u64;
+        let moved = self.staged_bytes() + segment.live_bytes + heads;
+        // Each batch has a header and ends with a page.
+        let batches = moved / BATCH_MAX as u64 + 2;
+        !self.is_full() || self.room() >= moved + batches * ALIGN as u64
+    }
+
+    /// Gives cleaning up if the disk has become too full for its end.
+    fn stop_if_full(&mut self) {
+        let Some(oldest) = self.segments().next() else { return };
+        if !self.has_room_for(oldest) {
+            self.cleaner.state = State::Idle;
+        }
+    }
+
     /// Goes on with cleaning, or begins it, if there is need.
     pub fn clean(&mut self) {
         if self.cleaner.is_idle() && self.is_loose() {
@@ -93,6 +112,9 @@ impl<P: Payload> Log<P> {
             // Without live records it goes by itself, and so does one that was cleaned already.
             let passed = self.cleaner.passed == Some(oldest.base);
             if oldest.live == 0 || passed || oldest.end() > self.durable_lsn() {
+                return;
+            }
+            if !self.has_room_for(oldest) {
                 return;
             }
             let (base, end) = (oldest.base, oldest.end());
@@ -103,6 +125,9 @@ impl<P: Payload> Log<P> {
                 assembler: Assembler::new(),
                 passed: None,
             };
+        }
+        if let State::Due(_) = self.cleaner.state {
+            self.stop_if_full();
         }
         if let State::Due(at) = self.cleaner.state {
             if at >= self.durable_lsn() {
@@ -137,6 +162,7 @@ impl<P: Payload> Log<P> {
         if !matches!(self.cleaner.state, State::Read(..)) {
             return Ok(None);
         }
+        self.stop_if_full();
         let State::Read(mut at, bytes) = std::mem::take(&mut self.cleaner.state) else {
             return Ok(None);
         };

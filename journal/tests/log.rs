@@ -336,6 +336,59 @@ fn what_was_taken_on_before_the_disk_was_full_is_not_written_into_the_reserve() 
 }
 
 #[test]
+fn a_full_disk_keeps_its_room_for_dequeues_if_cleaning_would_not_come_to_its_end() {
+    // What came and went fills so many batches: with room behind them for what lives, and without.
+    for (batches, cleans) in [(13, true), (16, false)] {
+        let mut disk = Disk::new(1);
+        let mut places: BTreeMap<u64, Seq> =
+            (1..=8).map(|p| (p, publish(&mut disk, p, 100_000))).collect();
+        disk.settle();
+        disk.full = true;
+        for position in 100..100 + batches {
+            let seq = publish(&mut disk, position, 100_000);
+            disk.settle();
+            disk.log.dequeue(at(position), seq, 100_000);
+        }
+        assert!(disk.log.is_full());
+        for _ in 0..10 {
+            disk.log.clean();
+            disk.requests();
+            clean(&mut disk, &mut places);
+            while let Some(write) = disk.write() {
+                disk.log.done(Done::Written { number: write.number });
+            }
+        }
+        let expected = if cleans { (8, Some(&Lsn(0))) } else { (0, None) };
+        assert_eq!((disk.log.stats().relocated, disk.retired.first()), expected, "{batches}");
+        disk.log.dequeue(at(1), places[&1], 100_000);
+        disk.settle();
+        assert_eq!(disk.log.durable(), disk.log.last_seq());
+    }
+}
+
+#[test]
+fn what_goes_together_goes_in_one_record() {
+    let mut disk = Disk::new(1);
+    (1..=3).for_each(|id| {
+        disk.log.define(id, b"a thing");
+    });
+    disk.settle();
+    let before = disk.log.stats().records;
+    disk.log.undefine(&[3, 1]);
+    disk.settle();
+    assert_eq!(disk.log.stats().records, before + 1);
+    let mut gone = Vec::new();
+    disk.ops(|op| {
+        if let Op::Undefine { id } = op {
+            gone.push(id);
+        }
+    });
+    assert_eq!(gone, [3, 1]);
+    let defined = [1, 2, 3].map(|id| disk.log.is_defined(id));
+    assert_eq!(defined, [false, true, false]);
+}
+
+#[test]
 fn an_idle_log_is_vouched_for_once() {
     let mut disk = Disk::new(1);
     publish(&mut disk, 1, 100);

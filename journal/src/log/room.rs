@@ -94,7 +94,7 @@ impl<P: Payload> Log<P> {
 
     /// Bytes that may be written before another segment is needed, but for the rest of a record that is
     /// under way.
-    fn room(&self) -> u64 {
+    pub(crate) fn room(&self) -> u64 {
         let ahead: u64 = self.ahead.iter().filter(|a| a.ready).map(|a| a.len).sum();
         (self.rest() + ahead).saturating_sub((self.spill.len() - self.spilled) as u64)
     }

@@ -134,10 +134,12 @@ impl<P: Payload> Log<P> {
         self.stage_root(Key::Id(id), &Op::Define { id, payload })
     }
 
-    /// It exists no more.
-    pub fn undefine(&mut self, id: u64) -> Seq {
-        let number = self.stage_op(&Op::Undefine { id });
-        self.drop_root(Key::Id(id), number);
+    /// They exist no more: all of them at once, also after a crash.
+    pub fn undefine(&mut self, ids: &[u64]) -> Seq {
+        let mut bytes = Vec::new();
+        ids.iter().for_each(|id| Op::Undefine { id: *id }.put(&mut bytes));
+        let number = self.stage(Staged::Bytes { bytes: bytes.into(), root: false });
+        ids.iter().for_each(|id| self.drop_root(Key::Id(*id), number));
         number
     }
 

@@ -182,26 +182,25 @@ impl Store {
             self.bindings.note(change);
             return Some(self.log.define(id, &bytes));
         }
-        let log = &mut self.log;
-        match change {
-            Change::QueueDeleted { queue } => {
-                for id in self.bindings.of_queue(*queue) {
-                    log.undefine(id);
-                }
-                log.is_defined(queue.0).then(|| log.undefine(queue.0))
-            }
-            Change::ExchangeDeleted { id, name } => {
-                for id in self.bindings.of_exchange(name) {
-                    log.undefine(id);
-                }
-                log.is_defined(*id).then(|| log.undefine(*id))
-            }
+        // In one record: a crash must not leave a queue without some of its bindings.
+        let mut gone = match change {
+            Change::QueueDeleted { queue } => self.bindings.of_queue(*queue),
+            Change::ExchangeDeleted { name, .. } => self.bindings.of_exchange(name),
             Change::Unbound(b) if b.id != 0 => {
                 self.bindings.forget(b.id, b.queue);
-                Some(log.undefine(b.id))
+                vec![b.id]
             }
-            _ => None,
+            _ => Vec::new(),
+        };
+        match change {
+            Change::QueueDeleted { queue: QueueId(id) } | Change::ExchangeDeleted { id, .. }
+                if self.log.is_defined(*id) =>
+            {
+                gone.push(*id);
+            }
+            _ => {}
         }
+        (!gone.is_empty()).then(|| self.log.undefine(&gone))
     }
 
     /// A definition that recovery found.
@@ -259,5 +258,49 @@ impl Bindings {
             !all.is_empty()
         });
         ids
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::{Binding, QueueDescriptor};
+    use fletch_amqp::types::Map;
+    use fletch_journal::{LogConfig, Position as LogPosition};
+
+    #[test]
+    fn a_queue_goes_with_its_bindings_at_once() {
+        let config = LogConfig { segment: LogConfig::SEGMENT_MIN, depth: 1 };
+        let log = Log::new(config, LogPosition::volatile(0, 7, Seq::NONE));
+        let mut store = Store::new(log, "journal".into(), 1, 1);
+        let queue = QueueId(1);
+        let descriptor = QueueDescriptor {
+            id: queue,
+            name: "queue".into(),
+            home: ShardId(0),
+            durable: true,
+            auto_delete: false,
+            owner: None,
+            alternate: None,
+            arguments: Arc::new(Map::new()),
+        };
+        assert!(store.record(&Change::QueueCreated(Arc::new(descriptor))).is_some());
+        for id in 2..5 {
+            let binding = Binding {
+                id,
+                exchange: "amq.topic".into(),
+                queue,
+                home: ShardId(0),
+                key: format!("key.{id}").into(),
+                arguments: Map::new(),
+            };
+            assert!(store.record(&Change::Bound(Arc::new(binding))).is_some());
+        }
+        let before = store.log.last_seq();
+        let safe = store.record(&Change::QueueDeleted { queue });
+        assert_eq!(store.log.last_seq(), Seq(before.0 + 1), "in one record");
+        assert_eq!(safe, Some(Seq(before.0 + 1)));
+        assert!((1..5).all(|id| !store.log.is_defined(id)));
+        assert_eq!(store.record(&Change::QueueDeleted { queue }), None, "it is gone");
     }
 }
