@@ -51,9 +51,13 @@ fn seeds_that_found_something_pass() {
     for seed in [53_682, 55_612, 56_362, 578_347] {
         passes(seed);
     }
-    // Nothing was wrong: a binding came and went within one step, and a log learnt that its disk is full
-    // when its only segment was.
-    for seed in [786_885, 737_294] {
+    // A queue's bindings were undone one by one before it, and a crash came in between.
+    passes(1_070_907);
+    // The cleaner spent what a full disk had left on a part of a segment, and accepts waited for room.
+    passes(1_116_874);
+    // Nothing was wrong: a binding came and went, or went and came, in one input; a log learnt that its disk is
+    // full when its only segment was; a purge found messages gone whose deliveries were held back.
+    for seed in [786_885, 1_075_447, 1_642_300, 737_294, 1_229_150, 1_365_514, 1_397_650] {
         passes(seed);
     }
 }

@@ -192,6 +192,18 @@ impl Engine {
         }
     }
 
+    /// Messages given to subscribers that are held back, for tests: their queues may have them no more.
+    pub fn held_back(&self) -> impl Iterator<Item = (DeliveryRef, &Message)> {
+        let waiting = self.store.iter().flat_map(|store| &store.waiting);
+        waiting.filter_map(|(_, waiter)| match waiter {
+            Waiter::Output { output, .. } => match &**output {
+                Output::Deliver { delivery, message, .. } => Some((*delivery, message)),
+                _ => None,
+            },
+            _ => None,
+        })
+    }
+
     /// Answers a subscriber after what is held back for it.
     pub(super) fn answer_behind(
         &mut self,
@@ -500,6 +512,17 @@ impl Engine {
 
     // ---- the orderer's changes -----------------------------------------------------------
 
+    /// From now on, keeps the changes that this shard makes as the orderer's for
+    /// [`Engine::take_changes`]. For tests: several made in one input cannot be told apart otherwise.
+    pub fn keep_changes(&mut self) {
+        self.changes = Some(Vec::new());
+    }
+
+    /// The changes that were made since the last call, in order.
+    pub fn take_changes(&mut self) -> Vec<Arc<Change>> {
+        self.changes.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
     /// Sends a frame of the orderer, after what is held back.
     pub(super) fn send_ordered(&mut self, to: ShardId, frame: Frame, fx: &mut Effects) {
         if let Some(store) = &mut self.store
@@ -521,6 +544,9 @@ impl Engine {
         fx: &mut Effects,
     ) {
         let this = self.shard;
+        if let Some(changes) = &mut self.changes {
+            changes.push(Arc::clone(change));
+        }
         self.local.push_back(Frame::Apply { epoch, change: Arc::clone(change) });
         let seq = self.store.as_mut().and_then(|store| store.record(change));
         for shard in (0..self.shards).map(ShardId) {

@@ -32,6 +32,7 @@ use moving::Moving;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How an engine is set up.
@@ -137,6 +138,8 @@ pub struct Engine {
     /// Queues here, or deleted here, with messages on their way to their alternate exchanges.
     moving: FixedMap<QueueId, Moving>,
     rejections: Rejections,
+    /// Changes of the topology that this shard has made, if somebody wants to see each: a test.
+    changes: Option<Vec<Arc<Change>>>,
     // Reused between calls.
     routes: Routes,
     outputs: Vec<Output>,
@@ -174,6 +177,7 @@ impl Engine {
             damage: None,
             moving: FixedMap::default(),
             rejections: Rejections::default(),
+            changes: None,
             routes: Routes::default(),
             outputs: Vec::new(),
             decisions: Vec::new(),

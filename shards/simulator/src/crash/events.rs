@@ -4,9 +4,7 @@ use super::session::{Asked, Held, Session, Stage};
 use super::topology::Name;
 use super::world::World;
 use crate::message::message_id;
-use fletch_engine::{
-    Error, ErrorKind, Event, Outcome, QueueId, Reply, SessionId, ShardId, SubscriptionId,
-};
+use fletch_engine::{Error, ErrorKind, Event, Outcome, QueueId, Reply, SessionId, SubscriptionId};
 use std::collections::BTreeSet;
 
 impl World<'_> {
@@ -135,14 +133,15 @@ impl World<'_> {
         }
     }
 
-    /// The messages that are in a queue now.
+    /// The messages that are in a queue now, or have left it for somebody whom they are held back from.
     fn numbers_in(&self, queue: QueueId) -> Option<BTreeSet<u32>> {
-        let mut homes = (0..self.shards).map(ShardId);
-        homes.find_map(|shard| {
-            let q = self.engines[shard.index()].queues().find(|q| q.id() == queue)?;
+        self.engines.iter().find_map(|engine| {
+            let q = engine.queues().find(|q| q.id() == queue)?;
+            let held = engine.held_back().filter(|(at, _)| at.queue == queue);
+            let held = held.map(|(_, message)| message);
+            let all = q.all_messages().filter_map(|(_, message, _)| message);
             // Which are away cannot be told.
-            (q.away() == 0)
-                .then(|| q.all_messages().filter_map(|(_, m, _)| m.map(message_id)).collect())
+            (q.away() == 0).then(|| all.chain(held).map(message_id).collect())
         })
     }
 }

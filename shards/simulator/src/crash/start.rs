@@ -255,7 +255,9 @@ impl World<'_> {
                     path: "paging".into(),
                 }),
             };
-            Engine::restored(&config, restored)
+            let mut engine = Engine::restored(&config, restored);
+            engine.keep_changes();
+            engine
         };
         restored.enumerate().map(engine).collect()
     }

@@ -1,10 +1,11 @@
-//! What the topology was, step by step, since the broker started, and how much of that is promised.
+//! What the topology was, change by change, since the broker started, and how much of that is promised.
 //!
-//! Changes are made one after the other on the orderer's shard and journalled there in this order. So
-//! what recovery finds must be what there was after some step: not before the last one that anybody was
-//! told of, or could have seen on another shard.
+//! Changes are made one after the other on the orderer's shard and journalled there in this order, each
+//! whole or not at all. So what recovery finds must be what there was after some change: not before the
+//! last one that anybody was told of, or could have seen on another shard.
 
-use fletch_engine::topology::Topology;
+use fletch_engine::QueueId;
+use fletch_engine::topology::{Binding, Change, Exchange, Topology};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -29,16 +30,16 @@ impl Name {
     }
 }
 
-/// One thing that durable queues, exchanges and bindings are, as far as a restart must keep it.
+/// What a durable queue, exchange or binding is, as far as a restart must keep it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Thing {
     name: Name,
     what: String,
-    /// Ids of the queue and the exchange that it needs, if they are durable.
+    /// Ids of the queue and the exchange that it needs, but for those which are always there.
     needs: Vec<u64>,
 }
 
-/// Something was there, from one step to another.
+/// Something was there, from after one step until another.
 #[derive(Clone, Debug)]
 struct Life {
     name: Name,
@@ -48,141 +49,148 @@ struct Life {
     to: Option<usize>,
 }
 
-#[derive(Clone, Debug)]
+/// What a change did to durable things.
+#[derive(Debug, Default)]
 struct Step {
-    added: Vec<u64>,
+    added: Option<u64>,
     removed: Vec<u64>,
-    /// Several changes made at once: a crash may come between them.
-    several: bool,
 }
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct History {
+    /// The topology's epoch at the start.
     epoch: u64,
-    /// What there was at the start, and what there is.
+    /// What there was then, of durable things.
     base: BTreeSet<u64>,
-    now: BTreeMap<(Name, u64), usize>,
+    /// What there is: which life it is.
+    now: BTreeMap<Name, usize>,
+    /// Queues that there are.
+    queues: BTreeMap<QueueId, Arc<str>>,
+    /// All durable things that there ever were.
     things: BTreeMap<u64, Thing>,
     lives: Vec<Life>,
+    /// One for each change.
     steps: Vec<Step>,
-    /// The epoch after each step.
-    epochs: Vec<u64>,
-    /// So many steps are promised.
+    /// So many are promised.
     promised: usize,
-    /// Promised within a step of several changes: that something is there for good, or is not.
-    within: Vec<(usize, u64, bool)>,
-}
-
-/// Everything in a topology by name, with its id: 0 if the journal does not know it.
-fn everything(topology: &Topology) -> BTreeMap<(Name, u64), Option<Thing>> {
-    let mut all = BTreeMap::new();
-    let mut exchanges = BTreeMap::new();
-    for x in topology.exchanges() {
-        let x = x.descriptor();
-        if x.name.is_empty() || x.name.starts_with("amq.") {
-            continue;
-        }
-        let name = Name::Exchange(Arc::clone(&x.name));
-        exchanges.insert(Arc::clone(&x.name), x.id);
-        let thing = (x.id != 0).then(|| Thing {
-            name: name.clone(),
-            what: format!("{:?} {} {:?}", x.kind, x.auto_delete, x.arguments),
-            needs: Vec::new(),
-        });
-        all.insert((name, x.id), thing);
-    }
-    for q in topology.queues() {
-        let name = Name::Queue(Arc::clone(&q.name));
-        let thing = q.durable.then(|| Thing {
-            name: name.clone(),
-            what: format!("{} {:?}", q.auto_delete, q.arguments),
-            needs: Vec::new(),
-        });
-        let id = q.id.0;
-        all.insert((name, id), thing);
-        for b in topology.bindings_of(q.id) {
-            let name = Name::Binding {
-                queue: Arc::clone(&q.name),
-                exchange: Arc::clone(&b.exchange),
-                key: Arc::clone(&b.key),
-            };
-            let exchange = exchanges.get(&b.exchange).copied();
-            let thing = (b.id != 0).then(|| Thing {
-                name: name.clone(),
-                what: format!("{:?}", b.arguments),
-                needs: std::iter::once(id).chain(exchange).collect(),
-            });
-            all.insert((name, b.id), thing);
-        }
-    }
-    all
 }
 
 impl History {
+    /// One that begins with a topology.
+    fn of(topology: &Topology) -> History {
+        let mut history = History::default();
+        for x in topology.exchanges().map(Exchange::descriptor) {
+            if !x.name.is_empty() && !x.name.starts_with("amq.") {
+                history.see(&Change::ExchangeCreated(Arc::clone(x)));
+            }
+        }
+        for q in topology.queues() {
+            history.see(&Change::QueueCreated(Arc::clone(q)));
+            for b in topology.bindings_of(q.id) {
+                history.see(&Change::Bound(Arc::clone(b)));
+            }
+        }
+        history.steps.clear();
+        history.lives.iter_mut().for_each(|life| life.from = 0);
+        history.base = history.things.keys().copied().collect();
+        history.epoch = topology.epoch().0;
+        history
+    }
+
+    // ---- what happens --------------------------------------------------------------------
+
     /// How many steps there were.
     pub(super) fn step(&self) -> usize {
         self.steps.len()
     }
 
-    /// The orderer's shard may have made changes.
-    pub(super) fn see(&mut self, topology: &Topology) {
-        let changes = topology.epoch().0 - self.epoch;
-        if changes == 0 {
-            return;
+    /// The next change.
+    pub(super) fn see(&mut self, change: &Change) {
+        self.steps.push(Step::default());
+        match change {
+            Change::QueueCreated(q) => {
+                self.queues.insert(q.id, Arc::clone(&q.name));
+                let what = format!("{} {:?}", q.auto_delete, q.arguments);
+                let id = q.durable.then_some(q.id.0);
+                self.comes(Name::Queue(Arc::clone(&q.name)), id, what, Vec::new());
+            }
+            Change::QueueOwner { .. } => {}
+            Change::QueueDeleted { queue } => {
+                let queue = self.queues.remove(queue).expect("it was there");
+                self.goes(|name| match name {
+                    Name::Queue(q) | Name::Binding { queue: q, .. } => *q == queue,
+                    Name::Exchange(_) => false,
+                });
+            }
+            Change::ExchangeCreated(x) => {
+                let what = format!("{:?} {} {:?}", x.kind, x.auto_delete, x.arguments);
+                let id = (x.id != 0).then_some(x.id);
+                self.comes(Name::Exchange(Arc::clone(&x.name)), id, what, Vec::new());
+            }
+            Change::ExchangeDeleted { name: exchange, .. } => self.goes(|name| match name {
+                Name::Exchange(x) | Name::Binding { exchange: x, .. } => x == exchange,
+                Name::Queue(_) => false,
+            }),
+            Change::Bound(b) => {
+                let exchange = self.now.get(&Name::Exchange(Arc::clone(&b.exchange)));
+                let exchange = exchange.and_then(|life| self.lives[*life].id);
+                let needs = std::iter::once(b.queue.0).chain(exchange).collect();
+                let id = (b.id != 0).then_some(b.id);
+                self.comes(self.name_of(b), id, format!("{:?}", b.arguments), needs);
+            }
+            Change::Unbound(b) => {
+                let gone = self.name_of(b);
+                self.goes(|name| *name == gone);
+            }
         }
-        self.epoch = topology.epoch().0;
-        let all = everything(topology);
-        let step = self.steps.len() + 1;
-        let mut removed = Vec::new();
-        let lives = &mut self.lives;
-        self.now.retain(|key, life| {
-            let stays = all.contains_key(key);
-            if !stays {
-                lives[*life].to = Some(step);
-                removed.extend(lives[*life].id);
-            }
-            stays
-        });
-        let mut added = Vec::new();
-        for (key, thing) in all {
-            if self.now.contains_key(&key) {
-                continue;
-            }
-            let id = thing.as_ref().map(|_| key.1);
-            added.extend(id);
-            if let Some(thing) = thing {
-                self.things.insert(key.1, thing);
-            }
-            self.lives.push(Life { name: key.0.clone(), id, from: step, to: None });
-            self.now.insert(key, self.lives.len() - 1);
+    }
+
+    fn name_of(&self, b: &Binding) -> Name {
+        Name::Binding {
+            queue: Arc::clone(&self.queues[&b.queue]),
+            exchange: Arc::clone(&b.exchange),
+            key: Arc::clone(&b.key),
         }
-        self.steps.push(Step { added, removed, several: changes > 1 });
-        self.epochs.push(self.epoch);
+    }
+
+    /// Something is there from now on. `id`: what the journal knows it by, if it does.
+    fn comes(&mut self, name: Name, id: Option<u64>, what: String, needs: Vec<u64>) {
+        let from = self.steps.len();
+        if let Some(id) = id {
+            self.things.insert(id, Thing { name: name.clone(), what, needs });
+            self.steps[from - 1].added = Some(id);
+        }
+        self.lives.push(Life { name: name.clone(), id, from, to: None });
+        let old = self.now.insert(name, self.lives.len() - 1);
+        assert!(old.is_none(), "{:?} is made and was there already", self.lives.last());
+    }
+
+    fn goes(&mut self, gone: impl Fn(&Name) -> bool) {
+        let to = self.steps.len();
+        for (_, life) in self.now.extract_if(.., |name, _| gone(name)) {
+            self.lives[life].to = Some(to);
+            self.steps[to - 1].removed.extend(self.lives[life].id);
+        }
     }
 
     // ---- promises ------------------------------------------------------------------------
 
     /// Another shard than the orderer's has come to this epoch: it is durable.
     pub(super) fn seen_elsewhere(&mut self, epoch: u64) {
-        self.promised = self.promised.max(self.epochs.partition_point(|e| *e <= epoch));
+        self.promised = self.promised.max((epoch - self.epoch) as usize);
     }
 
-    /// A request that was made at a step to make this has been answered: it is there for good.
+    /// A request that was made after a step to make this has been answered: it is there for good.
     pub(super) fn made(&mut self, name: &Name, asked_at: usize) {
         let meant = self.lives.iter().filter(|life| life.name.is_meant(name));
         // It was there already, or it was made since: which of them does not matter, the first came
         // no later than the request.
         let first =
             meant.filter(|life| life.to.is_none_or(|to| to > asked_at)).min_by_key(|l| l.from);
-        let Some(life) = first else {
-            // What several changes at once made and took away again is not seen, and not promised.
-            let unseen = self.steps[asked_at..].iter().any(|step| step.several);
-            assert!(unseen, "{name:?} was made and was never there");
-            return;
-        };
-        if let Some(id) = life.id {
-            self.promise(life.from, id, true);
+        let life = first.unwrap_or_else(|| panic!("{name:?} was made and was never there"));
+        if life.id.is_some() {
+            self.promised = self.promised.max(life.from);
         }
     }
 
@@ -192,17 +200,8 @@ impl History {
         let mut meant = self.lives.iter().filter(|life| life.name.is_meant(name));
         let Some(life) = meant.find(there) else { return };
         let to = life.to.unwrap_or_else(|| panic!("{name:?} was deleted and is still there"));
-        if let Some(id) = life.id {
-            self.promise(to, id, false);
-        }
-    }
-
-    fn promise(&mut self, step: usize, id: u64, there: bool) {
-        // Of several changes in one step, the one asked for may be the first.
-        let several = step > 0 && self.steps[step - 1].several;
-        self.promised = self.promised.max(if several { step - 1 } else { step });
-        if several {
-            self.within.push((step, id, there));
+        if life.id.is_some() {
+            self.promised = self.promised.max(to);
         }
     }
 
@@ -211,97 +210,46 @@ impl History {
     /// What recovery has found must be what there was after a step that is late enough. Begins anew
     /// from it. How many steps were lost.
     pub(super) fn recovered(&mut self, topology: &Topology) -> usize {
-        let mut found = BTreeMap::new();
-        for ((name, id), thing) in everything(topology) {
-            let thing = thing.unwrap_or_else(|| panic!("{name:?} is not durable and came back"));
-            found.insert(id, thing);
+        let found = History::of(topology);
+        for Life { name, id, .. } in &found.lives {
+            assert!(id.is_some(), "{name:?} is not durable and came back");
         }
-        for (id, thing) in &found {
+        for (id, thing) in &found.things {
             let before = self.things.get(id);
             let before = before.unwrap_or_else(|| panic!("{thing:?} ({id}) was never there"));
             assert_eq!(thing, before, "{id} has come back as another");
-            for needed in &thing.needs {
-                assert!(*needed == 0 || found.contains_key(needed), "{thing:?} lacks {needed}");
-            }
         }
         for q in topology.queues() {
             assert!(q.owner.is_none(), "{} belongs to a session of another life", q.name);
         }
-        let ids: BTreeSet<u64> = found.keys().copied().collect();
         let mut at = self.base.clone();
-        let mut lost = None;
+        let mut last = None;
         for n in 0..=self.steps.len() {
-            let next = self.steps.get(n);
-            let kept =
-                |(step, id, there): &(usize, u64, bool)| *step <= n || ids.contains(id) == *there;
-            if n >= self.promised
-                && self.within.iter().all(kept)
-                && self.holds(&at, &ids, next.filter(|step| step.several))
-            {
-                // The latest that matches: not more is known to be lost.
-                lost = Some(self.steps.len() - n);
+            if let Some(Step { added, removed }) = n.checked_sub(1).map(|n| &self.steps[n]) {
+                at.retain(|id| !removed.contains(id));
+                at.extend(added);
             }
-            if let Some(step) = next {
-                step.removed.iter().for_each(|id| {
-                    at.remove(id);
-                });
-                at.extend(&step.added);
+            if n >= self.promised && at == found.base {
+                // The latest that matches: not more is known to be lost.
+                last = Some(n);
             }
         }
-        let Some(lost) = lost else {
-            let missing: Vec<_> = self.name_all(at.difference(&ids));
-            let more: Vec<_> = self.name_all(ids.difference(&at));
+        let Some(last) = last else {
             panic!(
                 "no state of the topology since step {} of {} is what recovery found: against the \
-                 last one it lacks {missing:?}, has besides {more:?}",
+                 last one it lacks {:?}, has besides {:?}",
                 self.promised,
-                self.steps.len()
+                self.steps.len(),
+                self.name_all(at.difference(&found.base)),
+                self.name_all(found.base.difference(&at)),
             );
         };
-        self.begin(topology, ids);
+        let lost = self.steps.len() - last;
+        *self = found;
         lost
     }
 
     fn name_all<'a>(&self, ids: impl Iterator<Item = &'a u64>) -> Vec<&Name> {
         ids.filter_map(|id| self.things.get(id)).map(|thing| &thing.name).collect()
     }
-
-    /// Whether recovery found the state after a step, or one within the next one.
-    fn holds(&self, state: &BTreeSet<u64>, found: &BTreeSet<u64>, next: Option<&Step>) -> bool {
-        if state == found {
-            return true;
-        }
-        let Some(Step { added, removed, .. }) = next else { return false };
-        let missing: Vec<&u64> = state.difference(found).collect();
-        if !missing.iter().all(|id| removed.contains(id))
-            || !found.difference(state).all(|id| added.contains(id))
-        {
-            return false;
-        }
-        // A binding that went with its queue or exchange has not gone before it.
-        let alone = |id: &&&u64| {
-            let needs = self.things.get(**id).map_or(&[][..], |thing| &thing.needs[..]);
-            needs.iter().any(|needed| removed.contains(needed))
-                && needs.iter().all(|needed| found.contains(needed) || *needed == 0)
-        };
-        !missing.iter().any(|id| alone(&id))
-    }
-
-    /// Begins anew with what there is.
-    pub(super) fn begin(&mut self, topology: &Topology, ids: BTreeSet<u64>) {
-        *self = History {
-            epoch: topology.epoch().0,
-            things: self.things.iter().filter(|(id, _)| ids.contains(id)).map(clone).collect(),
-            base: ids,
-            ..History::default()
-        };
-        for ((name, id), _) in everything(topology) {
-            self.lives.push(Life { name: name.clone(), id: Some(id), from: 0, to: None });
-            self.now.insert((name, id), self.lives.len() - 1);
-        }
-    }
-}
-
-fn clone((id, thing): (&u64, &Thing)) -> (u64, Thing) {
-    (*id, thing.clone())
 }

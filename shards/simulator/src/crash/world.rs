@@ -11,7 +11,7 @@ use crate::message::message_id;
 use crate::network::{Network, label};
 use crate::rng::Rng;
 use crate::trace::{Marks, Trace};
-use fletch_engine::topology::QueueDescriptor;
+use fletch_engine::topology::{Change, QueueDescriptor};
 use fletch_engine::{
     DeliveryRef, Effects, Engine, Event, Frame, Message, Position, QueueId, SessionId, ShardId,
     Stored, SubscriptionId, Time,
@@ -115,15 +115,16 @@ impl<'t> World<'t> {
     }
 
     fn see_topology(&mut self, shard: ShardId) {
-        let topology = self.engines[shard.index()].topology();
+        let engine = &mut self.engines[shard.index()];
         if shard != ShardId::ORDERER {
-            self.history.seen_elsewhere(topology.epoch().0);
+            self.history.seen_elsewhere(engine.topology().epoch().0);
             return;
         }
-        let before = self.history.step();
-        self.history.see(topology);
-        if self.history.step() > before {
-            self.homes.extend(topology.queues().map(|q| (q.id, q.home)));
+        for change in engine.take_changes() {
+            if let Change::QueueCreated(q) = &*change {
+                self.homes.insert(q.id, q.home);
+            }
+            self.history.see(&change);
         }
     }
 
