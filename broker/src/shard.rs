@@ -78,6 +78,7 @@ impl Shard {
             flush_timeout,
             memory,
             kept: engine::Config::KEPT,
+            default_group: Arc::clone(&settings.default_group),
             paging,
         };
         let engine = match restored {

@@ -62,6 +62,8 @@ pub struct Config {
     pub federation_tag: Option<String>,
     /// Time between two searches for expired messages; zero is never.
     pub queue_purge_interval: Duration,
+    /// `--default-message-group`: the group of messages without one.
+    pub default_message_group: String,
     /// CPUs to pin shards on, one each, in that order; none leaves the choice to the runtime.
     pub cpus: Option<CpuList>,
     /// Number of shards.
@@ -355,6 +357,7 @@ fn build(
         known_hosts_url: known_hosts.map(str::to_owned),
         federation_tag: text(values, "federation-tag").map(str::to_owned),
         queue_purge_interval: duration(values, "queue-purge-interval")?,
+        default_message_group: text(values, "default-message-group").unwrap_or_default().to_owned(),
         cpus,
         shards,
         idle: parsed(values, "idle-strategy", from_str)?.unwrap_or_default(),

@@ -276,8 +276,7 @@ const QUEUES: &[OptionSpec] = &[
     .later(QMF),
     text("default-message-group", "GROUP", "Group of messages without one in a grouped queue")
         .alias("default-msg-group")
-        .default("qpid.no-group")
-        .later("message grouping is"),
+        .default("qpid.no-group"),
     seconds("queue-purge-interval", "600", "Time between two searches for expired messages"),
     number("max-purge-batch", U32, "1000", "Expired messages removed in one go")
         .later("a limit of the purge batch is"),

@@ -31,7 +31,7 @@ pub(super) fn serve(
     store: Option<Started>,
     paging: Option<&Paging>,
 ) -> Result<Serving, StartError> {
-    let settings = Arc::new(Settings::new(
+    let settings = Settings::new(
         &config.realm,
         config.max_negotiate_time,
         config.queue_purge_interval,
@@ -41,7 +41,9 @@ pub(super) fn serve(
         ),
         &config.federation_tag.clone().unwrap_or_else(random_tag),
         config.known_hosts_url.clone(),
-    ));
+    );
+    let default_group = config.default_message_group.as_str().into();
+    let settings = Arc::new(Settings { default_group, ..settings });
     let shards = u16::try_from(config.shards).map_err(|_| StartError::Shards(config.shards))?;
     let (dirs, restored) = store.map(|store| (store.dirs, store.shards)).unzip();
     // Each shard takes its part on its own thread.

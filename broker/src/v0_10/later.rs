@@ -7,7 +7,15 @@ use fletch_amqp::types::Map;
 const PREFIXES: [&str; 3] = ["qpid.", "x-qpid-", "x-apache-"];
 
 /// Those that do something.
-const WORK: [&str; 3] = [
+const WORK: &[&str] = &[
+    "x-apache-selector",
+    "qpid.last_value_queue_key",
+    "qpid.last_value_queue",
+    "qpid.last_value_queue_no_browse",
+    "qpid.priorities",
+    "x-qpid-priorities",
+    "qpid.group_header_key",
+    "qpid.shared_msg_group",
     "qpid.paging",
     "qpid.max_pages_loaded", // refused without the former
     "qpid.page_factor",
@@ -19,8 +27,12 @@ const FLOW_TO_DISK: [&str; 3] = ["qpid.policy_type", "qpid.max_size", "qpid.max_
 pub(super) fn warn_of(what: &str, name: &str, arguments: &Map) {
     let policy = arguments.get_str("qpid.policy_type");
     let pages = matches!(policy, Some("flow_to_disk" | "flow-to-disk"));
-    let works =
-        |argument: &str| WORK.contains(&argument) || pages && FLOW_TO_DISK.contains(&argument);
+    let works = |argument: &str| {
+        WORK.contains(&argument)
+            || argument.starts_with("qpid.fairshare")
+            || argument.starts_with("x-qpid-fairshare")
+            || pages && FLOW_TO_DISK.contains(&argument)
+    };
     for (argument, _) in arguments.iter() {
         if PREFIXES.iter().any(|prefix| argument.starts_with(prefix)) && !works(argument) {
             tracing::warn!(target: "model",

@@ -18,6 +18,7 @@ use fletch_amqp::v0_10::table::{exchange, message, queue};
 use fletch_amqp::v0_10::{
     AcceptMode, AcquireMode, Command, CreditUnit as WireUnit, ErrorCode, FlowMode as WireMode,
 };
+use fletch_engine::selector::Selector;
 use fletch_engine::{
     Binding, CreditUnit, DeclareExchange, DeclareQueue, DeliveryRef, Error, FlowMode, Message,
     Mode, OpId, Outcome, Reply, Request, SessionId, Subscribe, SubscriptionId,
@@ -346,10 +347,12 @@ impl Session {
         };
         let settles = c.accept_mode.unwrap_or_default() == AcceptMode::EXPLICIT;
         let (exclusive, arguments) = (c.exclusive, arguments(c.arguments)?);
-        if arguments.get_str("x-apache-selector").is_some_and(|s| !s.trim().is_empty()) {
-            let text = "Selectors are not available in this version";
-            return Err(Refusal::new(ErrorCode::NOT_IMPLEMENTED, text));
-        }
+        let selector = match arguments.get_str("x-apache-selector") {
+            Some(text) if !text.trim().is_empty() => {
+                Some(Arc::new(Selector::parse(text).map_err(|e| invalid(e.to_string()))?))
+            }
+            _ => None,
+        };
         later::warn_of("subscription to", &queue, &arguments);
         let tag = self.next_tag;
         self.next_tag += 1;
@@ -365,8 +368,8 @@ impl Session {
             deleted: None,
         };
         self.subscriptions.insert(tag, subscription);
-        let request =
-            Request::Subscribe(Subscribe { tag, queue, mode, settles, exclusive, arguments });
+        let subscribe = Subscribe { tag, queue, mode, settles, exclusive, selector, arguments };
+        let request = Request::Subscribe(subscribe);
         self.ask(ctx, ask, request)
     }
 

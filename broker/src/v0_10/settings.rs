@@ -2,6 +2,7 @@
 
 use fletch_amqp::types::Map;
 use fletch_amqp::v0_10::{Limits, ServerConfig};
+use fletch_engine as engine;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ pub(crate) struct Settings {
     pub(crate) flush_timeout: Duration,
     /// Bytes of memory that messages may take, all shards together.
     pub(crate) queue_memory: u64,
+    /// The group of messages without one (`--default-message-group`).
+    pub(crate) default_group: Arc<str>,
     pub(crate) amqp: Arc<ServerConfig>,
     pub(crate) anonymous: Arc<str>,
     pub(crate) realm: Arc<str>,
@@ -47,6 +50,7 @@ impl Settings {
             purge_interval,
             flush_timeout,
             queue_memory,
+            default_group: engine::Config::DEFAULT_GROUP.into(),
             amqp: Arc::new(amqp),
             anonymous: Arc::from(format!("anonymous@{realm}")),
             realm: Arc::from(realm),

@@ -9,6 +9,7 @@
 use crate::error::Error;
 use crate::ids::{Position, QueueId, SessionId, SubscriptionId};
 use crate::message::Message;
+use crate::selector::Selector;
 use fletch_amqp::types::Map;
 use std::sync::Arc;
 
@@ -124,6 +125,8 @@ pub struct Subscribe {
     pub settles: bool,
     /// Nobody else may consume.
     pub exclusive: bool,
+    /// Only what it selects is delivered.
+    pub selector: Option<Arc<Selector>>,
     /// As given.
     pub arguments: Map,
 }

@@ -2,10 +2,16 @@
 //!
 //! The model holds a list of messages with their states and each subscription's credit and room,
 //! written down separately from the queue's. It checks that every delivery was due (order, credit,
-//! room, flag, each browser once), and after every call that none is missing.
+//! room, flag, each browser once), and after every call that none is missing. It knows the kinds of
+//! queues: plain ones, last value queues, priorities and message groups, each with and without selectors.
 
-use fletch_engine::queue::ROOM_MESSAGES;
-use fletch_engine::queue::{CreditUnit, FlowMode, INFINITE, Next, Output, Queue, ROOM_BYTES};
+use fletch_amqp::types::Map;
+use fletch_amqp::v0_10::Compound;
+use fletch_amqp::v0_10::table::message::MessageProperties;
+use fletch_engine::queue::{
+    CreditUnit, FlowMode, INFINITE, Next, Output, Queue, QueueSettings, ROOM_BYTES, ROOM_MESSAGES,
+};
+use fletch_engine::selector::Selector;
 use fletch_engine::{
     ErrorKind, Format, Message, Meta, Mode, Position, QueueId, SessionId, ShardId, Subscribe,
     SubscriptionId, Time,
@@ -14,11 +20,28 @@ use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+/// The kinds of queues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    LastValue,
+    Priority,
+    Groups,
+}
+
+/// What messages have: a header that is key and group and what selectors ask for, and a priority.
+#[derive(Clone, Copy, Debug)]
+struct Label {
+    key: u8,
+    priority: u8,
+}
+
 #[derive(Clone, Debug)]
 enum Op {
     Enqueue {
         count: usize,
         size: usize,
+        labels: Vec<Label>,
         ttl: Option<u64>,
     },
     Subscribe {
@@ -27,6 +50,8 @@ enum Op {
         settles: bool,
         exclusive: bool,
         flow: FlowMode,
+        /// Only messages with this key.
+        selects: Option<u8>,
     },
     Cancel {
         tag: u32,
@@ -86,18 +111,23 @@ fn op(tags: u32) -> impl Strategy<Value = Op> {
     let flow = prop_oneof![Just(FlowMode::Credit), Just(FlowMode::Window)];
     let count = prop_oneof![6 => 1..4usize, 1 => 1..400usize];
     let size = prop_oneof![6 => 0..200usize, 1 => Just(300_000usize)];
-    let enqueue = (count, size, prop::option::weighted(0.2, 0..50u64)).prop_map(
+    let label = (0..5u8, 0..10u8).prop_map(|(key, priority)| Label { key, priority });
+    let labels = prop::collection::vec(label, 1..6);
+    let ttl = prop::option::weighted(0.2, 0..50u64);
+    let enqueue = (count, size, labels, ttl).prop_map(|(count, size, labels, ttl)| {
         // Bursts are of small messages: the test is not about memory.
-        |(count, size, ttl)| Op::Enqueue { count: if size > 1000 { 1 } else { count }, size, ttl },
-    );
+        let count = if size > 1000 { 1 } else { count };
+        Op::Enqueue { count, size, labels, ttl }
+    });
+    let selects = prop::option::weighted(0.3, 0..6u8);
     let messages = prop_oneof![2 => 0..5u32, 1 => 200..400u32, 1 => Just(INFINITE)];
     let bytes = prop_oneof![1 => 0..300u32, 1 => 400_000..900_000u32, 2 => Just(INFINITE)];
     let picks = || prop::collection::vec(any::<prop::sample::Index>(), 1..60);
     prop_oneof![
         8 => enqueue,
-        3 => (tag.clone(), mode, any::<bool>(), prop::bool::weighted(0.05), flow.clone())
-            .prop_map(|(tag, mode, settles, exclusive, flow)| Op::Subscribe {
-                tag, mode, settles, exclusive, flow
+        3 => (tag.clone(), mode, any::<bool>(), prop::bool::weighted(0.05), flow.clone(), selects)
+            .prop_map(|(tag, mode, settles, exclusive, flow, selects)| Op::Subscribe {
+                tag, mode, settles, exclusive, flow, selects
             }),
         1 => tag.clone().prop_map(|tag| Op::Cancel { tag }),
         6 => (tag.clone(), messages, bytes)
@@ -131,6 +161,9 @@ struct Entry {
     redelivered: bool,
     expires: Time,
     size: usize,
+    label: Label,
+    /// Somebody had it once. A browser with a selector may have passed it or not.
+    was_acquired: bool,
 }
 
 /// Credit in one unit; `None` is infinite.
@@ -185,8 +218,9 @@ struct Sub {
     /// Sizes of what was delivered in window mode and is not completed.
     incomplete: VecDeque<usize>,
     flushes: VecDeque<Flushing>,
-    /// Browsers: nothing before this is seen, again or ever.
-    cursor: Position,
+    /// Browsers: nothing before this is seen, again or ever, of each priority.
+    cursors: [Position; 10],
+    selects: Option<u8>,
 }
 
 impl Sub {
@@ -225,6 +259,7 @@ enum Served {
 }
 
 struct Model {
+    kind: Kind,
     queue: Queue,
     out: Vec<Output>,
     now: Time,
@@ -232,42 +267,76 @@ struct Model {
     entries: Vec<Entry>,
     available: BTreeSet<Position>,
     held: Vec<Position>,
+    /// Who has a group, by key.
+    owners: BTreeMap<u8, u32>,
+    /// The newest message of a key that is there.
+    newest: BTreeMap<u8, Position>,
     subs: BTreeMap<u32, Sub>,
     exclusive: bool,
     ops: u64,
 }
 
+/// Who acquires without a subscription.
+const NOBODY: u32 = u32::MAX;
+
 fn id(tag: u32) -> SubscriptionId {
     SubscriptionId { session: SessionId::new(ShardId(3), 1), tag }
 }
 
-fn message(size: usize, position: Position, expires: Time) -> Message {
+/// The header segment of messages with a key.
+fn header(key: u8) -> Vec<u8> {
+    let headers = Map::new().with("key", i32::from(key)).encoded().unwrap();
+    let mut header = Vec::new();
+    MessageProperties { application_headers: Some(headers.view()), ..Default::default() }
+        .encode(&mut header)
+        .unwrap();
+    header
+}
+
+/// Bytes of that.
+fn header_len() -> usize {
+    header(0).len()
+}
+
+fn message(size: usize, label: Label, position: Position, expires: Time) -> Message {
+    let mut content = header(label.key);
     let meta = Meta {
         format: Format::V0_10,
-        header_len: 0,
+        header_len: content.len() as u32,
         routing_key: (0, 0),
         expires,
-        priority: 4,
+        priority: label.priority,
         durable: false,
         has_body: true,
         publisher: None,
     };
-    let mut content = vec![0; size];
     let mark = position.to_le_bytes();
-    let marked = size.min(mark.len());
-    content[..marked].copy_from_slice(&mark[..marked]);
+    content.extend(mark.into_iter().chain(std::iter::repeat(0)).take(size));
     Message::new(meta, &content)
 }
 
 impl Model {
-    fn new() -> Model {
+    fn new(kind: Kind) -> Model {
+        let arguments = match kind {
+            Kind::Plain => Map::new(),
+            Kind::LastValue => Map::new().with("qpid.last_value_queue_key", "key"),
+            Kind::Priority => Map::new().with("qpid.priorities", 10),
+            Kind::Groups => {
+                Map::new().with("qpid.group_header_key", "key").with("qpid.shared_msg_group", 1)
+            }
+        };
+        let mut queue = Queue::new(QueueId(9));
+        queue.configure(&QueueSettings::new("q", &arguments).unwrap());
         Model {
-            queue: Queue::new(QueueId(9)),
+            kind,
+            queue,
             out: Vec::new(),
             now: Time(100),
             entries: Vec::new(),
             available: BTreeSet::new(),
             held: Vec::new(),
+            owners: BTreeMap::new(),
+            newest: BTreeMap::new(),
             subs: BTreeMap::new(),
             exclusive: false,
             ops: 0,
@@ -287,59 +356,109 @@ impl Model {
         }
         self.held.retain(|p| *p != position);
         if state == State::Acquired {
+            self.entries[position as usize - 1].was_acquired = true;
             self.held.push(position);
+        }
+        if state == State::Gone {
+            self.newest.retain(|_, newest| *newest != position);
         }
     }
 
-    /// The first message from `from` on that somebody could get.
-    fn next(&self, from: Position) -> Option<Position> {
-        self.available.range(from..).copied().find(|p| self.entry(*p).expires > self.now)
+    /// What one could get next.
+    fn next_for(&self, tag: u32, sub: &Sub) -> Option<Position> {
+        let mine = |position: &Position| {
+            let Entry { expires, label, was_acquired, .. } = *self.entry(*position);
+            if was_acquired && sub.mode == Mode::Browse && sub.selects.is_some() {
+                return false;
+            }
+            let selected = sub.selects.is_none_or(|key| key == label.key);
+            let level = if self.kind == Kind::Priority { label.priority } else { 0 };
+            let unseen = sub.mode == Mode::Consume || *position >= sub.cursors[usize::from(level)];
+            let owner = self.owners.get(&label.key);
+            let free = sub.mode == Mode::Browse || owner.is_none_or(|owner| *owner == tag);
+            expires > self.now && selected && unseen && free
+        };
+        let mut all = self.available.iter().copied().filter(mine);
+        match self.kind {
+            Kind::Priority => {
+                all.max_by_key(|p| (self.entry(*p).label.priority, std::cmp::Reverse(*p)))
+            }
+            _ => all.next(),
+        }
     }
 
-    fn next_for(&self, sub: &Sub) -> Option<Position> {
-        self.next(if sub.mode == Mode::Browse { sub.cursor } else { 0 })
+    fn next_of(&self, tag: u32) -> Option<Position> {
+        self.next_for(tag, &self.subs[&tag])
+    }
+
+    /// Somebody has acquired a message.
+    fn acquired(&mut self, position: Position, by: u32) {
+        self.set(position, State::Acquired);
+        if self.kind == Kind::Groups {
+            self.owners.entry(self.entry(position).label.key).or_insert(by);
+        }
+    }
+
+    /// Messages were settled: groups of which nobody holds any are free.
+    fn free_groups(&mut self) -> bool {
+        let held: BTreeSet<u8> = self.held.iter().map(|p| self.entry(*p).label.key).collect();
+        let before = self.owners.len();
+        self.owners.retain(|key, _| held.contains(key));
+        self.owners.len() < before
+    }
+
+    /// In a last value queue a message has come, or is available again.
+    fn has_come(&mut self, position: Position) {
+        if self.kind != Kind::LastValue {
+            return;
+        }
+        let key = self.entry(position).label.key;
+        let newest = self.newest.get(&key).copied().unwrap_or(0);
+        let older = newest.min(position);
+        if self.available.contains(&older) && newest != position {
+            self.set(older, State::Gone);
+        }
+        self.newest.insert(key, newest.max(position));
     }
 
     /// Checks what came out, one by one, and that nothing is missing.
     fn check_outputs(&mut self, served: Served) {
         let mut browsers_to_check = served == Served::All;
-        for output in std::mem::take(&mut self.out) {
-            match output {
-                Output::Deliver { to, delivery, message, redelivered, .. } => {
-                    assert_eq!(delivery.queue, QueueId(9));
-                    // Browsers come first. They see what consumers then take.
-                    if self.subs[&to.tag].mode == Mode::Consume {
-                        if browsers_to_check {
-                            self.check_browsers();
+        let mut looking = false;
+        loop {
+            for output in std::mem::take(&mut self.out) {
+                match output {
+                    Output::Deliver { to, delivery, message, redelivered, .. } => {
+                        assert_eq!(delivery.queue, QueueId(9));
+                        // Browsers come first. They see what consumers then take.
+                        if self.subs[&to.tag].mode == Mode::Consume {
+                            if browsers_to_check && !looking {
+                                self.check_browsers(false);
+                            }
+                            browsers_to_check = false;
                         }
-                        browsers_to_check = false;
+                        self.check_delivery(to.tag, delivery.position, &message, redelivered);
                     }
-                    self.check_delivery(to.tag, delivery.position, &message, redelivered);
-                }
-                Output::Dequeued { .. } | Output::Wanted { .. } => {
-                    panic!("nothing here is journalled")
-                }
-                Output::Flushed { to, op, .. } => {
-                    let sub = &self.subs[&to.tag];
-                    let flush = sub.flushes.front().expect("a flush ended that nobody asked for");
-                    assert_eq!(flush.op, op);
-                    if served != Served::Ended
-                        && let Some(next) = self.next_for(sub)
-                    {
-                        let more = next <= flush.until && sub.allows(self.entry(next).size);
-                        assert!(!more, "the flush ended with {next} to be delivered");
-                    } else if served != Served::Ended {
-                        self.check_browser(to.tag);
+                    Output::More { .. } => looking = true,
+                    Output::Dequeued { .. } | Output::Wanted { .. } => {
+                        panic!("nothing here is journalled")
                     }
-                    self.subs.get_mut(&to.tag).unwrap().end_flush();
+                    Output::Flushed { to, op, .. } => self.check_flushed(to.tag, op, served),
                 }
             }
-        }
-        if browsers_to_check {
-            self.check_browsers();
+            if !std::mem::take(&mut looking) {
+                break;
+            }
+            self.queue.look(self.now, &mut self.out);
         }
         match served {
-            Served::All => self.check_consumers(),
+            Served::All => {
+                if browsers_to_check {
+                    self.check_browsers(false);
+                }
+                self.check_browsers(true);
+                self.check_consumers();
+            }
             Served::One(tag) => match self.subs.get(&tag).map(|s| s.mode) {
                 Some(Mode::Browse) => self.check_browser(tag),
                 Some(Mode::Consume) => self.check_consumers(),
@@ -351,18 +470,39 @@ impl Model {
         assert!(self.subs.values().all(waiting), "a flush waits without cause");
     }
 
+    fn check_flushed(&mut self, tag: u32, op: u64, served: Served) {
+        let sub = &self.subs[&tag];
+        let flush = sub.flushes.front().expect("a flush ended that nobody asked for");
+        assert_eq!(flush.op, op);
+        if served != Served::Ended
+            && let Some(next) = self.next_of(tag)
+        {
+            let more = next <= flush.until && sub.allows(self.entry(next).size);
+            assert!(!more, "the flush ended with {next} to be delivered");
+        } else if served != Served::Ended {
+            self.check_browser(tag);
+        }
+        self.subs.get_mut(&tag).unwrap().end_flush();
+    }
+
     /// No consumer waits for a message it could have.
     fn check_consumers(&self) {
-        let Some(next) = self.next(0) else { return };
-        let size = self.entry(next).size;
+        let expired = |p: &Position| self.entry(*p).expires <= self.now;
+        if self.kind == Kind::Groups && self.available.iter().any(expired) {
+            return; // What stood before its message is looked at with its next event.
+        }
         for (tag, sub) in self.subs.iter().filter(|(_, s)| s.mode == Mode::Consume) {
+            let Some(next) = self.next_of(*tag) else { continue };
+            let size = self.entry(next).size;
             assert!(!sub.room_open() || !sub.allows(size), "{tag} was not given {next}");
         }
     }
 
-    fn check_browsers(&mut self) {
+    /// Those with a selector, or those without.
+    fn check_browsers(&mut self, selecting: bool) {
         let browsers = self.subs.iter().filter(|(_, s)| s.mode == Mode::Browse);
-        let tags: Vec<u32> = browsers.map(|(tag, _)| *tag).collect();
+        let some = browsers.filter(|(_, s)| s.selects.is_some() == selecting);
+        let tags: Vec<u32> = some.map(|(tag, _)| *tag).collect();
         tags.into_iter().for_each(|tag| self.check_browser(tag));
     }
 
@@ -372,11 +512,19 @@ impl Model {
         if !sub.room_open() || !sub.allows(1) || sub.mode != Mode::Browse {
             return;
         }
-        if let Some(next) = self.next_for(sub) {
+        let released = |p: &Position| {
+            let entry = self.entry(*p);
+            entry.was_acquired && sub.selects == Some(entry.label.key)
+        };
+        // What it may have passed or not may be too large for it.
+        if self.available.iter().any(released) {
+            return;
+        }
+        if let Some(next) = self.next_of(tag) {
             assert!(!sub.allows(self.entry(next).size), "{tag} was not shown {next}");
-        } else {
+        } else if sub.selects.is_none() {
             let end = self.entries.len() as Position + 1;
-            self.subs.get_mut(&tag).unwrap().cursor = end;
+            self.subs.get_mut(&tag).unwrap().cursors = [end; 10];
         }
     }
 
@@ -387,14 +535,18 @@ impl Model {
         assert!(entry.expires > self.now, "{at} had expired");
         assert_eq!(redelivered, entry.redelivered, "redelivered flag of {at}");
         assert_eq!(message.size(), entry.size);
-        let marked = entry.size.min(8);
+        let marked = (entry.size - header_len()).min(8);
         assert_eq!(message.body()[..marked], at.to_le_bytes()[..marked], "not the message of {at}");
         assert!(sub.allows(entry.size), "{tag} had no credit for {at}");
         assert!(sub.room_open(), "{tag} had no room for {at}");
         assert!(sub.flushes.front().is_none_or(|f| at <= f.until), "{at} came after the flush");
-        assert_eq!(self.next_for(sub), Some(at), "not the earliest for {tag}");
+        let again = entry.was_acquired && sub.mode == Mode::Browse;
+        if !again || sub.selects != Some(entry.label.key) {
+            assert_eq!(self.next_of(tag), Some(at), "not the next for {tag}");
+        }
 
-        let size = entry.size;
+        let (size, label) = (entry.size, entry.label);
+        let level = if self.kind == Kind::Priority { usize::from(label.priority) } else { 0 };
         let sub = self.subs.get_mut(&tag).unwrap();
         sub.messages.take(sub.flow, 1);
         sub.bytes.take(sub.flow, size as u64);
@@ -405,10 +557,8 @@ impl Model {
             sub.incomplete.push_back(size);
         }
         match (sub.mode, sub.settles) {
-            (Mode::Browse, _) => {
-                sub.cursor = at + 1;
-            }
-            (Mode::Consume, true) => self.set(at, State::Acquired),
+            (Mode::Browse, _) => sub.cursors[level] = sub.cursors[level].max(at + 1),
+            (Mode::Consume, true) => self.acquired(at, tag),
             (Mode::Consume, false) => self.set(at, State::Gone),
         }
     }
@@ -467,19 +617,32 @@ impl Model {
         self.ops += 1;
         let now = self.now;
         match op {
-            Op::Enqueue { count, size, ttl } => {
-                for _ in 0..count {
+            Op::Enqueue { count, size, labels, ttl } => {
+                // What is expired and not dropped yet may be the newest of its key or not.
+                let ttl = ttl.filter(|_| self.kind != Kind::LastValue);
+                for label in labels.into_iter().cycle().take(count) {
                     let expires = ttl.map_or(Time::NEVER, |ttl| Time(now.0 + ttl));
                     let (state, redelivered) = (State::Available, false);
-                    self.entries.push(Entry { state, redelivered, expires, size });
+                    let whole = size + header_len();
+                    let was_acquired = false;
+                    self.entries.push(Entry {
+                        state,
+                        redelivered,
+                        expires,
+                        size: whole,
+                        label,
+                        was_acquired,
+                    });
                     let position = self.entries.len() as Position;
                     self.available.insert(position);
-                    self.queue.enqueue(now, message(size, position, expires), &mut self.out);
+                    self.has_come(position);
+                    let message = message(size, label, position, expires);
+                    self.queue.enqueue(now, message, &mut self.out);
                     self.check_outputs(Served::All);
                 }
             }
-            Op::Subscribe { tag, mode, settles, exclusive, flow } => {
-                self.subscribe(tag, mode, settles, exclusive, flow);
+            Op::Subscribe { tag, mode, settles, exclusive, flow, selects } => {
+                self.subscribe(tag, (mode, settles, exclusive), flow, selects);
             }
             Op::Cancel { tag } => {
                 let existed = self.queue.cancel(id(tag), &mut self.out);
@@ -561,13 +724,18 @@ impl Model {
                     self.queue.accept(position, &mut self.out);
                     self.set(position, State::Gone);
                 }
+                self.serve_freed();
             }
             Op::Release { picks, set_redelivered } => {
                 let positions = self.pick(&picks);
                 for position in &positions {
-                    self.set(*position, State::Available);
                     self.entries[*position as usize - 1].redelivered |= set_redelivered;
+                    if self.held.contains(position) {
+                        self.set(*position, State::Available);
+                        self.has_come(*position);
+                    }
                 }
+                self.free_groups();
                 self.queue.release(now, positions, set_redelivered, &mut self.out);
                 self.check_outputs(Served::All);
             }
@@ -577,6 +745,7 @@ impl Model {
                     assert_eq!(size, Some(self.entry(position).size));
                     self.set(position, State::Gone);
                 }
+                self.serve_freed();
             }
             Op::Acquire { pick } => {
                 if self.entries.is_empty() {
@@ -585,10 +754,14 @@ impl Model {
                 let position = pick.index(self.entries.len()) as Position + 1;
                 let entry = self.entry(position);
                 let (available, expired) = (entry.state == State::Available, entry.expires <= now);
-                let acquired = self.queue.acquire(position);
-                assert!(acquired == available || expired && available, "acquire of {position}");
-                if available {
-                    self.set(position, if acquired { State::Acquired } else { State::Gone });
+                let owner = self.owners.get(&entry.label.key);
+                let may = available && owner.is_none_or(|owner| *owner == NOBODY);
+                let acquired = self.queue.acquire(id(0).session, position);
+                assert!(acquired == may || expired && may, "acquire of {position}");
+                match (acquired, may) {
+                    (true, _) => self.acquired(position, NOBODY),
+                    (false, true) => self.set(position, State::Gone),
+                    (false, false) => {}
                 }
             }
             Op::Stray { position } => {
@@ -614,10 +787,25 @@ impl Model {
         self.check_counts();
     }
 
-    fn subscribe(&mut self, tag: u32, mode: Mode, settles: bool, exclusive: bool, flow: FlowMode) {
-        let name = Arc::from("q");
+    /// Messages were settled, which others may have waited for.
+    fn serve_freed(&mut self) {
+        let freed = self.free_groups();
+        self.queue.serve_freed(self.now, &mut self.out);
+        self.check_outputs(if freed { Served::All } else { Served::Ended });
+    }
+
+    fn subscribe(
+        &mut self,
+        tag: u32,
+        (mode, settles, exclusive): (Mode, bool, bool),
+        flow: FlowMode,
+        selects: Option<u8>,
+    ) {
+        let queue = Arc::from("q");
         let arguments = Default::default();
-        let s = Subscribe { tag, queue: name, mode, settles, exclusive, arguments };
+        let selector = selects.map(|key| Selector::parse(&format!("key = {key}")).unwrap());
+        let selector = selector.map(Arc::new);
+        let s = Subscribe { tag, queue, mode, settles, exclusive, selector, arguments };
         let result = self.queue.subscribe(id(tag), &s).map_err(|e| e.kind);
         let consumers = self.subs.values().any(|s| s.mode == Mode::Consume);
         let consumes = mode == Mode::Consume;
@@ -639,7 +827,8 @@ impl Model {
                 under_way: VecDeque::new(),
                 incomplete: VecDeque::new(),
                 flushes: VecDeque::new(),
-                cursor: 0,
+                cursors: [0; 10],
+                selects,
             };
             self.subs.insert(tag, sub);
         }
@@ -660,7 +849,7 @@ impl Model {
         assert_eq!(messages.len(), expected.len());
         for (message, position) in messages.iter().zip(expected) {
             assert_eq!(message.size(), self.entry(position).size);
-            let marked = message.size().min(8);
+            let marked = (message.size() - header_len()).min(8);
             assert_eq!(message.body()[..marked], position.to_le_bytes()[..marked]);
         }
         let mut ids: Vec<u32> = ids.iter().map(|(id, _)| id.tag).collect();
@@ -671,24 +860,42 @@ impl Model {
     }
 }
 
-fn run(ops: Vec<Op>) {
-    let mut model = Model::new();
+fn run(kind: Kind, ops: Vec<Op>) {
+    let mut model = Model::new(kind);
     for op in ops {
         model.apply(op);
     }
     model.finish();
 }
 
+/// Of about 75 operations, one of which may enqueue hundreds of messages.
+const CASES: u32 = 2000;
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn few_subscriptions(ops in prop::collection::vec(op(3), 1..150)) {
-        run(ops);
+        run(Kind::Plain, ops);
     }
 
     #[test]
     fn many_subscriptions(ops in prop::collection::vec(op(20), 1..200)) {
-        run(ops);
+        run(Kind::Plain, ops);
+    }
+
+    #[test]
+    fn last_value_queues(ops in prop::collection::vec(op(5), 1..150)) {
+        run(Kind::LastValue, ops);
+    }
+
+    #[test]
+    fn priority_queues(ops in prop::collection::vec(op(5), 1..150)) {
+        run(Kind::Priority, ops);
+    }
+
+    #[test]
+    fn message_groups(ops in prop::collection::vec(op(5), 1..150)) {
+        run(Kind::Groups, ops);
     }
 }

@@ -393,7 +393,8 @@ impl World<'_> {
         };
         session.subscriptions.insert(tag, subscription);
         let arguments = Map::new();
-        let subscribe = Subscribe { tag, queue, mode, settles, exclusive, arguments };
+        let selector = None;
+        let subscribe = Subscribe { tag, queue, mode, settles, exclusive, selector, arguments };
         self.ask(id, Asked::Subscribe(tag), Request::Subscribe(subscribe));
         let to = SubscriptionId { session: id, tag };
         if flow == FlowMode::Credit && self.is_open(to) {

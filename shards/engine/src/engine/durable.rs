@@ -11,7 +11,7 @@ use crate::frame::{Effects, Frame};
 use crate::ids::{QueueId, SessionId, ShardId, Time};
 use crate::message::Message;
 use crate::pending::Origin;
-use crate::queue::{Output, Queue, QueueSettings};
+use crate::queue::{Output, Queue};
 use crate::request::{DeliveryRef, Event, OpId, Reply};
 use crate::store::{Decided, Restored, Store, Stored, Waiter, payload_len, volume_of};
 use crate::topology::{Change, Route, Routes};
@@ -33,7 +33,7 @@ impl Engine {
             {
                 let mut queue = queues.remove(&q.id).unwrap_or_else(|| Queue::new(q.id));
                 queue.set_durable();
-                queue.configure(&QueueSettings::of(&q.name, &q.arguments));
+                queue.configure(&self.settings(q));
                 self.queues.insert(q.id, queue);
             }
         }
@@ -46,6 +46,9 @@ impl Engine {
         }
         store.gather = config.flush_timeout;
         self.store = Some(store);
+        self.queues.values_mut().for_each(|q| q.sort(&mut self.outputs));
+        // Nobody is there to get anything yet.
+        self.deliver(&mut Effects::default());
     }
 
     /// Whether this message is journalled on durable queues here.

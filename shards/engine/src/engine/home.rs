@@ -6,10 +6,10 @@ use crate::error::{Error, ErrorKind};
 use crate::frame::{Effects, Frame, QueueCommand};
 use crate::ids::{Position, QueueId, SessionId, ShardId, SubscriptionId, Time};
 use crate::message::Message;
-use crate::queue::{Output, Queue};
+use crate::queue::{Output, Queue, QueueSettings};
 use crate::request::{DeliveryRef, Event, OpId, Outcome, QueueReport, Reply};
 use crate::store::Waiter;
-use crate::topology::Conditions;
+use crate::topology::{Conditions, QueueDescriptor};
 use fletch_journal::Seq;
 use std::sync::Arc;
 
@@ -28,6 +28,7 @@ impl Engine {
                     self.output(queue, wait, output, fx);
                 }
                 Output::Wanted { queue } => self.want_bodies(*queue),
+                Output::More { queue } => self.looks.push_back(*queue),
                 Output::Flushed { queue, .. } => self.output(*queue, false, output, fx),
             }
         }
@@ -37,7 +38,7 @@ impl Engine {
     /// Sends an output to its session.
     pub(super) fn emit(&mut self, output: Output, fx: &mut Effects) {
         match output {
-            Output::Dequeued { .. } | Output::Wanted { .. } => {}
+            Output::Dequeued { .. } | Output::Wanted { .. } | Output::More { .. } => {}
             Output::Deliver { to, delivery, message, redelivered, .. } => {
                 let shard = to.session.shard();
                 if shard == self.shard {
@@ -56,6 +57,20 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// What its arguments ask for.
+    pub(super) fn settings(&self, q: &QueueDescriptor) -> QueueSettings {
+        let default_group = Arc::clone(&self.default_group);
+        QueueSettings { default_group, ..QueueSettings::of(&q.name, &q.arguments) }
+    }
+
+    pub(super) fn new_queue(&self, q: &QueueDescriptor) -> Queue {
+        let mut queue = Queue::new(q.id);
+        if q.durable && self.store.is_some() {
+            queue.set_durable();
+        }
+        queue
     }
 
     pub(super) fn on_queue_command(
@@ -202,11 +217,14 @@ impl Engine {
         match outcome {
             None => {
                 acquired.extend(
-                    positions.filter(|p| q.acquire(*p)).map(|p| DeliveryRef { queue, position: p }),
+                    positions
+                        .filter(|p| q.acquire(asker.0, *p))
+                        .map(|p| DeliveryRef { queue, position: p }),
                 );
             }
             Some(Outcome::Accepted) => {
                 positions.for_each(|p| q.accept(p, &mut self.outputs));
+                q.serve_freed(now, &mut self.outputs);
                 self.deliver(fx);
             }
             Some(Outcome::Released { set_redelivered }) => {
@@ -217,6 +235,7 @@ impl Engine {
                 let mut rejected: Vec<(Position, Message, Seq)> = positions
                     .filter_map(|p| q.reject(p).map(|(message, place)| (p, message, place)))
                     .collect();
+                q.serve_freed(now, &mut self.outputs);
                 for (position, message, place) in &mut rejected {
                     let at = DeliveryRef { queue, position: *position };
                     *place = self.journalled(at, *place, message.size());

@@ -19,13 +19,11 @@ use crate::frame::{Effects, Frame, QueueCommand, QueueFrame};
 use crate::ids::{Epoch, Position, QueueId, SessionId, ShardId, SubscriptionId, Time};
 use crate::message::Message;
 use crate::pending::{Origin, Parts, Prepared, Publishes, Rejections};
-use crate::queue::{CreditUnit, FlowMode, Output, Queue, QueueSettings};
+use crate::queue::{CreditUnit, FlowMode, Output, Queue};
 use crate::request::{DeliveryRef, Event, OpId, Outcome, Published, Reply, Request, Subscribe};
 use crate::store::{Decided, Pager, Pages, PagingConfig, Restored, Store, Waiter};
 use crate::sweep::Sweep;
-use crate::topology::{
-    Change, Decision, FixedMap, Orderer, QueueDescriptor, Routes, Topology, TopologyRequest,
-};
+use crate::topology::{Change, Decision, FixedMap, Orderer, Routes, Topology, TopologyRequest};
 use fletch_journal::{Damaged, Seq, Volume, Xid};
 use gone::Gone;
 use moving::Moving;
@@ -55,6 +53,8 @@ pub struct Config {
     /// Messages at the front of each queue that stay in memory all the same, in chunks of 64: at least one;
     /// see [`Config::KEPT`].
     pub kept: usize,
+    /// The group of messages without one (`--default-message-group`).
+    pub default_group: Arc<str>,
     /// The paging file of this shard, if there is to be one (`--paging-dir`).
     pub paging: Option<PagingConfig>,
 }
@@ -70,6 +70,7 @@ impl Config {
             flush_timeout: Duration::ZERO,
             memory: u64::MAX,
             kept: Config::KEPT,
+            default_group: Config::DEFAULT_GROUP.into(),
             paging: None,
         }
     }
@@ -78,6 +79,8 @@ impl Config {
     pub const SLICE: usize = 1000;
     /// As many as a consumer takes while a read is under way.
     pub const KEPT: usize = 4;
+    /// The reference's.
+    pub const DEFAULT_GROUP: &str = "qpid.no-group";
 }
 
 /// What an engine has counted since it started.
@@ -129,7 +132,10 @@ pub struct Engine {
     receipts: Vec<Vec<u32>>,
     sweep: Sweep,
     jobs: VecDeque<slices::Job>,
+    /// Queues whose subscribers look for messages they select.
+    looks: VecDeque<QueueId>,
     slice: usize,
+    default_group: Arc<str>,
     stats: Stats,
     /// With a data directory.
     store: Option<Store>,
@@ -170,7 +176,9 @@ impl Engine {
             receipts: vec![Vec::new(); peers],
             sweep: Sweep::new(config.purge_interval),
             jobs: VecDeque::new(),
+            looks: VecDeque::new(),
             slice: config.slice.max(1),
+            default_group: Arc::clone(&config.default_group),
             stats: Stats::default(),
             store: None,
             pager: Pager::new(config.memory, config.kept, pages),
@@ -222,6 +230,7 @@ impl Engine {
             && self.ends.is_empty()
             && self.local.is_empty()
             && self.jobs.is_empty()
+            && self.looks.is_empty()
             && self.deferred.iter().all(VecDeque::is_empty)
             && self.parked.is_empty()
             && self.receipts.iter().all(Vec::is_empty)
@@ -234,7 +243,7 @@ impl Engine {
 
     /// When [`Engine::tick`] wants to be called next.
     pub fn next_deadline(&self) -> Time {
-        let works = !self.jobs.is_empty() && !self.waits_for_job();
+        let works = !self.looks.is_empty() || !self.jobs.is_empty() && !self.waits_for_job();
         if works { Time(0) } else { self.sweep.next().min(self.journal_deadline()) }
     }
 
@@ -530,6 +539,7 @@ impl Engine {
     /// Time has come: sweeps a slice of the queues for expired messages.
     pub fn tick(&mut self, now: Time, fx: &mut Effects) {
         self.work(fx);
+        self.look(now, fx);
         self.run_local(now, fx);
         self.sweep.run(now, &mut self.queues, &mut self.outputs);
         self.deliver(fx);
@@ -846,7 +856,7 @@ impl Engine {
         match change {
             Change::QueueCreated(q) if q.home == self.shard => {
                 let mut queue = self.new_queue(q);
-                queue.configure(&QueueSettings::of(&q.name, &q.arguments));
+                queue.configure(&self.settings(q));
                 queue.set_owner(q.owner);
                 self.queues.insert(q.id, queue);
             }
@@ -865,14 +875,6 @@ impl Engine {
             self.send(ShardId::ORDERER, Frame::Applied { epoch }, fx);
         }
         self.run_deferred(now, fx);
-    }
-
-    fn new_queue(&self, q: &QueueDescriptor) -> Queue {
-        let mut queue = Queue::new(q.id);
-        if q.durable && self.store.is_some() {
-            queue.set_durable();
-        }
-        queue
     }
 
     /// Frames that waited for this replica to catch up.

@@ -4,7 +4,7 @@
 
 use super::Engine;
 use crate::frame::Effects;
-use crate::ids::{Position, QueueId, SessionId};
+use crate::ids::{Position, QueueId, SessionId, Time};
 use crate::queue::{Next, Rest};
 use crate::request::{OpId, Reply};
 use fletch_journal::Seq;
@@ -54,6 +54,15 @@ impl Engine {
         if self.jobs.len() == 1 {
             self.work(fx);
         }
+    }
+
+    /// Lets subscribers of one queue look further for messages they select.
+    pub(super) fn look(&mut self, now: Time, fx: &mut Effects) {
+        let Some(queue) = self.looks.pop_front() else { return };
+        if let Some(q) = self.queues.get_mut(&queue) {
+            q.look(now, &mut self.outputs);
+        }
+        self.deliver(fx);
     }
 
     /// Does one slice.

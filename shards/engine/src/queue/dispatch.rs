@@ -1,9 +1,10 @@
-//! Who gets which message: serving consumers and browsers, and flushes.
+//! Who gets which message: serving consumers, and flushes.
 //!
 //! Between calls nobody is ready who could be served: whatever brings messages, credit or room
 //! serves at once. So an enqueue to a waiting consumer is a push, a pop and a turn of the ring.
 
 use super::entries::{Body, Entry, Removed};
+use super::order::Order;
 use super::subscription::Key;
 use super::{Output, Queue};
 use crate::ids::{Position, Time};
@@ -12,27 +13,29 @@ use crate::request::{DeliveryRef, Mode};
 use fletch_journal::Seq;
 
 /// What a message costs in byte credit and room.
-fn size_of(message: &Message) -> u32 {
+pub(super) fn size_of(message: &Message) -> u32 {
     u32::try_from(message.size()).unwrap_or(u32::MAX)
 }
 
 /// What somebody comes to next.
-enum Front {
+pub(super) enum Front {
     Nothing,
     Message(Position, u32),
     /// A message whose body is not in memory.
     Away(Position),
+    /// Enough was looked at for now: see [`Output::More`].
+    Paused,
 }
 
 /// What a subscriber gets.
-struct Delivery {
-    message: Message,
-    redelivered: bool,
-    place: Seq,
+pub(super) struct Delivery {
+    pub(super) message: Message,
+    pub(super) redelivered: bool,
+    pub(super) place: Seq,
 }
 
 impl Delivery {
-    fn of(entry: &Entry<'_>) -> Option<Delivery> {
+    pub(super) fn of(entry: &Entry<'_>) -> Option<Delivery> {
         let Body::Here(message) = entry.body else { return None };
         let (redelivered, place) = (entry.redelivered, entry.place);
         Some(Delivery { message: message.clone(), redelivered, place })
@@ -46,22 +49,58 @@ impl Queue {
     /// After messages have come: everybody who is ready. Browsers first, so that they see
     /// what a waiting consumer takes at once.
     pub(super) fn serve_all(&mut self, now: Time, out: &mut Vec<Output>) {
-        let (mut key, ready) = self.subscriptions.browsers();
+        self.serve_each_own(now, Mode::Browse, out);
+        match self.subscriptions.has_selecting() {
+            true => self.serve_selecting(now, out),
+            false => self.serve_shared(now, out),
+        }
+    }
+
+    /// Those who go by their own cursors: browsers, or consumers.
+    fn serve_each_own(&mut self, now: Time, mode: Mode, out: &mut Vec<Output>) {
+        let (mut key, ready) = self.subscriptions.own();
         for _ in 0..ready {
             let next = self.subscriptions.after(key);
-            self.serve_browser(now, key, out);
+            let subscription = &self.subscriptions[key];
+            if subscription.mode == mode && !subscription.is_paused() {
+                self.serve_own(now, key, out);
+            }
             key = next;
         }
-        self.serve_consumers(now, out);
+    }
+
+    /// Consumers with a selector, and others as long as somebody gets something: what was too large for
+    /// one's credit may have gone to another.
+    fn serve_selecting(&mut self, now: Time, out: &mut Vec<Output>) {
+        let mut before = usize::MAX;
+        while out.len() != before {
+            before = out.len();
+            self.serve_each_own(now, Mode::Consume, out);
+            self.serve_shared(now, out);
+        }
+    }
+
+    /// Those who consume without a selector.
+    fn serve_shared(&mut self, now: Time, out: &mut Vec<Output>) {
+        match self.is_grouped() {
+            true => self.serve_grouped(now, out),
+            false => self.serve_consumers(now, out),
+        }
     }
 
     /// After credit or room has come for one of them.
     pub(super) fn serve(&mut self, now: Time, key: Key, out: &mut Vec<Output>) {
         self.subscriptions.refresh(key);
         loop {
+            if let Order::Groups(groups) = &mut self.order {
+                groups.gain(self.subscriptions[key].id);
+            }
             match self.subscriptions[key].mode {
-                Mode::Consume => self.serve_consumers(now, out),
-                Mode::Browse => self.serve_browser(now, key, out),
+                Mode::Browse => self.serve_own(now, key, out),
+                Mode::Consume if self.subscriptions.has_selecting() => {
+                    self.serve_selecting(now, out);
+                }
+                Mode::Consume => self.serve_shared(now, out),
             }
             if self.subscriptions[key].flushes.is_empty() || self.waits(now, key, out) {
                 return;
@@ -79,18 +118,7 @@ impl Queue {
                 self.finish_flush(key, out);
                 continue;
             }
-            let taken = if self.subscriptions[key].settles {
-                self.entries.acquire(position).and_then(|e| Delivery::of(&e))
-            } else {
-                self.counters.dequeued += 1;
-                let taken = self.entries.remove_available(position);
-                taken.and_then(|removed| {
-                    self.dequeued(position, &removed, out);
-                    let Removed { message, redelivered, .. } = removed;
-                    Some(Delivery { message: message?, redelivered, place: Seq::NONE })
-                })
-            };
-            let Some(taken) = taken else {
+            let Some(taken) = self.take(key, position, out) else {
                 debug_assert!(false, "the first available message is not there");
                 return;
             };
@@ -98,36 +126,33 @@ impl Queue {
         }
     }
 
-    fn serve_browser(&mut self, now: Time, key: Key, out: &mut Vec<Output>) {
-        while self.subscriptions[key].open() {
-            let (position, size) = match self.browsed(now, key, out) {
-                Front::Message(position, size) => (position, size),
-                Front::Away(position) => {
-                    self.subscriptions[key].cursor = position;
-                    return;
-                }
-                Front::Nothing => {
-                    // Acquired messages it has passed stay unseen, even if they are released.
-                    self.subscriptions[key].cursor = self.entries.end();
-                    return;
-                }
-            };
-            if self.flush_ends_before(key, position) {
-                self.finish_flush(key, out);
-                continue;
-            }
-            if !self.subscriptions[key].credit.allows(size) {
-                return;
-            }
-            let copy = self.entries.next(position).and_then(|e| Delivery::of(&e));
-            let Some(mut copy) = copy else { return };
-            copy.place = Seq::NONE; // A copy: the message itself stays as it was.
-            self.subscriptions[key].cursor = position + 1;
-            self.deliver(key, position, size, copy, out);
+    /// Takes an available message for a consumer: out of the others' sight, or out of the queue.
+    pub(super) fn take(
+        &mut self,
+        key: Key,
+        position: Position,
+        out: &mut Vec<Output>,
+    ) -> Option<Delivery> {
+        let subscription = &self.subscriptions[key];
+        let by = subscription.id;
+        if subscription.settles {
+            let taken = Delivery::of(&self.entries.acquire(position)?)?;
+            self.order.had_turn(&taken.message);
+            self.order.acquired(position, &taken.message, by);
+            return Some(taken);
         }
+        let removed = self.entries.remove_available(position)?;
+        self.counters.dequeued += 1;
+        if let Some(message) = &removed.message {
+            self.order.had_turn(message);
+        }
+        self.order.removed(position, &removed);
+        self.dequeued(position, &removed, out);
+        let Removed { message, redelivered, .. } = removed;
+        Some(Delivery { message: message?, redelivered, place: Seq::NONE })
     }
 
-    fn deliver(
+    pub(super) fn deliver(
         &mut self,
         key: Key,
         position: Position,
@@ -145,7 +170,12 @@ impl Queue {
     /// The message the next consumer gets.
     fn front(&mut self, now: Time, out: &mut Vec<Output>) -> Front {
         loop {
-            let Some(entry) = self.entries.first() else { return Front::Nothing };
+            let entry = match &self.order {
+                Order::Fifo | Order::LastValue(_) => self.entries.first(),
+                Order::Priority(levels) => levels.front().and_then(|p| self.entries.get(p)),
+                Order::Groups(_) | Order::Unsorted(_) => None,
+            };
+            let Some(entry) = entry else { return Front::Nothing };
             let position = entry.position;
             match entry.body {
                 Body::Here(message) if message.meta().expires > now => {
@@ -165,27 +195,8 @@ impl Queue {
         }
     }
 
-    /// The message a browser sees next.
-    fn browsed(&mut self, now: Time, key: Key, out: &mut Vec<Output>) -> Front {
-        loop {
-            let next = self.entries.next(self.subscriptions[key].cursor);
-            let Some(entry) = next else { return Front::Nothing };
-            let position = entry.position;
-            match entry.body {
-                Body::Here(message) if message.meta().expires > now => {
-                    return Front::Message(position, size_of(message));
-                }
-                Body::Here(_) => self.drop_expired(position, out),
-                Body::Away { .. } => {
-                    self.want(out);
-                    return Front::Away(position);
-                }
-            }
-        }
-    }
-
     pub(super) fn drop_expired(&mut self, position: Position, out: &mut Vec<Output>) {
-        let dropped = self.entries.remove_available(position);
+        let dropped = self.remove_available(position);
         debug_assert!(dropped.is_some(), "only available messages expire");
         if let Some(removed) = dropped {
             self.dequeued(position, &removed, out);
@@ -194,22 +205,35 @@ impl Queue {
         self.counters.dequeued += 1;
     }
 
-    fn flush_ends_before(&self, key: Key, position: Position) -> bool {
+    pub(super) fn flush_ends_before(&self, key: Key, position: Position) -> bool {
         self.subscriptions[key].flushes.front().is_some_and(|flush| flush.until < position)
     }
 
-    /// Whether only want of room, or of a body that is away, keeps a flush from its next message.
+    /// Whether only want of room, or of a body that is away, keeps a flush from its next message; or
+    /// there may be one that was not looked at yet.
     fn waits(&mut self, now: Time, key: Key, out: &mut Vec<Output>) -> bool {
         if !self.subscriptions[key].credit.any() {
             return false;
         }
-        let next = match self.subscriptions[key].mode {
-            Mode::Consume => self.front(now, out),
-            Mode::Browse => self.browsed(now, key, out),
+        let subscription = &self.subscriptions[key];
+        let open = subscription.room.open();
+        // Looking for a selected message that there is no room for would have no end.
+        let looks = subscription.selection.is_some();
+        if self.is_unsorted() || looks && (!open || subscription.is_paused()) {
+            return true;
+        }
+        let id = self.subscriptions[key].id;
+        let next = if self.subscriptions[key].is_own() {
+            // A message that was looked at is next again; if there is another, it pauses.
+            self.next_own(now, key, &mut 0, out)
+        } else if self.is_grouped() {
+            self.front_of_group(now, Some(id), out)
+        } else {
+            self.front(now, out)
         };
-        let open = self.subscriptions[key].room.open();
         match next {
             Front::Nothing => false,
+            Front::Paused => true,
             Front::Away(position) => !self.flush_ends_before(key, position),
             Front::Message(position, size) => {
                 !open

@@ -385,6 +385,12 @@ impl Entries {
         (chunk.present & 1 << slot != 0).then(|| chunk.entry(n, slot))
     }
 
+    /// Whether there is an available message at a position.
+    pub(super) fn is_available(&self, position: Position) -> bool {
+        let bit = 1 << slot_of(position);
+        self.chunks.get(&chunk_of(position)).is_some_and(|c| c.available & bit != 0)
+    }
+
     /// A message's record was written again.
     pub(super) fn set_place(&mut self, position: Position, place: Seq) {
         if let Some(chunk) = self.chunks.get_mut(&chunk_of(position)) {

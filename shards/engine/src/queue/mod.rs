@@ -12,11 +12,22 @@
 mod credit;
 mod dispatch;
 mod entries;
+mod grouped;
+mod groups;
+mod header;
+mod last_value;
+mod order;
 mod packed;
+mod positions;
+mod priority;
+mod rest;
+mod select;
 pub(crate) mod settings;
 mod subscription;
 
 pub use credit::{CreditUnit, FlowMode, INFINITE, ROOM_BYTES, ROOM_MESSAGES};
+pub use groups::GroupReport;
+pub use rest::{Next, Rest};
 pub use settings::QueueSettings;
 
 use crate::error::Error;
@@ -27,6 +38,7 @@ use crate::store::volume_of;
 use credit::add;
 use entries::{Body, Entries, Removed};
 use fletch_journal::{Seq, Volume};
+use order::Order;
 use settings::{Depth, Policy};
 use std::fmt;
 use subscription::{Flush, Subscription, Subscriptions};
@@ -61,6 +73,11 @@ pub enum Output {
         /// The queue.
         queue: QueueId,
     },
+    /// Subscribers look for messages they select, and have looked at enough for now: see [`Queue::look`].
+    More {
+        /// The queue.
+        queue: QueueId,
+    },
     /// A flush is done: all its deliveries are before this.
     Flushed {
         /// The queue.
@@ -89,12 +106,15 @@ pub struct Counters {
     pub released: u64,
     /// Of the dequeued: rejected.
     pub rejected: u64,
+    /// Of the dequeued: replaced by a newer one with the same key.
+    pub replaced: u64,
 }
 
 /// See the module.
 pub struct Queue {
     id: QueueId,
     entries: Entries,
+    order: Order,
     subscriptions: Subscriptions,
     counters: Counters,
     /// Where the sweep for expired messages goes on.
@@ -108,6 +128,8 @@ pub struct Queue {
     was_used: bool,
     /// [`Output::Wanted`] was said and not answered.
     wanting: bool,
+    /// [`Output::More`] was said and not answered.
+    looking: bool,
     /// Of a durable queue. Boxed because most are not.
     durable: Option<Box<Durable>>,
     /// Of a paged queue.
@@ -153,7 +175,7 @@ struct Durable {
 }
 
 // Ten thousand empty queues are an ordinary broker.
-const _: () = assert!(std::mem::size_of::<Queue>() < 384);
+const _: () = assert!(std::mem::size_of::<Queue>() < 448);
 
 impl Queue {
     /// An empty queue.
@@ -161,6 +183,7 @@ impl Queue {
         Queue {
             id,
             entries: Entries::new(),
+            order: Order::Fifo,
             subscriptions: Subscriptions::new(),
             counters: Counters::default(),
             swept: 0,
@@ -169,6 +192,7 @@ impl Queue {
             no_local: false,
             was_used: false,
             wanting: false,
+            looking: false,
             durable: None,
             limit: None,
             relieving: false,
@@ -288,7 +312,7 @@ impl Queue {
         if place == Seq::NONE {
             return None;
         }
-        if self.entries.remove_available(position).is_some() {
+        if self.remove_available(position).is_some() {
             self.counters.dequeued += 1;
         } else if here {
             self.entries.set_place(position, Seq::NONE);
@@ -327,6 +351,7 @@ impl Queue {
     pub fn configure(&mut self, settings: &QueueSettings) {
         self.no_local = settings.no_local;
         self.limit = MemoryLimit::of(settings).map(Box::new);
+        self.set_order(Order::new(settings));
     }
 
     /// The session that has the queue for itself.
@@ -408,6 +433,7 @@ impl Queue {
         if self.no_local && self.is_local(&message) {
             return None;
         }
+        self.order_next(&message, out);
         let position = self.entries.push(message, place);
         self.counters.enqueued += 1;
         self.serve_all(now, out);
@@ -449,7 +475,8 @@ impl Queue {
             }
             self.exclusive = s.exclusive.then_some(id.session);
         }
-        self.subscriptions.insert(Subscription::new(id, s.mode, s.settles));
+        let (how, selector) = ((s.mode, s.settles), s.selector.clone());
+        self.subscriptions.insert(Subscription::new(id, how, selector, self.order.levels()));
         self.was_used = true;
         Ok(())
     }
@@ -555,7 +582,7 @@ impl Queue {
 
     /// A delivered message is done with. Ignored if nobody holds it.
     pub fn accept(&mut self, position: Position, out: &mut Vec<Output>) {
-        if let Some(removed) = self.entries.remove_acquired(position) {
+        if let Some(removed) = self.remove_acquired(position) {
             self.counters.dequeued += 1;
             self.dequeued(position, &removed, out);
         }
@@ -571,25 +598,38 @@ impl Queue {
     ) {
         // All are back before the first is delivered: order does not depend on the caller's.
         for position in positions {
-            self.counters.released += u64::from(self.entries.release(position, set_redelivered));
+            let released = self.release_one(position, set_redelivered, out);
+            self.counters.released += u64::from(released);
         }
+        self.serve_freed(now, out);
         self.serve_all(now, out);
     }
 
     /// A delivered message is refused: it leaves the queue, for the alternate exchange. With where its
     /// record stands, which the caller sees to.
     pub fn reject(&mut self, position: Position) -> Option<(Message, Seq)> {
-        let removed = self.entries.remove_acquired(position)?;
+        let removed = self.remove_acquired(position)?;
         self.counters.dequeued += 1;
         self.counters.rejected += 1;
         debug_assert!(removed.message.is_some(), "what is acquired stays in memory");
         Some((removed.message?, removed.place))
     }
 
-    /// Acquires a browsed message; false if it is gone, somebody else has it, or its body has left memory
-    /// since.
-    pub fn acquire(&mut self, position: Position) -> bool {
-        self.entries.acquire(position).is_some()
+    /// Acquires a browsed message for a session; false if it is gone, somebody else has it or its group, or
+    /// its body has left memory since.
+    pub fn acquire(&mut self, session: SessionId, position: Position) -> bool {
+        // No subscription has this number.
+        let by = SubscriptionId { session, tag: u32::MAX };
+        if let Order::Groups(groups) = &self.order
+            && !groups.may_have(by, position)
+        {
+            return false;
+        }
+        let Some(entry) = self.entries.acquire(position) else { return false };
+        if let Body::Here(message) = entry.body {
+            self.order.acquired(position, message, by);
+        }
+        true
     }
 
     /// The position of the newest message there ever was.
@@ -605,7 +645,7 @@ impl Queue {
             if position > until || purged == limit {
                 break;
             }
-            if let Some(removed) = self.entries.remove_available(position) {
+            if let Some(removed) = self.remove_available(position) {
                 self.dequeued(position, &removed, out);
             }
             purged += 1;
@@ -668,7 +708,7 @@ impl Queue {
         self.counters.dequeued += self.entries.messages();
         let mut entries = self.entries.take_all();
         entries.free_all();
-        (ids, Rest { queue, entries })
+        (ids, Rest::new(queue, entries))
     }
 
     // ---- bodies that are away ------------------------------------------------------------
@@ -696,12 +736,15 @@ impl Queue {
     /// Lets bodies leave memory whose records are safe, about so many at most; so many chunks of 64 that a
     /// consumer comes to next stay. How many left.
     pub fn send_away(&mut self, is_safe: impl Fn(Seq) -> bool, keep: usize, most: usize) -> usize {
-        self.entries.send_away(is_safe, keep, most)
+        if self.order.is_fifo() { self.entries.send_away(is_safe, keep, most) } else { 0 }
     }
 
     /// Messages that could leave memory if they had a record, about so many bytes of them, in order.
     pub(crate) fn without_record(&self, keep: usize, bytes: usize) -> Vec<(Position, Message)> {
-        self.entries.without_record(keep, bytes)
+        match self.order.is_fifo() {
+            true => self.entries.without_record(keep, bytes),
+            false => Vec::new(),
+        }
     }
 
     /// Whether more is in memory than three quarters of what the queue may have there: so far it is
@@ -744,7 +787,13 @@ impl Queue {
     /// Of the bodies that are wanted, now or soon, the first: its position, and where its record stands.
     /// `short` of memory, so soon that it does not leave again before: it is in one of `keep` chunks.
     pub fn first_wanted(&mut self, short: bool, keep: usize) -> Option<(Position, Seq)> {
-        let consumed = self.subscriptions.consuming() > 0;
+        if self.is_unsorted() {
+            let position = self.entries.first_away(0, u64::MAX);
+            let entry = position.and_then(|p| self.entries.get(p)).map(|e| (e.position, e.place));
+            self.wanting = entry.is_some();
+            return entry;
+        }
+        let consumed = self.subscriptions.any_plain();
         let front = consumed.then(|| self.entries.first().map(|e| e.position)).flatten();
         let short = short || self.is_full();
         // They may begin in the middle of the first one.
@@ -780,6 +829,7 @@ impl Queue {
     /// Bodies came back: whoever waited for them is served.
     pub fn serve_returned(&mut self, now: Time, out: &mut Vec<Output>) {
         self.wanting = false;
+        self.sort(out);
         if self.swept > 0 {
             // At once: they may have left again when the next sweep comes.
             let mut budget = RETURNED;
@@ -798,76 +848,6 @@ const READ_AHEAD: u64 = 16 * 1024;
 const SLOTS_AHEAD: u64 = 1024;
 /// Messages that the sweep looks at when bodies have come back for it.
 const RETURNED: usize = 1000;
-
-/// What a deleted queue held.
-pub struct Rest {
-    queue: QueueId,
-    entries: Entries,
-}
-
-/// The next message of it.
-#[derive(Debug)]
-pub enum Next {
-    /// This one.
-    Message {
-        /// What it was delivered by.
-        delivery: DeliveryRef,
-        /// The message; none if it is not wanted and was away.
-        message: Option<Message>,
-        /// Its size.
-        size: usize,
-        /// Where its record stands.
-        place: Seq,
-    },
-    /// Its body is away: its position, and where its record stands. See [`Rest::bring_back`].
-    Away(Position, Seq),
-    /// There is none left.
-    End,
-}
-
-impl Rest {
-    /// Where the record of a message stands, if it is there.
-    pub(crate) fn place(&self, position: Position) -> Option<Seq> {
-        self.entries.get(position).map(|e| e.place)
-    }
-
-    /// Takes the next message, with its body if `body` is wanted.
-    pub fn next(&mut self, body: bool) -> Next {
-        let Some(entry) = self.entries.first() else { return Next::End };
-        let position = entry.position;
-        if body && matches!(entry.body, Body::Away { .. }) {
-            return Next::Away(position, entry.place);
-        }
-        let delivery = DeliveryRef { queue: self.queue, position };
-        match self.entries.remove_available(position) {
-            Some(Removed { message, size, place, .. }) => {
-                Next::Message { delivery, message, size, place }
-            }
-            None => Next::End,
-        }
-    }
-
-    /// A body is back. False if nobody misses it.
-    pub fn bring_back(&mut self, position: Position, message: Message) -> bool {
-        self.entries.bring_back(position, message)
-    }
-
-    /// A body comes back, or stays, and has no record any more.
-    pub(crate) fn keep(&mut self, position: Position, message: Message) {
-        self.entries.keep(position, message);
-    }
-
-    /// Whether there is a message at a position whose body is away.
-    pub fn is_away(&self, position: Position) -> bool {
-        self.entries.is_away(position)
-    }
-}
-
-impl fmt::Debug for Rest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Rest({:?}, {})", self.queue, self.entries.messages())
-    }
-}
 
 impl fmt::Debug for Queue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,6 +4,7 @@
 
 use crate::error::Error;
 use fletch_amqp::types::{Map, Value};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What happens to a message for which a queue has no room.
@@ -88,6 +89,8 @@ pub struct QueueSettings {
     pub priorities: Option<Priorities>,
     /// `qpid.group_header_key`: the header whose value is a message's group.
     pub group_key: Option<String>,
+    /// The group of messages without one (`--default-message-group`).
+    pub default_group: Arc<str>,
     /// `qpid.group_timestamp`: note when a group got its first message.
     pub group_timestamp: bool,
     /// `qpid.paging` and what goes with it.

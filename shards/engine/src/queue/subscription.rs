@@ -1,17 +1,20 @@
 //! The subscriptions on a queue, and which of them may be served next.
 //!
 //! A subscription with credit and room is *ready*: in the ring of the consumers, served in turn,
-//! or in the ring of the browsers. A ready consumer whose byte credit is too small for the first
+//! or in the ring of those that go by their own cursors. A ready consumer whose byte credit is too small for the first
 //! message is *blocked*, sorted by that credit, and gets its chance when no other consumer is
 //! ready. All steps are O(1), those with blocked ones O(log n).
 
 use super::credit::{Credit, Room};
+use super::select::Selection;
 use crate::ids::{Position, SubscriptionId};
 use crate::request::{Mode, OpId};
+use crate::selector::Selector;
 use foldhash::fast::FixedState;
 use slab::Slab;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::{Index, IndexMut};
+use std::sync::Arc;
 
 /// Where a subscription is in the slab.
 pub(super) type Key = u32;
@@ -44,8 +47,10 @@ pub(super) struct Subscription {
     pub(super) settles: bool,
     pub(super) credit: Credit,
     pub(super) room: Room,
-    /// Browsers: where to look next.
-    pub(super) cursor: Position,
+    /// Browsers, and consumers with a selector: where to look next.
+    pub(super) cursor: Cursor,
+    /// What it wants to see, if not everything.
+    pub(super) selection: Option<Box<Selection>>,
     /// In the order asked for. While there is one, the room is used up, except within a call.
     pub(super) flushes: VecDeque<Flush>,
     place: Place,
@@ -54,14 +59,21 @@ pub(super) struct Subscription {
 }
 
 impl Subscription {
-    pub(super) fn new(id: SubscriptionId, mode: Mode, settles: bool) -> Subscription {
+    /// In a queue of so many priority levels, 0 for one without.
+    pub(super) fn new(
+        id: SubscriptionId,
+        (mode, settles): (Mode, bool),
+        selector: Option<Arc<Selector>>,
+        levels: usize,
+    ) -> Subscription {
         Subscription {
             id,
             mode,
             settles,
             credit: Credit::default(),
             room: Room::new(),
-            cursor: 0,
+            cursor: Cursor::new(levels),
+            selection: selector.map(|selector| Box::new(Selection::new(selector))),
             flushes: VecDeque::new(),
             place: Place::Idle,
             previous: NONE,
@@ -72,6 +84,59 @@ impl Subscription {
     /// Whether it has credit and room.
     pub(super) fn open(&self) -> bool {
         self.room.open() && self.credit.any()
+    }
+
+    /// Whether it goes through the queue by its own cursor.
+    pub(super) fn is_own(&self) -> bool {
+        self.mode == Mode::Browse || self.selection.is_some()
+    }
+
+    /// Whether its next slice is due.
+    pub(super) fn is_paused(&self) -> bool {
+        self.selection.as_ref().is_some_and(|s| s.paused)
+    }
+
+    fn selects(&self) -> bool {
+        self.mode == Mode::Consume && self.selection.is_some()
+    }
+}
+
+/// How far one has come: in a priority queue, in each level.
+#[derive(Debug)]
+pub(super) struct Cursor {
+    position: Position,
+    levels: Box<[Position]>,
+}
+
+impl Cursor {
+    fn new(levels: usize) -> Cursor {
+        Cursor { position: 0, levels: vec![0; levels].into() }
+    }
+
+    /// Where to look next, in a queue without levels.
+    pub(super) fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Where to look next.
+    pub(super) fn in_level(&self, level: usize) -> Position {
+        self.levels.get(level).copied().unwrap_or(self.position)
+    }
+
+    /// The message at a position was looked at.
+    pub(super) fn pass(&mut self, position: Position, level: usize) {
+        *self.levels.get_mut(level).unwrap_or(&mut self.position) = position + 1;
+    }
+
+    /// What is before this was looked at.
+    pub(super) fn go_to(&mut self, end: Position) {
+        self.position = end;
+        self.levels.fill(end);
+    }
+
+    /// Everything is to be looked at again.
+    pub(super) fn rewind(&mut self) {
+        self.go_to(0);
     }
 }
 
@@ -117,10 +182,13 @@ pub(super) struct Subscriptions {
     #[expect(clippy::box_collection, reason = "most queues have none: a pointer, not a table")]
     index: Option<Box<HashMap<SubscriptionId, Key, FixedState>>>,
     consumers: Ring,
-    browsers: Ring,
+    /// Those that go by their own cursor.
+    own: Ring,
     blocked: BTreeSet<(u32, Key)>,
     /// Subscriptions that consume.
     consuming: u32,
+    /// Those of them that have a selector.
+    selecting: u32,
 }
 
 impl Index<Key> for Subscriptions {
@@ -143,9 +211,10 @@ impl Subscriptions {
             slab: Slab::new(),
             index: None,
             consumers: Ring::new(),
-            browsers: Ring::new(),
+            own: Ring::new(),
             blocked: BTreeSet::new(),
             consuming: 0,
+            selecting: 0,
         }
     }
 
@@ -157,10 +226,33 @@ impl Subscriptions {
         self.consuming
     }
 
-    /// Where each browser has come to that could have more.
+    /// Whether anybody consumes without a selector.
+    pub(super) fn any_plain(&self) -> bool {
+        self.consuming > self.selecting
+    }
+
+    /// Whether any consumer has a selector.
+    pub(super) fn has_selecting(&self) -> bool {
+        self.selecting > 0
+    }
+
+    /// Consumers with a selector: how far each has come, and what it wants.
+    pub(super) fn selecting(&mut self) -> impl Iterator<Item = (&mut Cursor, &mut Selection)> {
+        self.slab.iter_mut().filter(|(_, s)| s.selects()).filter_map(|(_, s)| {
+            let selection = s.selection.as_deref_mut()?;
+            Some((&mut s.cursor, selection))
+        })
+    }
+
+    /// Those whose next slice is due.
+    pub(super) fn paused(&self) -> Vec<Key> {
+        self.slab.iter().filter(|(_, s)| s.is_paused()).map(|(key, _)| key as Key).collect()
+    }
+
+    /// Where each of those has come to that go by their own cursors and could have more.
     pub(super) fn cursors(&self) -> impl Iterator<Item = Position> {
-        let browsers = self.slab.iter().filter(|(_, s)| s.mode == Mode::Browse && s.open());
-        browsers.map(|(_, s)| s.cursor)
+        let own = self.slab.iter().filter(|(_, s)| s.is_own() && s.open());
+        own.map(|(_, s)| s.cursor.position())
     }
 
     /// Those with a flush under way.
@@ -179,6 +271,7 @@ impl Subscriptions {
     pub(super) fn insert(&mut self, subscription: Subscription) {
         let id = subscription.id;
         self.consuming += u32::from(subscription.mode == Mode::Consume);
+        self.selecting += u32::from(subscription.selects());
         let key = self.slab.insert(subscription) as Key;
         if let Some(index) = &mut self.index {
             index.insert(id, key);
@@ -192,6 +285,7 @@ impl Subscriptions {
         self.leave(key);
         let subscription = self.slab.remove(key as usize);
         self.consuming -= u32::from(subscription.mode == Mode::Consume);
+        self.selecting -= u32::from(subscription.selects());
         if let Some(index) = &mut self.index {
             index.remove(&subscription.id);
         }
@@ -219,12 +313,17 @@ impl Subscriptions {
         if open {
             let subscription = &mut self.slab[key as usize];
             subscription.place = Place::Ready;
-            let ring = match subscription.mode {
-                Mode::Consume => &mut self.consumers,
-                Mode::Browse => &mut self.browsers,
+            let ring = match subscription.is_own() {
+                true => &mut self.own,
+                false => &mut self.consumers,
             };
             ring.push_back(&mut self.slab, key);
         }
+    }
+
+    /// Passes one over until it is put back by [`Subscriptions::refresh`].
+    pub(super) fn set_aside(&mut self, key: Key) {
+        self.leave(key);
     }
 
     fn leave(&mut self, key: Key) {
@@ -234,9 +333,9 @@ impl Subscriptions {
             Place::Blocked(bytes) => {
                 self.blocked.remove(&(bytes, key));
             }
-            Place::Ready => match subscription.mode {
-                Mode::Consume => self.consumers.remove(&mut self.slab, key),
-                Mode::Browse => self.browsers.remove(&mut self.slab, key),
+            Place::Ready => match subscription.is_own() {
+                true => self.own.remove(&mut self.slab, key),
+                false => self.consumers.remove(&mut self.slab, key),
             },
         }
     }
@@ -263,9 +362,9 @@ impl Subscriptions {
         Some(key)
     }
 
-    /// The first ready browser and how many there are.
-    pub(super) fn browsers(&self) -> (Key, u32) {
-        (self.browsers.head, self.browsers.len)
+    /// The first that is ready of those that go by their own cursors, and how many there are.
+    pub(super) fn own(&self) -> (Key, u32) {
+        (self.own.head, self.own.len)
     }
 
     /// The one after it in its ring.
@@ -280,8 +379,14 @@ impl Subscriptions {
         subscription.room.take(size);
         if !subscription.open() {
             self.leave(key);
+        } else if subscription.place != Place::Ready {
+            // Its byte credit is another now.
+            self.leave(key);
+            self.refresh(key);
         } else if key == self.consumers.head {
             self.consumers.head = subscription.next;
+        } else if key == self.own.head {
+            self.own.head = subscription.next;
         }
     }
 }
@@ -294,7 +399,7 @@ mod tests {
 
     fn with_credit(subs: &mut Subscriptions, tag: u32, messages: u32, bytes: u32) -> Key {
         let id = subscription_id(tag);
-        subs.insert(Subscription::new(id, Mode::Consume, true));
+        subs.insert(Subscription::new(id, (Mode::Consume, true), None, 0));
         let key = subs.find(id).unwrap();
         subs[key].credit.grant(CreditUnit::Messages, messages);
         subs[key].credit.grant(CreditUnit::Bytes, bytes);

@@ -1,6 +1,8 @@
-use super::testing::{message, message_until, subscription_id};
+use super::testing::{message, message_of_priority, message_until, message_with, subscription_id};
 use super::*;
 use crate::error::ErrorKind;
+use crate::selector::Selector;
+use fletch_amqp::types::Map;
 use std::sync::Arc;
 
 const NOW: Time = Time(1000);
@@ -40,6 +42,7 @@ impl Bench {
             mode,
             settles,
             exclusive,
+            selector: None,
             arguments: Default::default(),
         };
         self.queue.subscribe(subscription_id(tag), &s)
@@ -96,8 +99,8 @@ impl Bench {
                     }
                 }
                 Output::Flushed { to, op, .. } => Done(to.tag, op),
-                Output::Dequeued { .. } | Output::Wanted { .. } => {
-                    panic!("nothing here is journalled")
+                Output::Dequeued { .. } | Output::Wanted { .. } | Output::More { .. } => {
+                    panic!("nothing here is journalled or selected")
                 }
             })
             .collect()
@@ -212,12 +215,12 @@ fn a_browsed_message_is_acquired_by_one() {
     b.browser(1);
     b.grant(1, INFINITE, INFINITE);
     b.enqueue(1, 1);
-    assert!(b.queue.acquire(1));
-    assert!(!b.queue.acquire(1));
-    assert!(!b.queue.acquire(2));
+    assert!(b.queue.acquire(subscription_id(1).session, 1));
+    assert!(!b.queue.acquire(subscription_id(1).session, 1));
+    assert!(!b.queue.acquire(subscription_id(1).session, 2));
     b.queue.accept(1, &mut b.out);
     assert_eq!(b.queue.messages(), 0);
-    assert!(!b.queue.acquire(1));
+    assert!(!b.queue.acquire(subscription_id(1).session, 1));
 }
 
 #[test]
@@ -424,4 +427,85 @@ fn deletion_hands_everything_over_in_order() {
     assert!(b.queue.is_unused() && b.queue.was_used());
     assert_eq!((b.queue.messages(), b.queue.counters().dequeued), (0, 4));
     assert_eq!(b.release(&[2], true), []);
+}
+
+fn queue_of(arguments: Map) -> Bench {
+    let mut b = Bench::new();
+    b.queue.configure(&QueueSettings::new("q", &arguments).unwrap());
+    b
+}
+
+#[test]
+fn a_selector_that_matches_nothing_looks_at_each_message_once_and_in_slices() {
+    let mut b = Bench::new();
+    for _ in 0..10_000 {
+        b.queue.enqueue(NOW, message_with("key", 1), &mut b.out);
+    }
+    let selector = Some(Arc::new(Selector::parse("key = 2").unwrap()));
+    let arguments = Default::default();
+    let (mode, settles, exclusive) = (Mode::Consume, true, false);
+    let s = Subscribe { tag: 1, queue: "q".into(), mode, settles, exclusive, selector, arguments };
+    b.queue.subscribe(subscription_id(1), &s).unwrap();
+    let id = subscription_id(1);
+    b.queue.grant(NOW, id, CreditUnit::Messages, INFINITE, &mut b.out);
+    b.queue.grant(NOW, id, CreditUnit::Bytes, INFINITE, &mut b.out);
+    let mut slices = 1;
+    while matches!(b.out[..], [Output::More { .. }]) {
+        b.out.clear();
+        b.queue.look(NOW, &mut b.out);
+        slices += 1;
+    }
+    assert!(b.out.is_empty());
+    assert!((20..=22).contains(&slices), "{slices} slices");
+    // It goes on where it was.
+    b.queue.enqueue(NOW, message_with("key", 1), &mut b.out);
+    b.queue.enqueue(NOW, message_with("key", 2), &mut b.out);
+    assert_eq!(b.seen(), [Got(1, 10_002)]);
+    // What comes back is looked at again, alone.
+    assert_eq!(b.release(&[10_002], true), [Again(1, 10_002)]);
+}
+
+#[test]
+fn an_unsorted_queue_serves_nobody() {
+    let mut b = Bench::new();
+    let at = |n: u64| Seq(n);
+    b.queue.restore(1, message_of_priority(1), at(1), false);
+    b.queue.restore_away(2, (10, Time::NEVER), at(2), false);
+    b.queue.restored();
+    b.queue.configure(&QueueSettings::new("q", &Map::new().with("qpid.priorities", 10)).unwrap());
+    b.queue.sort(&mut b.out);
+    assert!(matches!(b.out[..], [Output::Wanted { .. }]));
+    b.out.clear();
+    b.consumer(1);
+    assert_eq!(b.grant(1, INFINITE, INFINITE), []);
+    assert_eq!(b.queue.first_wanted(false, 4), Some((2, at(2))));
+    assert!(b.queue.bring_back(2, message_of_priority(9)));
+    b.queue.serve_returned(NOW, &mut b.out);
+    assert_eq!(b.seen(), [Got(1, 2), Got(1, 1)]);
+}
+
+#[test]
+fn a_restored_last_value_queue_keeps_the_newest() {
+    let mut b = Bench::new();
+    for (position, key) in [(1, "a"), (2, "b"), (3, "a")] {
+        b.queue.restore(position, message_with("key", key), Seq(position), false);
+    }
+    b.queue.restored();
+    let arguments = Map::new().with("qpid.last_value_queue_key", "key");
+    b.queue.configure(&QueueSettings::new("q", &arguments).unwrap());
+    b.queue.sort(&mut b.out);
+    assert!(matches!(b.out[..], [Output::Dequeued { .. }]), "{:?}", b.out);
+    assert_eq!(b.queue.messages(), 2);
+}
+
+#[test]
+fn fair_shares_count_what_is_delivered() {
+    let mut b = queue_of(Map::new().with("qpid.priorities", 10).with("qpid.fairshare", 2));
+    for priority in [9, 9, 9, 9, 5, 5, 5, 1] {
+        b.queue.enqueue(NOW, message_of_priority(priority), &mut b.out);
+    }
+    b.consumer(1);
+    let positions: Vec<_> = b.grant(1, INFINITE, INFINITE);
+    let expected = [1, 2, 5, 6, 8, 3, 4, 7].map(|p| Got(1, p));
+    assert_eq!(positions, expected);
 }

@@ -335,7 +335,8 @@ impl World<'_> {
         session.next_tag += 1;
         session.subscriptions.insert(tag, Subscription { mode, settles, cancelled: false });
         let (exclusive, arguments) = (false, Map::new());
-        let subscribe = Subscribe { tag, queue, mode, settles, exclusive, arguments };
+        let selector = None;
+        let subscribe = Subscribe { tag, queue, mode, settles, exclusive, selector, arguments };
         self.ask(id, Asked::Subscribe(tag), Request::Subscribe(subscribe));
         tag
     }

@@ -242,6 +242,7 @@ impl World<'_> {
         let restored = combined.go_on(journals, incarnation).into_iter();
         let engine = |(n, restored)| {
             let config = Config {
+                default_group: Config::DEFAULT_GROUP.into(),
                 shard: ShardId(n as u16),
                 shards: self.shards,
                 purge_interval: self.mix.purge_interval,

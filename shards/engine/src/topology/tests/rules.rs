@@ -80,6 +80,7 @@ fn consuming_from_an_exclusive_queue() {
         mode,
         settles: true,
         exclusive: false,
+        selector: None,
         arguments: Map::new(),
     };
     let check = |who, mode| {

@@ -1,0 +1,114 @@
+//! Serving the consumers of a queue with message groups.
+//!
+//! A consumer in turn gets the first message it may have, of a free group or of one it has; when no free
+//! group is left, those who have groups get what is left in them.
+
+use super::dispatch::{Front, size_of};
+use super::entries::Body;
+use super::groups::GroupReport;
+use super::order::Order;
+use super::subscription::Key;
+use super::{Output, Queue};
+use crate::ids::{Position, SubscriptionId, Time};
+
+impl Queue {
+    pub(super) fn is_grouped(&self) -> bool {
+        matches!(self.order, Order::Groups(_))
+    }
+
+    /// The groups and their states, if it is a queue with groups: the header, and each group.
+    pub fn groups(&self) -> Option<(&str, Vec<GroupReport>)> {
+        match &self.order {
+            Order::Groups(groups) => Some((groups.header(), groups.report().collect())),
+            _ => None,
+        }
+    }
+
+    pub(super) fn serve_grouped(&mut self, now: Time, out: &mut Vec<Output>) {
+        let mut aside = Vec::new();
+        while self.subscriptions.any_consumer() {
+            let Front::Message(_, size) = self.front_of_group(now, None, out) else { break };
+            let Some(key) = self.subscriptions.next_consumer(size) else { break };
+            if !self.serve_next(now, key, out) {
+                // What comes first for it, of a group it has, is too large for its credit.
+                self.subscriptions.set_aside(key);
+                aside.push(key);
+            }
+        }
+        aside.into_iter().for_each(|key| self.subscriptions.refresh(key));
+        self.serve_owners(now, out);
+    }
+
+    /// Owners get what is left in their groups.
+    fn serve_owners(&mut self, now: Time, out: &mut Vec<Output>) {
+        while let Order::Groups(groups) = &mut self.order {
+            let mut gained = groups.take_gained();
+            if gained.is_empty() {
+                return;
+            }
+            gained.sort_unstable_by_key(|id| (id.session.raw(), id.tag));
+            gained.dedup();
+            for id in gained {
+                if let Some(key) = self.subscriptions.find(id) {
+                    while !self.subscriptions[key].is_own() && self.serve_next(now, key, out) {}
+                }
+            }
+        }
+    }
+
+    /// A consumer gets its next message, or finishes a flush. False if there is nothing it can get.
+    fn serve_next(&mut self, now: Time, key: Key, out: &mut Vec<Output>) -> bool {
+        if !self.subscriptions[key].open() {
+            return false;
+        }
+        let id = self.subscriptions[key].id;
+        let Front::Message(position, size) = self.front_of_group(now, Some(id), out) else {
+            return false;
+        };
+        if self.flush_ends_before(key, position) {
+            self.finish_flush(key, out);
+            return true;
+        }
+        if !self.subscriptions[key].credit.allows(size) {
+            return false;
+        }
+        let Some(taken) = self.take(key, position, out) else { return false };
+        self.deliver(key, position, size, taken, out);
+        true
+    }
+
+    /// The first message of a free group, or the first that a consumer may have.
+    pub(super) fn front_of_group(
+        &mut self,
+        now: Time,
+        consumer: Option<SubscriptionId>,
+        out: &mut Vec<Output>,
+    ) -> Front {
+        loop {
+            let Order::Groups(groups) = &self.order else { return Front::Nothing };
+            let position: Option<Position> = match consumer {
+                Some(id) => groups.front(id),
+                None => groups.first_free(),
+            };
+            let entry = position.and_then(|position| self.entries.get(position));
+            let Some(entry) = entry else { return Front::Nothing };
+            let position = entry.position;
+            match entry.body {
+                Body::Here(message) if message.meta().expires > now => {
+                    return Front::Message(position, size_of(message));
+                }
+                Body::Here(_) => self.drop_expired(position, out),
+                Body::Away { .. } => return Front::Away(position),
+            }
+        }
+    }
+
+    /// Messages were settled: if that made a group free, others may have it.
+    pub fn serve_freed(&mut self, now: Time, out: &mut Vec<Output>) {
+        let Order::Groups(groups) = &mut self.order else { return };
+        if groups.take_freed() {
+            self.look_at_all_again();
+            self.serve_all(now, out);
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! Message groups: who may have which messages of a queue.
+//!
+//! A group is *free* until a consumer acquires one of its messages; then the others are for that consumer
+//! alone until it holds none of the group any more. Free groups are sorted by their first available
+//! message, and so are those of each owner: finding the next message for a consumer takes two look-ups,
+//! however many groups there are.
+
+use super::header::text_of;
+use crate::ids::{Position, SubscriptionId};
+use crate::message::Message;
+use crate::topology::FixedMap;
+use foldhash::fast::FixedState;
+use slab::Slab;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+/// A group's place in the slab.
+type Id = u32;
+
+#[derive(Debug)]
+struct Group {
+    name: Arc<[u8]>,
+    /// In order.
+    available: VecDeque<Position>,
+    acquired: u32,
+    owner: Option<SubscriptionId>,
+}
+
+/// The state of a group, for management.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupReport {
+    /// The value of the header.
+    pub name: Arc<[u8]>,
+    /// Messages in the queue, acquired ones included.
+    pub messages: u64,
+    /// Its first available message.
+    pub first: Option<Position>,
+    /// Who has it.
+    pub owner: Option<SubscriptionId>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Groups {
+    header: Box<str>,
+    /// The group of messages without one.
+    default: Arc<[u8]>,
+    groups: Slab<Group>,
+    names: HashMap<Arc<[u8]>, Id, FixedState>,
+    /// The group of each message in the queue.
+    of: FixedMap<Position, Id>,
+    /// Groups with available messages, by the first.
+    free: BTreeSet<(Position, Id)>,
+    owned: FixedMap<SubscriptionId, BTreeSet<(Position, Id)>>,
+    /// Owners that may have more than when they were served last.
+    gained: Vec<SubscriptionId>,
+    /// A group has become free since this was last asked.
+    freed: bool,
+}
+
+impl Groups {
+    /// Groups by a header; messages without it are in the group `default`.
+    pub(super) fn new(header: &str, default: &str) -> Groups {
+        Groups {
+            header: header.into(),
+            default: default.as_bytes().into(),
+            groups: Slab::new(),
+            names: HashMap::default(),
+            of: FixedMap::default(),
+            free: BTreeSet::new(),
+            owned: FixedMap::default(),
+            gained: Vec::new(),
+            freed: false,
+        }
+    }
+
+    pub(super) fn header(&self) -> &str {
+        &self.header
+    }
+
+    pub(super) fn report(&self) -> impl Iterator<Item = GroupReport> {
+        self.groups.iter().map(|(_, group)| GroupReport {
+            name: Arc::clone(&group.name),
+            messages: group.available.len() as u64 + u64::from(group.acquired),
+            first: group.available.front().copied(),
+            owner: group.owner,
+        })
+    }
+
+    // ---- what becomes of messages --------------------------------------------------------
+
+    /// A message has come.
+    pub(super) fn push(&mut self, position: Position, message: &Message) {
+        let text = text_of(message, &self.header);
+        let name = if text.is_empty() { &*self.default } else { &*text };
+        let id = match self.names.get(name) {
+            Some(id) => *id,
+            None => {
+                let name: Arc<[u8]> = name.into();
+                let group = Group {
+                    name: Arc::clone(&name),
+                    available: VecDeque::new(),
+                    acquired: 0,
+                    owner: None,
+                };
+                let id = self.groups.insert(group) as Id;
+                self.names.insert(name, id);
+                id
+            }
+        };
+        self.of.insert(position, id);
+        let group = &mut self.groups[id as usize];
+        group.available.push_back(position);
+        let owner = group.owner;
+        if group.available.len() == 1 {
+            self.list(id);
+        }
+        self.gained.extend(owner);
+    }
+
+    /// An available message was acquired.
+    pub(super) fn acquired(&mut self, position: Position, by: SubscriptionId) {
+        self.edit(position, |group| {
+            group.take(position);
+            group.acquired += 1;
+            group.owner.get_or_insert(by);
+        });
+        self.gained.extend(Some(by));
+    }
+
+    /// An acquired message is available again.
+    pub(super) fn released(&mut self, position: Position) {
+        let owner = self.edit(position, |group| {
+            let at = group.available.partition_point(|p| *p < position);
+            group.available.insert(at, position);
+            group.acquired = group.acquired.saturating_sub(1);
+        });
+        self.gained.extend(owner);
+    }
+
+    /// An acquired message has left the queue.
+    pub(super) fn settled(&mut self, position: Position) {
+        self.edit(position, |group| group.acquired = group.acquired.saturating_sub(1));
+        self.of.remove(&position);
+    }
+
+    /// An available message has left the queue.
+    pub(super) fn forget(&mut self, position: Position) {
+        self.edit(position, |group| group.take(position));
+        self.of.remove(&position);
+    }
+
+    /// Changes the group of a message and lists it anew. Its owner afterwards.
+    fn edit(&mut self, position: Position, f: impl FnOnce(&mut Group)) -> Option<SubscriptionId> {
+        let id = *self.of.get(&position)?;
+        self.unlist(id);
+        let group = &mut self.groups[id as usize];
+        f(group);
+        if group.acquired == 0 && group.owner.take().is_some() {
+            self.freed = true;
+        }
+        if group.acquired == 0 && group.available.is_empty() {
+            let gone = self.groups.remove(id as usize);
+            self.names.remove(&gone.name);
+            if self.groups.is_empty() {
+                // A crowd that has left must not keep its tables.
+                self.groups = Slab::new();
+                self.names = HashMap::default();
+                self.of = FixedMap::default();
+            }
+            return None;
+        }
+        let owner = group.owner;
+        self.list(id);
+        owner
+    }
+
+    fn unlist(&mut self, id: Id) {
+        let group = &self.groups[id as usize];
+        let Some(first) = group.available.front() else { return };
+        match group.owner {
+            None => {
+                self.free.remove(&(*first, id));
+            }
+            Some(owner) => {
+                if let Some(owned) = self.owned.get_mut(&owner) {
+                    owned.remove(&(*first, id));
+                    if owned.is_empty() {
+                        self.owned.remove(&owner);
+                    }
+                }
+            }
+        }
+    }
+
+    fn list(&mut self, id: Id) {
+        let group = &self.groups[id as usize];
+        let Some(first) = group.available.front() else { return };
+        match group.owner {
+            None => self.free.insert((*first, id)),
+            Some(owner) => self.owned.entry(owner).or_default().insert((*first, id)),
+        };
+    }
+
+    // ---- who gets what -------------------------------------------------------------------
+
+    /// The first message that nobody's group has.
+    pub(super) fn first_free(&self) -> Option<Position> {
+        self.free.first().map(|(position, _)| *position)
+    }
+
+    /// The next message for a consumer: of a free group, or of one that it has.
+    pub(super) fn front(&self, consumer: SubscriptionId) -> Option<Position> {
+        let own = self.owned.get(&consumer).and_then(BTreeSet::first);
+        own.into_iter().chain(self.free.first()).map(|(position, _)| *position).min()
+    }
+
+    /// Whether a consumer may have a message that is available.
+    pub(super) fn may_have(&self, consumer: SubscriptionId, position: Position) -> bool {
+        let id = self.of.get(&position);
+        let owner = id.and_then(|id| self.groups[*id as usize].owner);
+        owner.is_none_or(|owner| owner == consumer)
+    }
+
+    /// A consumer may have more now: credit or room has come for it.
+    pub(super) fn gain(&mut self, consumer: SubscriptionId) {
+        self.gained.push(consumer);
+    }
+
+    /// Owners that may have more now than when this was last asked.
+    pub(super) fn take_gained(&mut self) -> Vec<SubscriptionId> {
+        std::mem::take(&mut self.gained)
+    }
+
+    /// Whether a group has become free since this was last asked.
+    pub(super) fn take_freed(&mut self) -> bool {
+        std::mem::take(&mut self.freed)
+    }
+}
+
+impl Group {
+    fn take(&mut self, position: Position) {
+        if self.available.front() == Some(&position) {
+            self.available.pop_front();
+        } else if let Ok(at) = self.available.binary_search(&position) {
+            self.available.remove(at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::testing::{message, message_with, subscription_id};
+
+    fn groups(names: &[&str]) -> Groups {
+        let mut groups = Groups::new("g", "none");
+        for (n, name) in names.iter().enumerate() {
+            groups.push(n as Position + 1, &message_with("g", *name));
+        }
+        groups
+    }
+
+    #[test]
+    fn a_group_is_its_consumers_until_all_is_settled() {
+        let (a, b) = (subscription_id(1), subscription_id(2));
+        let mut groups = groups(&["A", "B", "A", "C"]);
+        groups.acquired(1, a);
+        assert_eq!((groups.front(a), groups.front(b)), (Some(2), Some(2)));
+        groups.acquired(2, b);
+        assert_eq!((groups.front(a), groups.front(b)), (Some(3), Some(4)));
+        assert!(groups.may_have(a, 3) && !groups.may_have(b, 3) && groups.may_have(b, 4));
+        groups.acquired(3, a);
+        groups.settled(1);
+        assert!(!groups.take_freed());
+        groups.push(5, &message_with("g", "A"));
+        assert_eq!(groups.front(b), Some(4));
+        groups.acquired(4, b);
+        assert_eq!(groups.front(b), None);
+        groups.released(3);
+        assert!(groups.take_freed());
+        assert_eq!((groups.front(b), groups.first_free()), (Some(3), Some(3)));
+        groups.forget(3);
+        assert_eq!(groups.front(b), Some(5));
+        for position in [2, 4] {
+            groups.settled(position);
+        }
+        groups.forget(5);
+        assert!(groups.groups.is_empty() && groups.free.is_empty() && groups.owned.is_empty());
+        assert!(groups.of.is_empty() && groups.names.is_empty());
+    }
+
+    #[test]
+    fn those_without_a_group_are_in_the_default() {
+        let mut groups = Groups::new("g", "none");
+        groups.push(1, &message(1));
+        groups.push(2, &message_with("other", 1));
+        groups.push(3, &message_with("g", 7));
+        let mut found: Vec<_> = groups.report().map(|g| (g.name, g.messages)).collect();
+        found.sort();
+        assert_eq!(found, [(b"7"[..].into(), 1), (b"none"[..].into(), 2)]);
+    }
+}

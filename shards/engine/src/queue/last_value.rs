@@ -1,0 +1,88 @@
+//! Last value queues: of the messages with one key the newest is there.
+//!
+//! The key is the value of a header; messages without it have one key in common. A message that somebody
+//! has acquired is not taken from him by a newer one; if it is released it gives way to that.
+
+use super::header::{Text, text_of};
+use crate::ids::Position;
+use crate::message::Message;
+use foldhash::fast::FixedState;
+use std::collections::HashMap;
+
+/// Where the newest message of each key is.
+#[derive(Debug)]
+pub(super) struct LastValues {
+    header: Box<str>,
+    newest: HashMap<Box<[u8]>, Position, FixedState>,
+}
+
+impl LastValues {
+    pub(super) fn new(header: &str) -> LastValues {
+        LastValues { header: header.into(), newest: HashMap::default() }
+    }
+
+    fn key(&self, message: &Message) -> Text {
+        text_of(message, &self.header)
+    }
+
+    /// A message is the newest of its key now. The one that was before.
+    pub(super) fn push(&mut self, position: Position, message: &Message) -> Option<Position> {
+        let key = self.key(message);
+        if let Some(newest) = self.newest.get_mut(&*key) {
+            return Some(std::mem::replace(newest, position));
+        }
+        self.newest.insert(key.as_slice().into(), position);
+        None
+    }
+
+    /// An acquired message is available again: which one is to give way, it or an older one.
+    pub(super) fn released(&mut self, position: Position, message: &Message) -> Option<Position> {
+        let newest = self.newest.get(&*self.key(message)).copied();
+        match newest {
+            Some(newest) if newest > position => Some(position),
+            Some(newest) if newest == position => None,
+            _ => self.push(position, message),
+        }
+    }
+
+    /// A message has left the queue.
+    pub(super) fn forget(&mut self, position: Position, message: &Message) {
+        let key = self.key(message);
+        if self.newest.get(&*key) == Some(&position) {
+            self.newest.remove(&*key);
+        }
+        if self.newest.is_empty() && self.newest.capacity() > 4096 {
+            self.newest = HashMap::default();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::testing::{message, message_with};
+
+    #[test]
+    fn the_newest_of_a_key_is_known() {
+        let mut values = LastValues::new("key");
+        let (a, b) = (message_with("key", "a"), message_with("key", "b"));
+        assert_eq!(values.push(1, &a), None);
+        assert_eq!(values.push(2, &b), None);
+        assert_eq!(values.push(3, &a), Some(1));
+        assert_eq!((values.released(1, &a), values.released(3, &a)), (Some(1), None));
+        values.forget(1, &a);
+        values.forget(3, &a);
+        // Only older ones are left: the newest of them stays.
+        assert_eq!((values.released(1, &a), values.released(2, &a)), (None, Some(1)));
+        assert_eq!(values.push(4, &a), Some(2));
+    }
+
+    #[test]
+    fn messages_without_a_key_have_one_in_common() {
+        let mut values = LastValues::new("key");
+        assert_eq!(values.push(1, &message(3)), None);
+        assert_eq!(values.push(2, &message_with("other", "a")), Some(1));
+        assert_eq!(values.push(3, &message_with("key", 7)), None);
+        assert_eq!(values.push(4, &message_with("key", "7")), Some(3), "a number as text");
+    }
+}

@@ -1,0 +1,204 @@
+//! In which order a queue's messages are consumed, and what follows from it when they come and go.
+//!
+//! All orders but the plain one go by what is in a message: such a queue has all its messages in memory. After
+//! a restart it serves nobody until their bodies are back and it is *sorted*.
+
+use super::entries::{Body, Removed};
+use super::groups::Groups;
+use super::last_value::LastValues;
+use super::priority::Levels;
+use super::settings::QueueSettings;
+use super::{Output, Queue};
+use crate::ids::{Position, SubscriptionId};
+use crate::message::Message;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// As they came.
+    Fifo,
+    /// Something else, when all bodies are back.
+    Unsorted(Box<Order>),
+    /// As they came; a message replaces the one before it with its key.
+    LastValue(Box<LastValues>),
+    /// The highest priority first.
+    Priority(Box<Levels>),
+    /// As they came, those of a group to one consumer at a time.
+    Groups(Box<Groups>),
+}
+
+impl Order {
+    pub(super) fn new(settings: &QueueSettings) -> Order {
+        if let Some(key) = &settings.last_value_key {
+            Order::LastValue(Box::new(LastValues::new(key)))
+        } else if let Some(priorities) = &settings.priorities {
+            Order::Priority(Box::new(Levels::new(priorities)))
+        } else if let Some(key) = &settings.group_key {
+            Order::Groups(Box::new(Groups::new(key, &settings.default_group)))
+        } else {
+            Order::Fifo
+        }
+    }
+
+    /// Whether messages are consumed as they came, whatever is in them.
+    pub(super) fn is_fifo(&self) -> bool {
+        matches!(self, Order::Fifo)
+    }
+
+    /// Priority levels that a cursor has to know, if there are any.
+    pub(super) fn levels(&self) -> usize {
+        match self {
+            Order::Priority(levels) => levels.count(),
+            Order::Unsorted(order) => order.levels(),
+            _ => 0,
+        }
+    }
+
+    /// An available message is acquired by a consumer.
+    pub(super) fn acquired(&mut self, position: Position, message: &Message, by: SubscriptionId) {
+        match self {
+            Order::Fifo | Order::Unsorted(_) | Order::LastValue(_) => {}
+            Order::Priority(levels) => levels.hide(position, message),
+            Order::Groups(groups) => groups.acquired(position, by),
+        }
+    }
+
+    /// A consumer got the message whose turn it was.
+    pub(super) fn had_turn(&mut self, message: &Message) {
+        if let Order::Priority(levels) = self {
+            levels.had_turn(message);
+        }
+    }
+
+    /// An available message has left the queue.
+    pub(super) fn removed(&mut self, position: Position, removed: &Removed) {
+        match (self, &removed.message) {
+            (Order::Fifo | Order::Unsorted(_), _) | (_, None) => {}
+            (Order::LastValue(values), Some(message)) => values.forget(position, message),
+            (Order::Priority(levels), Some(message)) => levels.hide(position, message),
+            (Order::Groups(groups), _) => groups.forget(position),
+        }
+    }
+
+    /// An acquired message has left the queue.
+    pub(super) fn settled(&mut self, position: Position, removed: &Removed) {
+        match (self, &removed.message) {
+            (Order::LastValue(values), Some(message)) => values.forget(position, message),
+            (Order::Groups(groups), _) => groups.settled(position),
+            _ => {}
+        }
+    }
+}
+
+impl Queue {
+    /// Gives the queue, with what is in it, an order.
+    pub(super) fn set_order(&mut self, order: Order) {
+        self.order = match (order, self.entries.messages()) {
+            (Order::Fifo, _) => Order::Fifo,
+            (order, 0) => order,
+            (order, _) => Order::Unsorted(Box::new(order)),
+        };
+    }
+
+    /// Whether bodies are missed that tell the order of messages.
+    pub(crate) fn is_unsorted(&self) -> bool {
+        matches!(self.order, Order::Unsorted(_))
+    }
+
+    /// Puts the messages in order if all bodies are there.
+    pub(crate) fn sort(&mut self, out: &mut Vec<Output>) {
+        if !self.is_unsorted() {
+            return;
+        }
+        if self.entries.away() > 0 {
+            self.want(out);
+            return;
+        }
+        let Order::Unsorted(mut order) = std::mem::replace(&mut self.order, Order::Fifo) else {
+            return;
+        };
+        let mut outdated = Vec::new();
+        for entry in self.entries.iter() {
+            let Body::Here(message) = entry.body else { continue };
+            match &mut *order {
+                Order::Fifo | Order::Unsorted(_) => {}
+                Order::LastValue(values) => outdated.extend(values.push(entry.position, message)),
+                Order::Priority(levels) => levels.show(entry.position, message),
+                Order::Groups(groups) => groups.push(entry.position, message),
+            }
+        }
+        self.order = *order;
+        for position in outdated {
+            self.give_way(position, out);
+        }
+    }
+
+    /// A message is about to be appended.
+    pub(super) fn order_next(&mut self, message: &Message, out: &mut Vec<Output>) {
+        let position = self.entries.end();
+        match &mut self.order {
+            Order::Fifo | Order::Unsorted(_) => {}
+            Order::Priority(levels) => levels.show(position, message),
+            Order::Groups(groups) => groups.push(position, message),
+            Order::LastValue(values) => {
+                if let Some(older) = values.push(position, message) {
+                    self.give_way(older, out);
+                }
+            }
+        }
+    }
+
+    /// A message gives way to a newer one with its key, unless somebody has it.
+    fn give_way(&mut self, position: Position, out: &mut Vec<Output>) {
+        // What a newer one has taken the place of is forgotten already.
+        if let Some(removed) = self.entries.remove_available(position) {
+            self.counters.dequeued += 1;
+            self.counters.replaced += 1;
+            self.dequeued(position, &removed, out);
+        }
+    }
+
+    /// Removes an available message.
+    pub(super) fn remove_available(&mut self, position: Position) -> Option<Removed> {
+        let removed = self.entries.remove_available(position)?;
+        self.order.removed(position, &removed);
+        Some(removed)
+    }
+
+    /// Removes an acquired message.
+    pub(super) fn remove_acquired(&mut self, position: Position) -> Option<Removed> {
+        let removed = self.entries.remove_acquired(position)?;
+        self.order.settled(position, &removed);
+        Some(removed)
+    }
+
+    /// Makes an acquired message available again. False if it is not acquired.
+    pub(super) fn release_one(
+        &mut self,
+        position: Position,
+        set_redelivered: bool,
+        out: &mut Vec<Output>,
+    ) -> bool {
+        if !self.entries.release(position, set_redelivered) {
+            return false;
+        }
+        if self.order.is_fifo() && !self.subscriptions.has_selecting() {
+            return true;
+        }
+        let Some(entry) = self.entries.get(position) else { return true };
+        let Body::Here(message) = entry.body else { return true };
+        let message = message.clone();
+        match &mut self.order {
+            Order::Fifo | Order::Unsorted(_) => {}
+            Order::Priority(levels) => levels.show(position, &message),
+            Order::Groups(groups) => groups.released(position),
+            Order::LastValue(values) => {
+                if let Some(older) = values.released(position, &message) {
+                    self.give_way(older, out);
+                }
+            }
+        }
+        self.look_again(position, &message);
+        true
+    }
+}
