@@ -224,6 +224,11 @@ struct Sub {
 }
 
 impl Sub {
+    /// Whether it goes through the queue on its own.
+    fn is_own(&self) -> bool {
+        self.mode == Mode::Browse || self.selects.is_some()
+    }
+
     fn room_open(&self) -> bool {
         self.room.0 > 0 && self.room.1 > 0
     }
@@ -380,11 +385,26 @@ impl Model {
         };
         let mut all = self.available.iter().copied().filter(mine);
         match self.kind {
+            Kind::Groups if !sub.is_own() => self.first_that_fits(tag, sub, all),
             Kind::Priority => {
                 all.max_by_key(|p| (self.entry(*p).label.priority, std::cmp::Reverse(*p)))
             }
             _ => all.next(),
         }
+    }
+
+    /// The first of one's groups or of the free ones, if the other is too large the other.
+    fn first_that_fits(
+        &self,
+        tag: u32,
+        sub: &Sub,
+        all: impl Iterator<Item = Position>,
+    ) -> Option<Position> {
+        let owns = |p: &Position| self.owners.get(&self.entry(*p).label.key) == Some(&tag);
+        let (own, free): (Vec<_>, Vec<_>) = all.partition(owns);
+        let both = [own.first(), free.first()].into_iter().flatten().copied();
+        let fits = |p: &Position| sub.allows(self.entry(*p).size);
+        both.clone().filter(fits).min().or_else(|| both.min())
     }
 
     fn next_of(&self, tag: u32) -> Option<Position> {
@@ -474,7 +494,9 @@ impl Model {
         let sub = &self.subs[&tag];
         let flush = sub.flushes.front().expect("a flush ended that nobody asked for");
         assert_eq!(flush.op, op);
-        if served != Served::Ended
+        if self.may_have_passed(sub) {
+            // What comes next for it is not known.
+        } else if served != Served::Ended
             && let Some(next) = self.next_of(tag)
         {
             let more = next <= flush.until && sub.allows(self.entry(next).size);
@@ -506,18 +528,23 @@ impl Model {
         tags.into_iter().for_each(|tag| self.check_browser(tag));
     }
 
+    /// Whether there is a message that it may have passed, a browser with a selector, or not. If not, it may
+    /// be too large for it.
+    fn may_have_passed(&self, sub: &Sub) -> bool {
+        let released = |p: &Position| {
+            let entry = self.entry(*p);
+            entry.was_acquired && sub.selects == Some(entry.label.key)
+        };
+        sub.mode == Mode::Browse && self.available.iter().any(released)
+    }
+
     /// The browser, just served, does not wait for a message it could have.
     fn check_browser(&mut self, tag: u32) {
         let sub = &self.subs[&tag];
         if !sub.room_open() || !sub.allows(1) || sub.mode != Mode::Browse {
             return;
         }
-        let released = |p: &Position| {
-            let entry = self.entry(*p);
-            entry.was_acquired && sub.selects == Some(entry.label.key)
-        };
-        // What it may have passed or not may be too large for it.
-        if self.available.iter().any(released) {
+        if self.may_have_passed(sub) {
             return;
         }
         if let Some(next) = self.next_of(tag) {

@@ -222,12 +222,11 @@ impl Queue {
         if self.is_unsorted() || looks && (!open || subscription.is_paused()) {
             return true;
         }
-        let id = self.subscriptions[key].id;
         let next = if self.subscriptions[key].is_own() {
             // A message that was looked at is next again; if there is another, it pauses.
             self.next_own(now, key, &mut 0, out)
         } else if self.is_grouped() {
-            self.front_of_group(now, Some(id), out)
+            self.front_of(now, key, out)
         } else {
             self.front(now, out)
         };

@@ -1,7 +1,7 @@
 //! Serving the consumers of a queue with message groups.
 //!
-//! A consumer in turn gets the first message it may have, of a free group or of one it has; when no free
-//! group is left, those who have groups get what is left in them.
+//! A consumer in turn gets the first message it may have, of a free group or of one it has; when nobody is
+//! left for the free groups, those who have groups get what is left in them.
 
 use super::dispatch::{Front, size_of};
 use super::entries::Body;
@@ -25,17 +25,14 @@ impl Queue {
     }
 
     pub(super) fn serve_grouped(&mut self, now: Time, out: &mut Vec<Output>) {
-        let mut aside = Vec::new();
         while self.subscriptions.any_consumer() {
             let Front::Message(_, size) = self.front_of_group(now, None, out) else { break };
             let Some(key) = self.subscriptions.next_consumer(size) else { break };
             if !self.serve_next(now, key, out) {
-                // What comes first for it, of a group it has, is too large for its credit.
-                self.subscriptions.set_aside(key);
-                aside.push(key);
+                debug_assert!(false, "a message that fits is taken");
+                break;
             }
         }
-        aside.into_iter().for_each(|key| self.subscriptions.refresh(key));
         self.serve_owners(now, out);
     }
 
@@ -61,10 +58,7 @@ impl Queue {
         if !self.subscriptions[key].open() {
             return false;
         }
-        let id = self.subscriptions[key].id;
-        let Front::Message(position, size) = self.front_of_group(now, Some(id), out) else {
-            return false;
-        };
+        let Front::Message(position, size) = self.front_of(now, key, out) else { return false };
         if self.flush_ends_before(key, position) {
             self.finish_flush(key, out);
             return true;
@@ -77,17 +71,37 @@ impl Queue {
         true
     }
 
-    /// The first message of a free group, or the first that a consumer may have.
-    pub(super) fn front_of_group(
+    /// The first message for a consumer: of its groups, or of a free one if that comes before it or the
+    /// other is too large for the credit.
+    pub(super) fn front_of(&mut self, now: Time, key: Key, out: &mut Vec<Output>) -> Front {
+        let id = self.subscriptions[key].id;
+        let own = self.front_of_group(now, Some(id), out);
+        let free = self.front_of_group(now, None, out);
+        let credit = &self.subscriptions[key].credit;
+        match (own, free) {
+            (Front::Message(a, of_own), Front::Message(b, of_free)) => {
+                let fit = (credit.allows(of_own), credit.allows(of_free));
+                match a < b && fit != (false, true) || fit == (true, false) {
+                    true => Front::Message(a, of_own),
+                    false => Front::Message(b, of_free),
+                }
+            }
+            (Front::Nothing, free) => free,
+            (own, _) => own,
+        }
+    }
+
+    /// The first message of a free group, or of one that a consumer has.
+    fn front_of_group(
         &mut self,
         now: Time,
-        consumer: Option<SubscriptionId>,
+        owner: Option<SubscriptionId>,
         out: &mut Vec<Output>,
     ) -> Front {
         loop {
             let Order::Groups(groups) = &self.order else { return Front::Nothing };
-            let position: Option<Position> = match consumer {
-                Some(id) => groups.front(id),
+            let position: Option<Position> = match owner {
+                Some(id) => groups.first_of(id),
                 None => groups.first_free(),
             };
             let entry = position.and_then(|position| self.entries.get(position));
@@ -103,12 +117,14 @@ impl Queue {
         }
     }
 
-    /// Messages were settled: if that made a group free, others may have it.
-    pub fn serve_freed(&mut self, now: Time, out: &mut Vec<Output>) {
-        let Order::Groups(groups) = &mut self.order else { return };
-        if groups.take_freed() {
+    /// Messages were settled: if that made a group free, others may have it. Whether it did.
+    pub fn serve_freed(&mut self, now: Time, out: &mut Vec<Output>) -> bool {
+        let Order::Groups(groups) = &mut self.order else { return false };
+        let freed = groups.take_freed();
+        if freed {
             self.look_at_all_again();
             self.serve_all(now, out);
         }
+        freed
     }
 }

@@ -156,8 +156,12 @@ impl Groups {
         self.unlist(id);
         let group = &mut self.groups[id as usize];
         f(group);
-        if group.acquired == 0 && group.owner.take().is_some() {
+        if group.acquired == 0
+            && let Some(owner) = group.owner.take()
+        {
             self.freed = true;
+            // Of what it has, another message may be the first.
+            self.gained.push(owner);
         }
         if group.acquired == 0 && group.available.is_empty() {
             let gone = self.groups.remove(id as usize);
@@ -209,10 +213,9 @@ impl Groups {
         self.free.first().map(|(position, _)| *position)
     }
 
-    /// The next message for a consumer: of a free group, or of one that it has.
-    pub(super) fn front(&self, consumer: SubscriptionId) -> Option<Position> {
-        let own = self.owned.get(&consumer).and_then(BTreeSet::first);
-        own.into_iter().chain(self.free.first()).map(|(position, _)| *position).min()
+    /// The first message of the groups that a consumer has.
+    pub(super) fn first_of(&self, consumer: SubscriptionId) -> Option<Position> {
+        self.owned.get(&consumer).and_then(BTreeSet::first).map(|(position, _)| *position)
     }
 
     /// Whether a consumer may have a message that is available.
@@ -253,6 +256,10 @@ mod tests {
     use super::*;
     use crate::queue::testing::{message, message_with, subscription_id};
 
+    fn front(groups: &Groups, consumer: SubscriptionId) -> Option<Position> {
+        groups.first_of(consumer).into_iter().chain(groups.first_free()).min()
+    }
+
     fn groups(names: &[&str]) -> Groups {
         let mut groups = Groups::new("g", "none");
         for (n, name) in names.iter().enumerate() {
@@ -266,22 +273,22 @@ mod tests {
         let (a, b) = (subscription_id(1), subscription_id(2));
         let mut groups = groups(&["A", "B", "A", "C"]);
         groups.acquired(1, a);
-        assert_eq!((groups.front(a), groups.front(b)), (Some(2), Some(2)));
+        assert_eq!((front(&groups, a), front(&groups, b)), (Some(2), Some(2)));
         groups.acquired(2, b);
-        assert_eq!((groups.front(a), groups.front(b)), (Some(3), Some(4)));
+        assert_eq!((front(&groups, a), front(&groups, b)), (Some(3), Some(4)));
         assert!(groups.may_have(a, 3) && !groups.may_have(b, 3) && groups.may_have(b, 4));
         groups.acquired(3, a);
         groups.settled(1);
         assert!(!groups.take_freed());
         groups.push(5, &message_with("g", "A"));
-        assert_eq!(groups.front(b), Some(4));
+        assert_eq!(front(&groups, b), Some(4));
         groups.acquired(4, b);
-        assert_eq!(groups.front(b), None);
+        assert_eq!(front(&groups, b), None);
         groups.released(3);
         assert!(groups.take_freed());
-        assert_eq!((groups.front(b), groups.first_free()), (Some(3), Some(3)));
+        assert_eq!((front(&groups, b), groups.first_free()), (Some(3), Some(3)));
         groups.forget(3);
-        assert_eq!(groups.front(b), Some(5));
+        assert_eq!(front(&groups, b), Some(5));
         for position in [2, 4] {
             groups.settled(position);
         }

@@ -601,8 +601,9 @@ impl Queue {
             let released = self.release_one(position, set_redelivered, out);
             self.counters.released += u64::from(released);
         }
-        self.serve_freed(now, out);
-        self.serve_all(now, out);
+        if !self.serve_freed(now, out) {
+            self.serve_all(now, out);
+        }
     }
 
     /// A delivered message is refused: it leaves the queue, for the alternate exchange. With where its

@@ -321,11 +321,6 @@ impl Subscriptions {
         }
     }
 
-    /// Passes one over until it is put back by [`Subscriptions::refresh`].
-    pub(super) fn set_aside(&mut self, key: Key) {
-        self.leave(key);
-    }
-
     fn leave(&mut self, key: Key) {
         let subscription = &mut self.slab[key as usize];
         match std::mem::replace(&mut subscription.place, Place::Idle) {
