@@ -74,6 +74,7 @@ impl Shard {
             shard,
             shards,
             purge_interval,
+            purge_batch: settings.purge_batch,
             slice,
             flush_timeout,
             memory,

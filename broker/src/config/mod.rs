@@ -64,6 +64,10 @@ pub struct Config {
     pub queue_purge_interval: Duration,
     /// `--default-message-group`: the group of messages without one.
     pub default_message_group: String,
+    /// Messages that such a search looks at before other work has its turn; none is the broker's choice.
+    pub max_purge_batch: Option<usize>,
+    /// Whether messages are stamped with their time of arrival.
+    pub enable_timestamp: bool,
     /// CPUs to pin shards on, one each, in that order; none leaves the choice to the runtime.
     pub cpus: Option<CpuList>,
     /// Number of shards.
@@ -358,6 +362,8 @@ fn build(
         federation_tag: text(values, "federation-tag").map(str::to_owned),
         queue_purge_interval: duration(values, "queue-purge-interval")?,
         default_message_group: text(values, "default-message-group").unwrap_or_default().to_owned(),
+        max_purge_batch: integer(values, "max-purge-batch")?.filter(|batch| *batch > 0),
+        enable_timestamp: flag(values, "enable-timestamp"),
         cpus,
         shards,
         idle: parsed(values, "idle-strategy", from_str)?.unwrap_or_default(),

@@ -278,10 +278,8 @@ const QUEUES: &[OptionSpec] = &[
         .alias("default-msg-group")
         .default("qpid.no-group"),
     seconds("queue-purge-interval", "600", "Time between two searches for expired messages"),
-    number("max-purge-batch", U32, "1000", "Expired messages removed in one go")
-        .later("a limit of the purge batch is"),
-    boolean("enable-timestamp", "no", "Stamp each message with its time of arrival")
-        .later("timestamping is"),
+    number("max-purge-batch", U32, "1000", "Messages looked at in one go in such a search"),
+    boolean("enable-timestamp", "no", "Stamp each message with its time of arrival"),
     number("staging-threshold", U64, "", "Message size above which content was staged")
         .not_needed("messages are never staged"),
 ];

@@ -49,6 +49,7 @@ fn defaults_are_the_reference_brokers() {
     assert_eq!(config.realm, "QPID");
     assert_eq!(config.known_hosts_url, None);
     assert_eq!(config.queue_purge_interval, Duration::from_secs(600));
+    assert_eq!((config.max_purge_batch, config.enable_timestamp), (Some(1000), false));
     assert_eq!(config.stop_timeout, Duration::from_secs(5));
     assert_eq!(config.daemon.wait, Duration::from_secs(600));
     assert_eq!(config.log.enable, [Rule::at_least(Level::Notice)]);

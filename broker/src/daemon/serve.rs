@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
-use fletch_engine::{PagingConfig, Restored, ShardId};
+use fletch_engine::{Config as EngineConfig, PagingConfig, Restored, ShardId};
 use fletch_shards::store::{Started, random_numbers};
 use fletch_shards::{CpuList, JournalConfig, Listener, Runtime, StartError};
 
@@ -34,7 +34,8 @@ pub(super) fn serve(
     let settings = Settings::new(
         &config.realm,
         config.max_negotiate_time,
-        config.queue_purge_interval,
+        (config.queue_purge_interval, config.max_purge_batch.unwrap_or(EngineConfig::SLICE)),
+        config.enable_timestamp,
         (
             config.store.as_ref().map_or(Duration::ZERO, |store| store.flush_timeout),
             config.queue_memory,

@@ -69,6 +69,8 @@ pub(crate) struct Connection {
     publishes: Total,
     realm: Arc<str>,
     known_hosts: Option<Arc<str>>,
+    /// What comes is stamped with its time of arrival.
+    timestamps: bool,
 }
 
 impl Connection {
@@ -100,6 +102,7 @@ impl Connection {
             publishes: Total::default(),
             realm,
             known_hosts: settings.known_hosts.clone(),
+            timestamps: settings.timestamps,
         }
     }
 
@@ -180,7 +183,8 @@ impl Connection {
                     // even know the command.
                     let explicit = transfer.accept_mode == Some(AcceptMode::EXPLICIT);
                     let header = header.unwrap_or_default();
-                    let message = transfer::ingest(ctx, session, exchange, header, &body);
+                    let from = (session, self.timestamps);
+                    let message = transfer::ingest(ctx, from, exchange, header, &body);
                     let size = message.as_ref().map_or(0, |message| message.size());
                     let published = message.and_then(|message| {
                         let op = (session, transfer_op(id, explicit));
@@ -374,11 +378,13 @@ impl Connection {
     pub(crate) fn on_event(&mut self, ctx: &mut Ctx<'_>, channel: u16, event: Event) {
         self.touched = true;
         match event {
-            Event::Deliver { to, delivery, message, redelivered } => {
+            Event::Deliver { to, delivery, message, redelivered, marks } => {
                 let session = self.sessions.iter_mut().find(|(c, _)| *c == channel);
                 let Some((_, session)) = session else { return };
                 let Some(how) = session.sending(to.tag) else { return };
-                let header = transfer::outgoing_header(ctx.now, &message, redelivered, ctx.scratch);
+                let marks = marks.as_deref().map(|marks| (marks, delivery.position));
+                let header =
+                    transfer::outgoing_header(ctx.now, &message, redelivered, marks, ctx.scratch);
                 let transfer = message::Transfer {
                     destination: Some(how.destination),
                     accept_mode: Some(how.accept),

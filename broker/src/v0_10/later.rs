@@ -16,9 +16,16 @@ const WORK: &[&str] = &[
     "x-qpid-priorities",
     "qpid.group_header_key",
     "qpid.shared_msg_group",
-    "qpid.paging",
-    "qpid.max_pages_loaded", // refused without the former
+    "qpid.auto_delete_timeout",
+    "qpid.browse-only",
+    "qpid.filter",
+    "qpid.lifetime-policy",
+    "qpid.max_pages_loaded", // refused without qpid.paging
     "qpid.page_factor",
+    "qpid.paging",
+    "qpid.queue_msg_sequence",
+    "qpid.trace.exclude",
+    "qpid.trace.id",
 ];
 /// Those that do something with this policy.
 const FLOW_TO_DISK: [&str; 3] = ["qpid.policy_type", "qpid.max_size", "qpid.max_count"];

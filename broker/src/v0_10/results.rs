@@ -14,7 +14,7 @@ pub(super) fn answer(
     reply: &Reply,
 ) -> Result<(), SendError> {
     match reply {
-        Reply::Done | Reply::Purged(_) | Reply::Acquired(_) => {
+        Reply::Done | Reply::Purged(_) | Reply::Moved(_) | Reply::Acquired(_) => {
             amqp.complete(channel, id);
             Ok(())
         }

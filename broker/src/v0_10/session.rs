@@ -21,7 +21,7 @@ use fletch_amqp::v0_10::{
 use fletch_engine::selector::Selector;
 use fletch_engine::{
     Binding, CreditUnit, DeclareExchange, DeclareQueue, DeliveryRef, Error, FlowMode, Message,
-    Mode, OpId, Outcome, Reply, Request, SessionId, Subscribe, SubscriptionId,
+    Mode, OpId, Outcome, Reply, Request, Selection, SessionId, Subscribe, SubscriptionId,
 };
 use foldhash::{HashMap, HashSet};
 use std::sync::Arc;
@@ -185,7 +185,7 @@ impl Session {
             }
             Command::QueuePurge(c) => {
                 let name = queue_name(c.queue)?;
-                self.ask(ctx, ask, Request::PurgeQueue { name })
+                self.ask(ctx, ask, Request::PurgeQueue { name, which: Selection::default() })
             }
             Command::QueueQuery(c) => {
                 let name = name(c.queue);
@@ -345,6 +345,9 @@ impl Session {
             AcquireMode::NOT_ACQUIRED => Mode::Browse,
             other => return Err(invalid(format!("Invalid value for acquire-mode {}", other.0))),
         };
+        // Whoever would consume from a browse-only queue gets copies.
+        let browse_only = ctx.engine.topology().queue(&queue).is_some_and(|q| q.is_browse_only());
+        let mode = if browse_only { Mode::Browse } else { mode };
         let settles = c.accept_mode.unwrap_or_default() == AcceptMode::EXPLICIT;
         let (exclusive, arguments) = (c.exclusive, arguments(c.arguments)?);
         let selector = match arguments.get_str("x-apache-selector") {

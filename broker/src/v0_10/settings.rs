@@ -11,6 +11,10 @@ use std::time::Duration;
 pub(crate) struct Settings {
     /// How often queues nobody reads are swept for expired messages.
     pub(crate) purge_interval: Duration,
+    /// Messages that this looks at in one go.
+    pub(crate) purge_batch: usize,
+    /// Messages are stamped with their time of arrival.
+    pub(crate) timestamps: bool,
     /// How long a journal's write may wait for company.
     pub(crate) flush_timeout: Duration,
     /// Bytes of memory that messages may take, all shards together.
@@ -25,12 +29,14 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Of the options `--realm`, `--max-negotiate-time`, `--queue-purge-interval`,
-    /// `--journal-flush-timeout`, `--queue-memory`, `--federation-tag` and `--known-hosts-url`.
+    /// Of the options `--realm`, `--max-negotiate-time`, `--queue-purge-interval`, `--max-purge-batch`,
+    /// `--enable-timestamp`, `--journal-flush-timeout`, `--queue-memory`, `--federation-tag` and
+    /// `--known-hosts-url`.
     pub(crate) fn new(
         realm: &str,
         max_negotiate_time: Duration,
-        purge_interval: Duration,
+        (purge_interval, purge_batch): (Duration, usize),
+        timestamps: bool,
         (flush_timeout, queue_memory): (Duration, u64),
         federation_tag: &str,
         known_hosts: Option<String>,
@@ -48,6 +54,8 @@ impl Settings {
         };
         Settings {
             purge_interval,
+            purge_batch,
+            timestamps,
             flush_timeout,
             queue_memory,
             default_group: engine::Config::DEFAULT_GROUP.into(),

@@ -6,21 +6,23 @@ use fletch_amqp::v0_10::message::{
     HeaderError, HeaderOffsets, HeaderPatch, MessageView, Rewritten, rewrite_header,
 };
 use fletch_amqp::v0_10::{DeliveryMode, ErrorCode, Payload};
-use fletch_engine::{Format, Message, Meta, SessionId, Time};
+use fletch_engine::queue::Marks;
+use fletch_engine::{Format, Message, Meta, Position, SessionId, Time};
 use std::time::Duration;
 
 /// Makes the engine's message of a transfer to `exchange`: its header with the exchange's name put
-/// in, as consumers expect it, then its body.
+/// in, as consumers expect it, then its body. `stamped`: with the time of arrival, too.
 pub(super) fn ingest(
     ctx: &mut Ctx<'_>,
-    publisher: SessionId,
+    (publisher, stamped): (SessionId, bool),
     exchange: &str,
     header: &[u8],
     body: &Payload<'_>,
 ) -> Result<Message, Refusal> {
     let content = &mut *ctx.scratch;
     content.clear();
-    let patch = HeaderPatch { exchange: Some(exchange), ..HeaderPatch::default() };
+    let timestamp = stamped.then(|| ctx.now.as_duration().as_secs());
+    let patch = HeaderPatch { exchange: Some(exchange), timestamp, ..HeaderPatch::default() };
     let rewritten = rewrite_header(header, content, patch).map_err(malformed)?;
     check_passed_on(&rewritten.original).map_err(malformed)?;
     let has_body = !matches!(body, Payload::Absent);
@@ -81,19 +83,24 @@ pub(super) fn outgoing_header<'a>(
     now: Time,
     message: &'a Message,
     redelivered: bool,
+    marks: Option<(&Marks, Position)>,
     scratch: &'a mut Vec<u8>,
 ) -> &'a [u8] {
     let expires = message.meta().expires;
-    if !redelivered && expires == Time::NEVER {
+    if !redelivered && expires == Time::NEVER && marks.is_none() {
         return message.header();
     }
-    // Every message kept has delivery properties: `ingest` puts the exchange into them.
-    let Ok(Some(offsets)) = HeaderOffsets::find(message.header()) else { return message.header() };
-    let left = expires.since(now).as_millis();
-    let ttl = (expires != Time::NEVER).then(|| u64::try_from(left).unwrap_or(u64::MAX).max(1));
     scratch.clear();
-    scratch.extend_from_slice(message.header());
-    offsets.patch(scratch, redelivered, ttl);
+    match marks {
+        Some((marks, position)) => marks.put_header(message, position, scratch),
+        None => scratch.extend_from_slice(message.header()),
+    }
+    // Every message kept has delivery properties: `ingest` puts the exchange into them.
+    if let Ok(Some(offsets)) = HeaderOffsets::find(scratch) {
+        let left = expires.since(now).as_millis();
+        let ttl = (expires != Time::NEVER).then(|| u64::try_from(left).unwrap_or(u64::MAX).max(1));
+        offsets.patch(scratch, redelivered, ttl);
+    }
     scratch
 }
 
@@ -119,7 +126,7 @@ mod tests {
         let now = Time(0);
         let mut ctx = Ctx { now, engine: &mut engine, fx: &mut fx, scratch: &mut scratch };
         let publisher = SessionId::new(ShardId(0), 1);
-        ingest(&mut ctx, publisher, "x", header, &Payload::Borrowed(b"body")).is_ok()
+        ingest(&mut ctx, (publisher, false), "x", header, &Payload::Borrowed(b"body")).is_ok()
     }
 
     #[test]

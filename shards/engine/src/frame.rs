@@ -10,7 +10,7 @@
 use crate::error::Error;
 use crate::ids::{Epoch, Position, QueueId, SessionId, ShardId, SubscriptionId};
 use crate::message::Message;
-use crate::queue::{CreditUnit, FlowMode};
+use crate::queue::{CreditUnit, FlowMode, Marks, Selection};
 use crate::request::{DeliveryRef, OpId, Outcome, Reply, Subscribe};
 use crate::topology::{Change, Conditions, TopologyRequest};
 use smallvec::SmallVec;
@@ -43,7 +43,13 @@ pub enum Frame {
     /// C → O: something about one queue.
     Queue(Box<QueueFrame>),
     /// O → C: a message for a subscription there.
-    Deliver { to: SubscriptionId, delivery: DeliveryRef, message: Message, redelivered: bool },
+    Deliver {
+        to: SubscriptionId,
+        delivery: DeliveryRef,
+        message: Message,
+        redelivered: bool,
+        marks: Option<Arc<Marks>>,
+    },
     /// O → C: the queue of this subscription was deleted.
     SubscriptionEnded { to: SubscriptionId, waiting: bool, reason: Box<Error> },
     /// O or 0 → C: the answer to a request. 0 → O: one to pass on.
@@ -69,6 +75,8 @@ pub enum Frame {
     /// 0 → O: has this queue no subscription, so that `session` may have it for itself? If so it
     /// has it, for O, from here on.
     AskUnused { queue: QueueId, session: SessionId },
+    /// 0 → O: the queue was declared again: the time until it is deleted begins anew.
+    Touched { queue: QueueId },
     /// O → 0: the answer.
     Vote { queue: QueueId, result: Result<(), Box<Error>> },
     /// O → 0: this auto-delete queue has become unused; `asker` is answered when it is gone, by way
@@ -89,6 +97,26 @@ pub struct QueueFrame {
     pub command: QueueCommand,
 }
 
+/// Messages of a queue are dropped or go elsewhere.
+#[derive(Clone, Debug)]
+pub struct Taking {
+    /// Which.
+    pub which: Selection,
+    /// Where to.
+    pub to: Destination,
+}
+
+/// Where messages go that are taken out of a queue.
+#[derive(Clone, Debug)]
+pub enum Destination {
+    /// Nowhere.
+    Dropped,
+    /// To a queue, and its home.
+    Queue(QueueId, ShardId),
+    /// Through an exchange.
+    Exchange(Arc<str>),
+}
+
 /// What a session does with a queue or a subscription on it.
 #[derive(Debug)]
 pub enum QueueCommand {
@@ -100,8 +128,8 @@ pub enum QueueCommand {
     Flush { op: OpId, tag: u32 },
     /// Answered by `Reply`.
     Stop { op: OpId, tag: u32 },
-    /// Answered by `Reply`.
-    Purge { op: OpId },
+    /// Answered by `Reply`, when what is taken is gone for good.
+    Take { op: OpId, take: Box<Taking> },
     /// Answered by `Reply`.
     Query { op: OpId },
     /// Passed on to the orderer: so it comes there after what the home has had from C.

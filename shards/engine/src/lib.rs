@@ -19,10 +19,10 @@ pub mod topology;
 
 pub use engine::{Config, Engine, Stats};
 pub use error::{Error, ErrorKind};
-pub use frame::{Effects, Frame, QueueCommand, QueueFrame};
+pub use frame::{Destination, Effects, Frame, QueueCommand, QueueFrame, Taking};
 pub use ids::{Epoch, Position, QueueId, SessionId, ShardId, SubscriptionId, Time};
 pub use message::{Format, Message, Meta};
-pub use queue::{CreditUnit, FlowMode, ROOM_BYTES, ROOM_MESSAGES};
+pub use queue::{CreditUnit, FlowMode, HeaderFilter, ROOM_BYTES, ROOM_MESSAGES, Selection};
 pub use request::*;
 pub use store::{
     CodecError, Combined, Journal, PagingConfig, Rehome, RestoreError, Restored, ShardRestore,

@@ -52,6 +52,19 @@ impl Message {
         Message(ThinArc::from_header_and_slice(meta, content))
     }
 
+    /// The same message with another header in which what stood at `from` or behind it has moved `by` so many
+    /// bytes.
+    pub(crate) fn with_header(&self, header: Vec<u8>, from: usize, by: isize) -> Message {
+        let mut meta = self.meta().clone();
+        meta.header_len = header.len() as u32;
+        if meta.routing_key.0 as usize >= from {
+            meta.routing_key.0 = (meta.routing_key.0 as isize + by) as u32;
+        }
+        let mut content = header;
+        content.extend_from_slice(self.body());
+        Message::new(meta, &content)
+    }
+
     /// What the front end extracted.
     pub fn meta(&self) -> &Meta {
         &self.0.header.header

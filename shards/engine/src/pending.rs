@@ -36,7 +36,7 @@ pub(crate) enum Origin {
     Publish { to: ShardId, slot: u32 },
 }
 
-/// Rejections at homes here that wait until what was rejected is safe where it went.
+/// Rejections and moves at homes here that wait until what was rejected or moved is safe where it went.
 #[derive(Debug, Default)]
 pub(crate) struct Rejections(Slab<Rejection>);
 
@@ -44,6 +44,8 @@ pub(crate) struct Rejections(Slab<Rejection>);
 struct Rejection {
     asker: (SessionId, OpId),
     missing: u32,
+    /// The answer to a move; a rejection is a part of a settlement.
+    reply: Option<Reply>,
 }
 
 impl Rejections {
@@ -53,14 +55,29 @@ impl Rejections {
 
     /// One more rejection of so many messages that have to be safe elsewhere.
     pub(crate) fn insert(&mut self, asker: (SessionId, OpId), missing: u32) -> u32 {
-        self.0.insert(Rejection { asker, missing }) as u32
+        self.0.insert(Rejection { asker, missing, reply: None }) as u32
     }
 
-    /// One of them is. Who asked, if that was the last.
-    pub(crate) fn moved(&mut self, key: u32) -> Option<(SessionId, OpId)> {
+    /// One more message.
+    pub(crate) fn add(&mut self, key: u32) {
+        if let Some(rejection) = self.0.get_mut(key as usize) {
+            rejection.missing += 1;
+        }
+    }
+
+    /// What a move is answered with.
+    pub(crate) fn set_reply(&mut self, key: u32, reply: Reply) {
+        if let Some(rejection) = self.0.get_mut(key as usize) {
+            rejection.reply = Some(reply);
+        }
+    }
+
+    /// One of them is. Who asked and the answer to a move, if that was the last.
+    pub(crate) fn moved(&mut self, key: u32) -> Option<((SessionId, OpId), Option<Reply>)> {
         let rejection = self.0.get_mut(key as usize)?;
         rejection.missing -= 1;
-        (rejection.missing == 0).then(|| self.0.remove(key as usize).asker)
+        let over = rejection.missing == 0;
+        over.then(|| self.0.remove(key as usize)).map(|r| (r.asker, r.reply))
     }
 }
 

@@ -9,6 +9,7 @@
 use crate::error::Error;
 use crate::ids::{Position, QueueId, SessionId, SubscriptionId};
 use crate::message::Message;
+use crate::queue::{Marks, Selection};
 use crate::selector::Selector;
 use fletch_amqp::types::Map;
 use std::sync::Arc;
@@ -30,8 +31,16 @@ pub enum Request {
     DeclareQueue(DeclareQueue),
     /// Delete under conditions.
     DeleteQueue { name: Arc<str>, if_unused: bool, if_empty: bool },
-    /// Drop all available messages.
-    PurgeQueue { name: Arc<str> },
+    /// Drop available messages.
+    PurgeQueue { name: Arc<str>, which: Selection },
+    /// Move available messages to another queue, as if they were published there; answered by
+    /// [`Reply::Moved`] when they are safe there.
+    MoveMessages { from: Arc<str>, to: Arc<str>, which: Selection },
+    /// The same through an exchange, or with none through the queue's alternate.
+    RerouteMessages { name: Arc<str>, exchange: Option<Arc<str>>, which: Selection },
+    /// Has what is enqueued on the queue `source` go to `target`, and the other way round; with no target, ends
+    /// that. What the target has then stays there: [`Request::MoveMessages`] moves it back.
+    Redirect { source: Arc<str>, target: Option<Arc<str>> },
     /// Descriptor and counts; [`Reply::Queue`] with `None` if it does not exist.
     QueryQueue { name: Arc<str> },
     /// Create, or check with `passive`.
@@ -175,6 +184,8 @@ pub enum Reply {
     Acquired(Vec<DeliveryRef>),
     /// How many messages were dropped.
     Purged(u64),
+    /// How many messages left for other queues.
+    Moved(u64),
 }
 
 /// `queue.query`.
@@ -237,8 +248,15 @@ pub enum Event {
     Published { session: SessionId, op: OpId },
     /// Such a publish could not be stored everywhere.
     Refused { session: SessionId, op: OpId, reason: Error },
-    /// A message for a subscription. `redelivered`: it may have been delivered before.
-    Deliver { to: SubscriptionId, delivery: DeliveryRef, message: Message, redelivered: bool },
+    /// A message for a subscription. `redelivered`: it may have been delivered before. `marks`: what its
+    /// header has to say besides.
+    Deliver {
+        to: SubscriptionId,
+        delivery: DeliveryRef,
+        message: Message,
+        redelivered: bool,
+        marks: Option<Arc<Marks>>,
+    },
     /// The subscription is gone because its queue is (deleted under it). `waiting`: it had credit
     /// for a delivery, so its client has to be told now and not when it next asks for something.
     SubscriptionEnded { to: SubscriptionId, waiting: bool, reason: Error },

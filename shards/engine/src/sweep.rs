@@ -8,20 +8,19 @@ use crate::queue::{Output, Queue};
 use crate::topology::FixedMap;
 use std::time::Duration;
 
-/// Entries looked at in one slice: some tens of microseconds, so that no turn grows long.
-const SLICE: usize = 1000;
-
 #[derive(Debug)]
 pub(crate) struct Sweep {
     interval: Duration,
+    /// Entries looked at in one slice, so that no turn grows long.
+    batch: usize,
     next: Option<Time>,
     /// Queues this round has not finished.
     left: Vec<QueueId>,
 }
 
 impl Sweep {
-    pub(crate) fn new(interval: Duration) -> Sweep {
-        Sweep { interval, next: None, left: Vec::new() }
+    pub(crate) fn new(interval: Duration, batch: usize) -> Sweep {
+        Sweep { interval, batch: batch.max(1), next: None, left: Vec::new() }
     }
 
     /// When the next slice is due. [`Time::NEVER`] with an interval of zero.
@@ -45,7 +44,7 @@ impl Sweep {
         if self.left.is_empty() {
             self.left.extend(queues.iter().filter(|(_, q)| q.needs_sweep()).map(|(id, _)| *id));
         }
-        let mut budget = SLICE;
+        let mut budget = self.batch;
         while let Some(id) = self.left.last() {
             if budget == 0 {
                 return; // Still due: the pump comes back for the next slice.

@@ -460,7 +460,7 @@ impl Model {
                         self.check_delivery(to.tag, delivery.position, &message, redelivered);
                     }
                     Output::More { .. } => looking = true,
-                    Output::Dequeued { .. } | Output::Wanted { .. } => {
+                    Output::Dequeued { .. } | Output::Wanted { .. } | Output::Emptied { .. } => {
                         panic!("nothing here is journalled")
                     }
                     Output::Flushed { to, op, .. } => self.check_flushed(to.tag, op, served),

@@ -2,7 +2,7 @@
 
 use fletch_engine::{
     Binding, Config, DeclareExchange, DeclareQueue, Effects, Engine, Event, Format, Message, Meta,
-    OpId, Reply, Request, SessionId, ShardId, Time,
+    OpId, Reply, Request, Selection, SessionId, ShardId, Time,
 };
 use std::sync::Arc;
 
@@ -88,7 +88,9 @@ fn a_purge_is_answered_when_the_last_slice_is_done() {
     let mut broker = Broker::new(4);
     broker.declare("q", None);
     broker.publish("q", 10);
-    assert!(broker.ask(Request::PurgeQueue { name: "q".into() }).is_none());
+    assert!(
+        broker.ask(Request::PurgeQueue { name: "q".into(), which: Selection::default() }).is_none()
+    );
     broker.publish("q", 3);
     let (ticks, reply) = broker.finish();
     assert!(matches!(reply, Reply::Purged(10)), "{reply:?}");
@@ -102,7 +104,7 @@ fn a_short_purge_is_answered_at_once() {
     let mut broker = Broker::new(100);
     broker.declare("q", None);
     broker.publish("q", 10);
-    let reply = broker.ask(Request::PurgeQueue { name: "q".into() });
+    let reply = broker.ask(Request::PurgeQueue { name: "q".into(), which: Selection::default() });
     assert!(matches!(reply, Some(Reply::Purged(10))), "{reply:?}");
 }
 

@@ -50,8 +50,12 @@ impl World<'_> {
     }
 
     pub(crate) fn cancel(&mut self, id: SessionId, tag: u32) {
-        let session = self.session(id);
+        let now = self.now;
+        let session = self.sessions.get_mut(&id).expect("the session exists");
         if let Some(s) = session.subscriptions.get_mut(&tag) {
+            if let Some(queue) = s.queue.filter(|_| s.started && !s.cancelled) {
+                self.model.uses(queue, now);
+            }
             s.cancelled = true;
             if let Some(consumers) = s.queue.and_then(|q| self.consumers.get_mut(&q)) {
                 consumers.remove(&SubscriptionId { session: id, tag });

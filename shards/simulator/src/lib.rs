@@ -12,6 +12,7 @@ mod disk;
 mod ending;
 mod events;
 mod flow;
+mod lifetimes;
 mod message;
 mod mix;
 mod model;

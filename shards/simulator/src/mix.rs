@@ -20,6 +20,7 @@ pub(crate) enum Act {
     DeclareQueue,
     DeleteQueue,
     Purge,
+    Redirect,
     QueryQueue,
     DeclareExchange,
     DeleteExchange,
@@ -34,7 +35,7 @@ pub(crate) enum Act {
 }
 
 /// Every act with the weight it usually has.
-const ACTS: [(Act, u32); 24] = [
+const ACTS: [(Act, u32); 25] = [
     (Act::Publish, 30),
     (Act::Subscribe, 8),
     (Act::Grant, 12),
@@ -59,6 +60,7 @@ const ACTS: [(Act, u32); 24] = [
     (Act::Private, 4),
     (Act::Close, 1),
     (Act::Lose, 1),
+    (Act::Redirect, 2),
 ];
 
 /// See the module.

@@ -4,9 +4,10 @@
 //! queue's end when it is gone at its home. Where it cannot know which of two things came first it
 //! keeps a lower and an upper bound; everything else is exact.
 
+use crate::lifetimes::Lifetime;
 use fletch_engine::topology::QueueDescriptor;
 use fletch_engine::{DeliveryRef, Position, QueueId, SessionId, Time};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A message's index.
@@ -90,6 +91,10 @@ pub(crate) struct Model {
     dead: Vec<(Arc<str>, QueueId)>,
     /// Copies that may have come to a queue of the looped name by its alternate exchange.
     looped: BTreeMap<MessageId, u64>,
+    /// Of all queues, how they end.
+    pub(crate) lifetimes: BTreeMap<QueueId, Lifetime>,
+    /// Names of queues that somebody has asked to delete.
+    pub(crate) delete_asked: BTreeSet<Arc<str>>,
     /// For the summary.
     pub(crate) deliveries: u64,
 }
@@ -108,6 +113,7 @@ impl Model {
             Some(name) if name == ALTERNATES[0] => Alternate::Queues(vec![DEAD[0].into()]),
             Some(_) => Alternate::Queues(DEAD.iter().map(|name| Arc::from(*name)).collect()),
         };
+        self.lifetimes.insert(q.id, Lifetime::of(q));
         let dead = DEAD.contains(&&*q.name);
         if dead {
             self.dead.push((Arc::clone(&q.name), q.id));
@@ -124,6 +130,12 @@ impl Model {
             purged: 0,
         };
         self.queues.insert(q.id, queue);
+    }
+
+    /// Whether somebody holds a message of the queue.
+    pub(crate) fn is_holding(&self, queue: QueueId) -> bool {
+        let held = |entry: &Entry| matches!(entry.hold, Hold::Held(_));
+        self.queues.get(&queue).is_some_and(|q| q.entries.values().any(held))
     }
 
     /// Whether the queue is gone at its home.

@@ -81,7 +81,7 @@ pub(crate) fn label(frame: &Frame) -> (&'static str, u64, u64) {
                 Q::Cancel { .. } => "cancel",
                 Q::Flush { .. } => "flush",
                 Q::Stop { .. } => "stop",
-                Q::Purge { .. } => "purge",
+                Q::Take { .. } => "take",
                 Q::Query { .. } => "query",
                 Q::Acquire { .. } => "acquire",
                 Q::Settle { .. } => "settle",
@@ -107,6 +107,7 @@ pub(crate) fn label(frame: &Frame) -> (&'static str, u64, u64) {
         Frame::AskDelete { queue, .. } => ("ask delete", queue.0, 0),
         Frame::AskUnused { queue, .. } => ("ask unused", queue.0, 0),
         Frame::Vote { queue, result } => ("vote", queue.0, u64::from(result.is_ok())),
+        Frame::Touched { queue } => ("touched", queue.0, 0),
         Frame::Unused { queue, .. } => ("unused", queue.0, 0),
     }
 }

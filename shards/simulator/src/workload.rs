@@ -1,6 +1,7 @@
 //! What clients do: one act at a time, drawn from the seed's mix.
 
 use crate::flow::Flow;
+use crate::lifetimes;
 use crate::message::Content;
 use crate::mix::Act;
 use crate::model::{ALTERNATES, DEAD, LOOP, LOOPED};
@@ -11,7 +12,7 @@ use fletch_engine::queue::INFINITE;
 use fletch_engine::topology::Routes;
 use fletch_engine::{
     Binding, CreditUnit, DeclareExchange, DeclareQueue, DeliveryRef, FlowMode, Mode, Outcome,
-    Published, Request, SessionId, ShardId, Subscribe, SubscriptionId, Time,
+    Published, Request, Selection, SessionId, ShardId, Subscribe, SubscriptionId, Time,
 };
 use std::sync::Arc;
 
@@ -86,12 +87,24 @@ impl World<'_> {
                 let name = self.shared_queue();
                 let if_unused = self.rng.chance(self.mix.conditional_percent);
                 let if_empty = self.rng.chance(self.mix.conditional_percent);
+                self.model.deletes(&name);
                 self.ask(id, Asked::Topology, Request::DeleteQueue { name, if_unused, if_empty });
             }
             Act::Purge => {
                 let name = self.any_queue();
                 let queue = self.resolve(id, &name);
-                self.ask(id, Asked::Purge(queue), Request::PurgeQueue { name });
+                self.ask(
+                    id,
+                    Asked::Purge(queue),
+                    Request::PurgeQueue { name, which: Selection::default() },
+                );
+            }
+            Act::Redirect => {
+                // Not of the looped queue: the model knows where its own letters go.
+                let [source, other] = [(); 2]
+                    .map(|()| Arc::from(format!("queue-{}", self.rng.range(1, self.mix.queues))));
+                let target = self.rng.chance(60).then_some(other);
+                self.ask(id, Asked::Topology, Request::Redirect { source, target });
             }
             Act::QueryQueue => {
                 let name = self.any_queue();
@@ -180,13 +193,16 @@ impl World<'_> {
         let exclusive = self.rng.chance(self.mix.exclusive_percent);
         let passive = self.rng.chance(5);
         let alternate = if *name == *LOOPED { Some(Arc::from(LOOP)) } else { self.alternate() };
+        let placement = self.placement();
+        let percent = self.mix.auto_delete_percent;
+        let (auto_delete, arguments) = lifetimes::draw(&mut self.rng, percent, false, placement);
         let declare = DeclareQueue {
             name: Arc::clone(&name),
             passive,
             exclusive,
-            auto_delete: self.rng.chance(self.mix.auto_delete_percent),
+            auto_delete,
             alternate,
-            arguments: self.placement(),
+            arguments,
             ..DeclareQueue::default()
         };
         let asked = if exclusive && !passive { Asked::Exclusive(name) } else { Asked::Topology };
@@ -262,6 +278,7 @@ impl World<'_> {
             Some(queue) => match self.rng.below(4) {
                 0 => {
                     self.privates.insert(Arc::clone(&queue), Private::Moving);
+                    self.model.deletes(&queue);
                     let request =
                         Request::DeleteQueue { name: queue, if_unused: false, if_empty: false };
                     self.ask(id, Asked::PrivateDelete, request);

@@ -3,6 +3,7 @@
 //! All of it runs in one thread, and all choices come from the seed. Assertions here and in the
 //! model are the checks; a failed one is a failed seed.
 
+use crate::lifetimes;
 use crate::message::message_id;
 use crate::mix::Mix;
 use crate::model::{MessageId, Model};
@@ -139,6 +140,7 @@ impl<'t> World<'t> {
                 self.live[shard.index()].remove(queue);
                 self.trace.add(shard.0, "queue gone", queue.0, 0);
                 self.marks.hit("queue deleted", true);
+                self.check_end(*queue);
                 self.model.deleted(*queue);
             }
         }
@@ -151,7 +153,7 @@ impl<'t> World<'t> {
         // the two interleave is not told: by position, and browsers before consumers.
         let mut sent: BTreeMap<QueueId, [VecDeque<Sent<'_>>; 2]> = BTreeMap::new();
         for (_, frame) in &fx.frames {
-            if let Frame::Deliver { to, delivery, message, redelivered } = frame
+            if let Frame::Deliver { to, delivery, message, redelivered, .. } = frame
                 && of(delivery.queue)
             {
                 let all = sent.entry(delivery.queue).or_default();
@@ -159,7 +161,7 @@ impl<'t> World<'t> {
             }
         }
         for event in &fx.events {
-            if let Event::Deliver { to, delivery, message, redelivered } = event
+            if let Event::Deliver { to, delivery, message, redelivered, .. } = event
                 && self.homes.get(&delivery.queue) == Some(&shard)
                 && of(delivery.queue)
             {
@@ -308,7 +310,8 @@ impl<'t> World<'t> {
     }
 
     pub(crate) fn pass_time(&mut self) {
-        self.now = Time(self.now.0 + self.rng.range(1, self.mix.time) as u64);
+        let (usual, lasting) = (self.mix.time, self.mix.auto_delete_percent);
+        self.now = Time(self.now.0 + lifetimes::time(&mut self.rng, usual, lasting));
         for shard in 0..self.mix.shards {
             if self.rng.chance(50) {
                 self.trace.add(shard, "tick", self.now.0, 0);
@@ -325,6 +328,9 @@ fn name_of(request: &Request) -> &'static str {
         Request::DeclareQueue(_) => "ask declare queue",
         Request::DeleteQueue { .. } => "ask delete queue",
         Request::PurgeQueue { .. } => "ask purge",
+        Request::MoveMessages { .. } => "ask move",
+        Request::Redirect { .. } => "ask redirect",
+        Request::RerouteMessages { .. } => "ask reroute",
         Request::QueryQueue { .. } => "ask query",
         Request::DeclareExchange(_) => "ask declare exchange",
         Request::DeleteExchange { .. } => "ask delete exchange",

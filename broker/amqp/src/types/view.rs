@@ -9,7 +9,7 @@ use std::fmt;
 
 use super::{Array, EncodedMap, List, Map, Uuid, Value, Width, code};
 use crate::limits::{MAX_NESTING, MAX_ZERO_WIDTH_ELEMENTS};
-use crate::wire::{DecodeError, Reader, utf8};
+use crate::wire::{DecodeError, EncodeError, Reader, put_bytes8, utf8};
 
 /// One value: its type code, and its octets without their length.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -337,6 +337,34 @@ impl<'a> MapRef<'a> {
         }
         entries.reader.finish()?;
         Ok(map)
+    }
+}
+
+impl MapRef<'_> {
+    /// Appends the map (count and entries, without the size) as it is but for these entries, which take
+    /// the place of those of their keys or come last. Entries are copied octet by octet up to the first
+    /// malformed one.
+    pub fn put_with(self, out: &mut Vec<u8>, entries: &[(&str, Value)]) -> Result<(), EncodeError> {
+        let start = out.len();
+        let replaced = |key: &[u8]| entries.iter().any(|(name, _)| name.as_bytes() == key);
+        out.extend_from_slice(&[0; 4]);
+        let mut count = entries.len() as u32;
+        let mut raw = self.raw_entries();
+        let mut at = self.data.len() - raw.reader.remaining();
+        while let Some(Ok((key, _))) = raw.next() {
+            let end = self.data.len() - raw.reader.remaining();
+            if !replaced(key) {
+                out.extend_from_slice(&self.data[at..end]);
+                count += 1;
+            }
+            at = end;
+        }
+        for (key, value) in entries {
+            put_bytes8(out, key.as_bytes())?;
+            value.encode(out)?;
+        }
+        out[start..start + 4].copy_from_slice(&count.to_be_bytes());
+        Ok(())
     }
 }
 

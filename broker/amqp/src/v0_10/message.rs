@@ -3,13 +3,14 @@
 //! A header segment is a row of coded structs: delivery properties, fragment properties, message
 //! properties, and whatever else a client sends. [`MessageView`] finds where they lie and decodes
 //! one only when asked; nothing allocates. A message stays as it came in: [`rewrite_header`]
-//! re-encodes the delivery properties and copies every other struct octet by octet, and
-//! [`HeaderOffsets`] lets a delivery set the flag and the time to live in its own copy.
+//! re-encodes the delivery properties and copies every other struct octet by octet,
+//! [`HeaderOffsets`] lets a delivery set the flag and the time to live in its own copy, and
+//! [`annotate_header`] adds application headers.
 
 use thiserror::Error;
 
 use crate::limits::MAX_HEADER_STRUCTS;
-use crate::types::{MapRef, Uuid};
+use crate::types::{MapRef, Uuid, Value};
 use crate::v0_10::codec::{BodyError, Compound, Struct32};
 use crate::v0_10::domains::DeliveryMode;
 use crate::v0_10::table::message::ReplyTo;
@@ -284,6 +285,54 @@ fn rewrite<'a>(
         DeliveryProperties { routing_key: Some(""), resume_id: None, resume_ttl: None, ..delivery };
     let routing_key_at = from + before_key.encoded_len();
     Ok(Rewritten { delivery, routing_key_at, original: view })
+}
+
+/// What [`annotate_header`] has done to a header: what stood at this offset or behind it has moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Annotated {
+    /// The end of what is another now, in the header as it was.
+    pub from: usize,
+    /// So many octets, back if it is negative.
+    pub by: isize,
+}
+
+/// Appends `header` to `out` with these entries put into its application headers. If it has no message
+/// properties they are put at its end; all other structs are copied octet by octet. Appends nothing if
+/// there is an error.
+pub fn annotate_header(
+    header: &[u8],
+    out: &mut Vec<u8>,
+    entries: &[(&str, Value)],
+) -> Result<Annotated, HeaderError> {
+    let start = out.len();
+    annotate(header, out, entries).inspect_err(|_| out.truncate(start))
+}
+
+fn annotate(
+    header: &[u8],
+    out: &mut Vec<u8>,
+    entries: &[(&str, Value)],
+) -> Result<Annotated, HeaderError> {
+    let view = MessageView::parse(header)?;
+    if view.message.is_none() && view.full {
+        return Err(DecodeError::TooManyStructs.into());
+    }
+    let properties = view.message_properties()?;
+    let mut headers = Vec::new();
+    properties.application_headers.unwrap_or_default().put_with(&mut headers, entries)?;
+    let headers = Some(MapRef::new(&headers)?);
+    let properties = MessageProperties { application_headers: headers, ..properties };
+    let (from, to) = view.message.map_or((header.len(), header.len()), |body| {
+        let at = body.as_ptr() as usize - header.as_ptr() as usize;
+        (at - 6, at + body.len())
+    });
+    out.reserve(header.len() + 64);
+    out.extend_from_slice(&header[..from]);
+    let start = out.len();
+    properties.encode(out)?;
+    let by = (out.len() - start) as isize - (to - from) as isize;
+    out.extend_from_slice(&header[to..]);
+    Ok(Annotated { from: to, by })
 }
 
 /// Where the delivery properties of a header keep what changes from one delivery to the next, so

@@ -33,7 +33,9 @@ impl Engine {
             {
                 let mut queue = queues.remove(&q.id).unwrap_or_else(|| Queue::new(q.id));
                 queue.set_durable();
-                queue.configure(&self.settings(q));
+                let settings = self.settings(q);
+                queue.configure(&settings);
+                self.resume_lifetime(q, &settings, &mut queue);
                 self.queues.insert(q.id, queue);
             }
         }

@@ -1,7 +1,7 @@
 //! The engine's queues that are homed here: enqueueing, settling, subscriptions, deletion.
 
 use super::Engine;
-use super::slices::{Job, Purge};
+use super::slices::Job;
 use crate::error::{Error, ErrorKind};
 use crate::frame::{Effects, Frame, QueueCommand};
 use crate::ids::{Position, QueueId, SessionId, ShardId, SubscriptionId, Time};
@@ -29,6 +29,7 @@ impl Engine {
                 }
                 Output::Wanted { queue } => self.want_bodies(*queue),
                 Output::More { queue } => self.looks.push_back(*queue),
+                Output::Emptied { queue } => self.lifetimes.emptied(*queue),
                 Output::Flushed { queue, .. } => self.output(*queue, false, output, fx),
             }
         }
@@ -38,13 +39,17 @@ impl Engine {
     /// Sends an output to its session.
     pub(super) fn emit(&mut self, output: Output, fx: &mut Effects) {
         match output {
-            Output::Dequeued { .. } | Output::Wanted { .. } | Output::More { .. } => {}
-            Output::Deliver { to, delivery, message, redelivered, .. } => {
+            Output::Dequeued { .. }
+            | Output::Wanted { .. }
+            | Output::More { .. }
+            | Output::Emptied { .. } => {}
+            Output::Deliver { to, delivery, message, redelivered, marks, .. } => {
                 let shard = to.session.shard();
                 if shard == self.shard {
-                    fx.events.push(Event::Deliver { to, delivery, message, redelivered });
+                    fx.events.push(Event::Deliver { to, delivery, message, redelivered, marks });
                 } else {
-                    fx.frames.push((shard, Frame::Deliver { to, delivery, message, redelivered }));
+                    let frame = Frame::Deliver { to, delivery, message, redelivered, marks };
+                    fx.frames.push((shard, frame));
                 }
             }
             Output::Flushed { to, op, .. } => {
@@ -98,13 +103,16 @@ impl Engine {
             }
             QueueCommand::Subscribe { op, subscribe } => {
                 let result = q.subscribe(id(subscribe.tag), &subscribe).map(|()| Reply::Done);
+                if result.is_ok() {
+                    self.lifetimes.used(queue);
+                }
                 self.answer(session, op, result, fx);
             }
             QueueCommand::Cancel { op, tag } => {
                 q.cancel(id(tag), outputs);
                 self.deliver(fx);
                 // If the queue goes with its last subscription, it is gone when this is answered.
-                if !self.report_if_unused(queue, Some((session, op)), fx) {
+                if !self.end_if_unused(now, queue, Some((session, op)), fx) {
                     self.answer_behind(queue, (session, op), Ok(Reply::Done), fx);
                 }
             }
@@ -115,11 +123,7 @@ impl Engine {
                 self.deliver(fx);
                 self.answer_behind(queue, (session, op), Ok(Reply::Done), fx);
             }
-            QueueCommand::Purge { op } => {
-                let until = q.newest();
-                let purge = Purge { queue, until, session, op, purged: 0, safe: Seq::NONE };
-                self.start(Job::Purge(purge), fx);
-            }
+            QueueCommand::Take { op, take } => self.start_taking(queue, (session, op), *take, fx),
             QueueCommand::Query { op } => {
                 let report = self.report(queue).map(Box::new);
                 self.answer(session, op, Ok(Reply::Queue(report)), fx);
@@ -160,7 +164,7 @@ impl Engine {
             | QueueCommand::Mode { .. }
             | QueueCommand::Moved { .. }
             | QueueCommand::Room { .. } => {}
-            QueueCommand::Subscribe { op, .. } | QueueCommand::Purge { op } => {
+            QueueCommand::Subscribe { op, .. } | QueueCommand::Take { op, .. } => {
                 self.answer(session, op, Err(gone()), fx);
             }
             QueueCommand::Cancel { op, .. }
@@ -232,21 +236,30 @@ impl Engine {
                 self.deliver(fx);
             }
             Some(Outcome::Rejected) => {
-                let mut rejected: Vec<(Position, Message, Seq)> = positions
-                    .filter_map(|p| q.reject(p).map(|(message, place)| (p, message, place)))
+                let mut rejected: Vec<(Position, Message, Seq, usize)> = positions
+                    .filter_map(|p| {
+                        let (message, place) = q.reject(p)?;
+                        let size = message.size();
+                        let marked = q.marks().map(|marks| marks.apply(&message, p));
+                        Some((p, marked.unwrap_or(message), place, size))
+                    })
                     .collect();
                 q.serve_freed(now, &mut self.outputs);
-                for (position, message, place) in &mut rejected {
-                    let at = DeliveryRef { queue, position: *position };
-                    *place = self.journalled(at, *place, message.size());
+                if q.ends_empty() {
+                    self.lifetimes.emptied(queue);
                 }
-                let moving = rejected.iter().filter(|(_, message, place)| {
+                for (position, _, place, size) in &mut rejected {
+                    let at = DeliveryRef { queue, position: *position };
+                    *place = self.journalled(at, *place, *size);
+                }
+                let moving = rejected.iter().filter(|(_, message, place, _)| {
                     *place != Seq::NONE && !self.alternate_routes(queue, message).is_empty()
                 });
                 let moving = moving.count() as u32;
                 let key = (moving > 0).then(|| self.rejections.insert(asker, moving));
-                for (position, message, place) in rejected {
-                    self.move_on(DeliveryRef { queue, position }, &message, place, key, fx);
+                for (position, message, place, size) in rejected {
+                    let from = DeliveryRef { queue, position };
+                    self.move_on(from, &message, (place, size), key, fx);
                 }
                 return key.is_some();
             }
@@ -270,22 +283,6 @@ impl Engine {
         })
     }
 
-    /// Tells the orderer if an auto-delete queue homed here has nobody left; it answers `asker`.
-    pub(super) fn report_if_unused(
-        &mut self,
-        queue: QueueId,
-        asker: Option<(SessionId, OpId)>,
-        fx: &mut Effects,
-    ) -> bool {
-        let unused = self.queues.get(&queue).is_some_and(Queue::is_unused);
-        let auto =
-            self.topology.queue_by_id(queue).is_some_and(|d| d.auto_delete && d.owner.is_none());
-        if unused && auto {
-            self.send(ShardId::ORDERER, Frame::Unused { queue, asker }, fx);
-        }
-        unused && auto
-    }
-
     /// Deletes a queue homed here if the conditions hold: from now on it is gone for this shard.
     pub(super) fn delete_if(
         &mut self,
@@ -306,7 +303,11 @@ impl Engine {
             let text = format!("Cannot delete queue {name}; queue in use");
             return Err(Error::precondition(text));
         }
+        if conditions.by_itself && (!q.is_done_with() || self.lifetimes.is_waiting(queue)) {
+            return Err(Error::precondition(format!("Queue {name} is used again")));
+        }
         let mut q = self.queues.remove(&queue).expect("it was looked at above");
+        self.lifetimes.forget(queue);
         if let Some(alternate) = self.topology.alternate_of(queue) {
             self.gone.add(queue, alternate);
         }

@@ -9,10 +9,13 @@
 mod durable;
 mod gone;
 mod home;
+mod lifetimes;
 mod moving;
+mod ordering;
 mod paging;
 mod slices;
 mod space;
+mod taking;
 
 use crate::error::Error;
 use crate::frame::{Effects, Frame, QueueCommand, QueueFrame};
@@ -26,6 +29,7 @@ use crate::sweep::Sweep;
 use crate::topology::{Change, Decision, FixedMap, Orderer, Routes, Topology, TopologyRequest};
 use fletch_journal::{Damaged, Seq, Volume, Xid};
 use gone::Gone;
+use lifetimes::Lifetimes;
 use moving::Moving;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
@@ -42,6 +46,8 @@ pub struct Config {
     pub shards: u16,
     /// How often expired messages are swept from queues nobody reads (`--queue-purge-interval`).
     pub purge_interval: Duration,
+    /// Messages that such a sweep looks at in one turn (`--max-purge-batch`): at least one.
+    pub purge_batch: usize,
     /// Messages of a backlog that are handled in one turn when a queue is purged or deleted; see
     /// [`Config::SLICE`].
     pub slice: usize,
@@ -66,6 +72,7 @@ impl Config {
             shard,
             shards,
             purge_interval: Duration::ZERO,
+            purge_batch: Config::SLICE,
             slice: Config::SLICE,
             flush_timeout: Duration::ZERO,
             memory: u64::MAX,
@@ -120,6 +127,7 @@ pub struct Engine {
     /// Shard 0 only: cancels that end an auto-delete queue, and its home.
     ends: FixedMap<(SessionId, OpId), ShardId>,
     gone: Gone,
+    lifetimes: Lifetimes,
     publishes: Publishes,
     parts: Parts,
     /// Frames to this shard itself, run before the input that made them returns.
@@ -168,13 +176,14 @@ impl Engine {
             cancels: FixedMap::default(),
             ends: FixedMap::default(),
             gone: Gone::default(),
+            lifetimes: Lifetimes::default(),
             publishes: Publishes::default(),
             parts: Parts::default(),
             local: VecDeque::new(),
             deferred: (0..peers).map(|_| VecDeque::new()).collect(),
             parked: VecDeque::new(),
             receipts: vec![Vec::new(); peers],
-            sweep: Sweep::new(config.purge_interval),
+            sweep: Sweep::new(config.purge_interval, config.purge_batch),
             jobs: VecDeque::new(),
             looks: VecDeque::new(),
             slice: config.slice.max(1),
@@ -244,7 +253,8 @@ impl Engine {
     /// When [`Engine::tick`] wants to be called next.
     pub fn next_deadline(&self) -> Time {
         let works = !self.looks.is_empty() || !self.jobs.is_empty() && !self.waits_for_job();
-        if works { Time(0) } else { self.sweep.next().min(self.journal_deadline()) }
+        let next = self.sweep.next().min(self.journal_deadline()).min(self.lifetimes.next());
+        if works { Time(0) } else { next }
     }
 
     // ---- inputs --------------------------------------------------------------------------
@@ -371,9 +381,11 @@ impl Engine {
                 }
             },
             Origin::Queue { from, place, size, reject } => {
-                self.journal_dequeue(from, place, size);
-                if let Some((session, op)) = reject.and_then(|key| self.rejections.moved(key)) {
-                    self.part_when_durable(session, op, fx);
+                if place != Seq::NONE {
+                    self.journal_dequeue(from, place, size);
+                }
+                if let Some(key) = reject {
+                    self.arrived(key, fx);
                 }
                 self.moved_on(from.queue, fx);
             }
@@ -425,6 +437,9 @@ impl Engine {
             Request::DeleteExchange { name, if_unused } => {
                 self.order(session, op, TopologyRequest::DeleteExchange { name, if_unused }, fx);
             }
+            Request::Redirect { source, target } => {
+                self.order(session, op, TopologyRequest::Redirect { source, target }, fx);
+            }
             Request::Bind(b) => self.order(session, op, TopologyRequest::Bind(b), fx),
             Request::Unbind { queue, exchange, key } => {
                 self.order(session, op, TopologyRequest::Unbind { queue, exchange, key }, fx);
@@ -445,13 +460,9 @@ impl Engine {
                     self.ask_home(session, queue, home, QueueCommand::Query { op }, fx);
                 }
             },
-            Request::PurgeQueue { name } => match self.topology.resolve_queue(&name) {
-                Err(e) => self.answer(session, op, Err(e), fx),
-                Ok(q) => {
-                    let (queue, home) = (q.id, q.home);
-                    self.ask_home(session, queue, home, QueueCommand::Purge { op }, fx);
-                }
-            },
+            Request::PurgeQueue { .. }
+            | Request::MoveMessages { .. }
+            | Request::RerouteMessages { .. } => self.ask_to_take(session, op, request, fx),
             Request::Subscribe(s) => self.subscribe(session, op, s, fx),
             Request::Cancel { tag } => {
                 if let Some(route) = self.subscriptions.get_mut(&SubscriptionId { session, tag }) {
@@ -543,6 +554,8 @@ impl Engine {
         self.run_local(now, fx);
         self.sweep.run(now, &mut self.queues, &mut self.outputs);
         self.deliver(fx);
+        self.end_lifetimes(now, fx);
+        self.run_local(now, fx);
         self.journal_tick(now);
     }
 
@@ -702,8 +715,14 @@ impl Engine {
     }
 
     fn run_local(&mut self, now: Time, fx: &mut Effects) {
-        while let Some(frame) = self.local.pop_front() {
-            self.on_frame(now, self.shard, frame, fx);
+        loop {
+            if let Some(frame) = self.local.pop_front() {
+                self.on_frame(now, self.shard, frame, fx);
+            } else if let Some(queue) = self.lifetimes.next_emptied() {
+                self.end_if_done_with(now, queue, None, fx);
+            } else {
+                return;
+            }
         }
     }
 
@@ -742,8 +761,8 @@ impl Engine {
                 let QueueFrame { queue, session, command, .. } = *q;
                 self.on_queue_command(now, queue, session, command, fx);
             }
-            Frame::Deliver { to, delivery, message, redelivered } => {
-                fx.events.push(Event::Deliver { to, delivery, message, redelivered });
+            Frame::Deliver { to, delivery, message, redelivered, marks } => {
+                fx.events.push(Event::Deliver { to, delivery, message, redelivered, marks });
             }
             Frame::SubscriptionEnded { to, waiting, reason } => {
                 self.subscription_ended(to, waiting, *reason, fx);
@@ -791,12 +810,14 @@ impl Engine {
                 let result = match unused {
                     Some(q) => {
                         q.reserve(session);
+                        self.lifetimes.used(queue);
                         Ok(())
                     }
                     None => Err(Box::new(Error::locked("The queue is in use"))),
                 };
                 self.send(ShardId::ORDERER, Frame::Vote { queue, result }, fx);
             }
+            Frame::Touched { queue } => self.lifetimes.touched(now, queue),
             Frame::AskDelete { queue, conditions } => {
                 if let Err(e) = self.delete_if(queue, conditions, fx) {
                     let vote = Frame::Vote { queue, result: Err(Box::new(e)) };
@@ -804,48 +825,6 @@ impl Engine {
                 }
             }
         }
-    }
-
-    /// Runs the orderer (frames to it are sent to shard 0 only) and carries out what it decides.
-    fn with_orderer(
-        &mut self,
-        fx: &mut Effects,
-        f: impl FnOnce(&mut Orderer, &mut Topology, &mut Vec<Decision>),
-    ) {
-        let mut decisions = std::mem::take(&mut self.decisions);
-        let no_room = self.no_room_for_small();
-        let orderer = self.orderer.as_mut().expect("frames to the orderer go to its shard");
-        orderer.set_no_room(no_room);
-        f(orderer, &mut self.topology, &mut decisions);
-        for decision in decisions.drain(..) {
-            match decision {
-                Decision::Answer { session, op, result } => {
-                    match self.ends.remove(&(session, op)) {
-                        // By way of the home, so that the answer comes after its deliveries.
-                        Some(home) if home != self.shard => {
-                            let result = Box::new(result);
-                            fx.frames.push((home, Frame::Reply { session, op, result }));
-                        }
-                        _ => self.answer(session, op, result, fx),
-                    }
-                }
-                Decision::Broadcast { epoch, change } => self.broadcast(epoch, &change, fx),
-                Decision::AskHome { home, queue, conditions } => {
-                    self.send_ordered(home, Frame::AskDelete { queue, conditions }, fx);
-                }
-                Decision::AskUnused { home, queue, session } => {
-                    self.send_ordered(home, Frame::AskUnused { queue, session }, fx);
-                }
-                Decision::Evict { session, force } => {
-                    if session.shard() == self.shard {
-                        fx.events.push(Event::Evicted { session, force });
-                    } else {
-                        fx.frames.push((session.shard(), Frame::Evict { session, force }));
-                    }
-                }
-            }
-        }
-        self.decisions = decisions;
     }
 
     fn on_apply(&mut self, now: Time, epoch: Epoch, change: &Change, fx: &mut Effects) {
@@ -856,7 +835,9 @@ impl Engine {
         match change {
             Change::QueueCreated(q) if q.home == self.shard => {
                 let mut queue = self.new_queue(q);
-                queue.configure(&self.settings(q));
+                let settings = self.settings(q);
+                queue.configure(&settings);
+                self.begin_lifetime(q, &settings, &mut queue);
                 queue.set_owner(q.owner);
                 self.queues.insert(q.id, queue);
             }
@@ -864,8 +845,11 @@ impl Engine {
                 if let Some(q) = self.queues.get_mut(queue) {
                     q.set_owner(*owner);
                 }
-                if owner.is_none() {
-                    self.report_if_unused(*queue, None, fx);
+                match owner {
+                    Some(_) => self.lifetimes.used(*queue),
+                    None => {
+                        self.end_if_unused(now, *queue, None, fx);
+                    }
                 }
             }
             _ => {}

@@ -95,13 +95,13 @@ impl Engine {
         }
     }
 
-    /// A message has left its queue for the alternate exchange. If it is journalled, its record goes
-    /// when it is safe where it went. `reject`: the rejection that waits for that.
+    /// A message has left its queue for the alternate exchange. If it is journalled, its record, of a message
+    /// of this size, goes when it is safe where it went. `reject`: the rejection that waits for that.
     pub(super) fn move_on(
         &mut self,
         from: DeliveryRef,
         message: &Message,
-        place: Seq,
+        (place, size): (Seq, usize),
         reject: Option<u32>,
         fx: &mut Effects,
     ) {
@@ -109,12 +109,25 @@ impl Engine {
             self.reroute(from.queue, message, fx);
             return;
         }
-        let size = message.size();
         let routes = self.rerouted(from.queue, message);
         if routes.is_empty() {
             self.journal_dequeue(from, place, size);
             return;
         }
+        self.move_to(from, message, (place, size), &routes, reject, fx);
+    }
+
+    /// A message has left its queue for others. Its record, if it has one, goes when it is safe there, which
+    /// `reject` waits for.
+    pub(super) fn move_to(
+        &mut self,
+        from: DeliveryRef,
+        message: &Message,
+        (place, size): (Seq, usize),
+        routes: &Routes,
+        reject: Option<u32>,
+        fx: &mut Effects,
+    ) {
         self.moving.entry(from.queue).or_default().messages += 1;
         let receipts = u16::try_from(routes.len()).unwrap_or(u16::MAX);
         let origin = Origin::Queue { from, place, size, reject };

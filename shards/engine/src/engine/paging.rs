@@ -222,7 +222,7 @@ impl Engine {
                     Some(q) => q.place(r.position).is_some_and(|(place, ..)| place == seq),
                     None => self.jobs.iter().any(|job| match job {
                         Job::Empty { queue, rest } => queue.0 == r.queue && stands(rest),
-                        Job::Purge(_) => false,
+                        Job::Take(_) => false,
                     }),
                 };
                 if there && let Ok(message) = Stored::read(Volume::Paging, payload) {
@@ -369,6 +369,8 @@ impl Engine {
         }
         if self.pager.job == Some(queue) {
             self.pager.job = None;
+            // At once: what came back to a queue that is there may leave again.
+            self.work(fx);
         }
         self.returned(now, queue, fx);
         self.page();

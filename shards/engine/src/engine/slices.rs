@@ -3,17 +3,17 @@
 //! the rest wait for [`Engine::tick`], which is due as long as there are any.
 
 use super::Engine;
+use super::taking::{Slice, Take};
 use crate::frame::Effects;
-use crate::ids::{Position, QueueId, SessionId, Time};
+use crate::ids::{Position, QueueId, Time};
+use crate::queue::marks::without_trace;
 use crate::queue::{Next, Rest};
-use crate::request::{OpId, Reply};
-use fletch_journal::Seq;
 use std::fmt;
 
 /// One job.
 pub(super) enum Job {
-    /// Drop what is available up to a position, then answer when it is dropped for good.
-    Purge(Purge),
+    /// Drop what is available up to a position, or send it elsewhere, then answer when it is gone for good.
+    Take(Box<Take>),
     /// Send what a deleted queue held to its alternate exchange, then tell the orderer.
     Empty { queue: QueueId, rest: Box<Rest> },
 }
@@ -25,23 +25,10 @@ impl Job {
     }
 }
 
-/// A purge under way.
-#[derive(Debug)]
-pub(super) struct Purge {
-    pub(super) queue: QueueId,
-    pub(super) until: Position,
-    pub(super) session: SessionId,
-    pub(super) op: OpId,
-    /// So many so far.
-    pub(super) purged: u64,
-    /// What has to be durable for those to be gone.
-    pub(super) safe: Seq,
-}
-
 impl fmt::Debug for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Job::Purge(purge) => purge.fmt(f),
+            Job::Take(take) => take.fmt(f),
             Job::Empty { queue, .. } => write!(f, "Empty({queue:?})"),
         }
     }
@@ -72,22 +59,13 @@ impl Engine {
             && let Some(job) = self.jobs.pop_front()
         {
             match job {
-                Job::Purge(mut purge) => {
-                    let q = self.queues.get_mut(&purge.queue);
-                    let (count, more) =
-                        q.map_or((0, false), |q| q.purge(purge.until, left, &mut self.outputs));
-                    self.deliver(fx);
-                    purge.purged += count as u64;
-                    // Now: whoever asks next would take it for his own.
-                    purge.safe = purge.safe.max(self.take_dequeued().unwrap_or_default());
-                    left -= count;
-                    if more {
-                        self.jobs.push_front(Job::Purge(purge));
-                    } else {
-                        let Purge { session, op, purged, safe, .. } = purge;
-                        self.answer_when_durable(session, op, Reply::Purged(purged), safe, fx);
+                Job::Take(take) => match self.take_slice(take, &mut left, fx) {
+                    Slice::Done => {}
+                    Slice::Rest(take) => {
+                        self.jobs.push_front(Job::Take(take));
+                        return;
                     }
-                }
+                },
                 Job::Empty { queue, mut rest } => loop {
                     if left == 0 {
                         self.jobs.push_front(Job::Empty { queue, rest });
@@ -98,7 +76,9 @@ impl Engine {
                     match rest.next(wanted) {
                         Next::Message { delivery, message: Some(message), size, place } => {
                             let place = self.journalled(delivery, place, size);
-                            self.move_on(delivery, &message, place, None, fx);
+                            let marked = rest.marks().map(|m| m.apply(&message, delivery.position));
+                            let message = without_trace(marked.unwrap_or(message));
+                            self.move_on(delivery, &message, (place, size), None, fx);
                         }
                         Next::Message { delivery, message: None, size, place } => {
                             self.stats.discarded += 1;

@@ -164,7 +164,8 @@ impl Queue {
         self.counters.delivered += 1;
         let to = self.subscriptions[key].id;
         let delivery = DeliveryRef { queue: self.id, position };
-        out.push(Output::Deliver { to, delivery, message, redelivered, place });
+        let marks = self.marks.clone();
+        out.push(Output::Deliver { to, delivery, message, redelivered, place, marks });
     }
 
     /// The message the next consumer gets.

@@ -15,7 +15,10 @@ mod entries;
 mod grouped;
 mod groups;
 mod header;
+mod intake;
 mod last_value;
+mod lifetime;
+pub(crate) mod marks;
 mod order;
 mod packed;
 mod positions;
@@ -24,11 +27,14 @@ mod rest;
 mod select;
 pub(crate) mod settings;
 mod subscription;
+pub(crate) mod taking;
 
 pub use credit::{CreditUnit, FlowMode, INFINITE, ROOM_BYTES, ROOM_MESSAGES};
 pub use groups::GroupReport;
+pub use marks::Marks;
 pub use rest::{Next, Rest};
 pub use settings::QueueSettings;
+pub use taking::{HeaderFilter, Selection};
 
 use crate::error::Error;
 use crate::ids::{Position, QueueId, SessionId, SubscriptionId, Time};
@@ -38,9 +44,11 @@ use crate::store::volume_of;
 use credit::add;
 use entries::{Body, Entries, Removed};
 use fletch_journal::{Seq, Volume};
+use intake::Intake;
 use order::Order;
-use settings::{Depth, Policy};
+use settings::{Depth, Lifetime, Policy};
 use std::fmt;
+use std::sync::Arc;
 use subscription::{Flush, Subscription, Subscriptions};
 
 /// What a queue tells subscribers.
@@ -58,6 +66,8 @@ pub enum Output {
         redelivered: bool,
         /// Where its record stands, if its journal has to know that it was delivered.
         place: Seq,
+        /// What its header has to say besides.
+        marks: Option<Arc<Marks>>,
     },
     /// A journalled message left the queue.
     Dequeued {
@@ -75,6 +85,11 @@ pub enum Output {
     },
     /// Subscribers look for messages they select, and have looked at enough for now: see [`Queue::look`].
     More {
+        /// The queue.
+        queue: QueueId,
+    },
+    /// The last message has left a queue that may be deleted because of that.
+    Emptied {
         /// The queue.
         queue: QueueId,
     },
@@ -102,6 +117,8 @@ pub struct Counters {
     pub expired: u64,
     /// Of the dequeued: dropped by a purge.
     pub purged: u64,
+    /// Of the dequeued: sent on through an exchange.
+    pub rerouted: u64,
     /// Acquired messages that came back.
     pub released: u64,
     /// Of the dequeued: rejected.
@@ -123,9 +140,14 @@ pub struct Queue {
     exclusive: Option<SessionId>,
     /// The session that has the queue for itself.
     owner: Option<SessionId>,
-    /// Drops what is published on the connection of `owner` or `exclusive`.
-    no_local: bool,
+    /// Of one that does not take everything.
+    intake: Option<Box<Intake>>,
+    /// Of one that adds to headers.
+    marks: Option<Arc<Marks>>,
+    browse_only: bool,
     was_used: bool,
+    /// Of one that is deleted by itself.
+    lifetime: Option<Lifetime>,
     /// [`Output::Wanted`] was said and not answered.
     wanting: bool,
     /// [`Output::More`] was said and not answered.
@@ -175,7 +197,7 @@ struct Durable {
 }
 
 // Ten thousand empty queues are an ordinary broker.
-const _: () = assert!(std::mem::size_of::<Queue>() < 448);
+const _: () = assert!(std::mem::size_of::<Queue>() < 480);
 
 impl Queue {
     /// An empty queue.
@@ -189,8 +211,11 @@ impl Queue {
             swept: 0,
             exclusive: None,
             owner: None,
-            no_local: false,
+            intake: None,
+            marks: None,
+            browse_only: false,
             was_used: false,
+            lifetime: None,
             wanting: false,
             looking: false,
             durable: None,
@@ -349,7 +374,9 @@ impl Queue {
 
     /// Makes it the kind of queue that its arguments ask for.
     pub fn configure(&mut self, settings: &QueueSettings) {
-        self.no_local = settings.no_local;
+        self.intake = Intake::of(settings);
+        self.marks = Marks::of(settings);
+        self.browse_only = settings.browse_only;
         self.limit = MemoryLimit::of(settings).map(Box::new);
         self.set_order(Order::new(settings));
     }
@@ -364,11 +391,9 @@ impl Queue {
         self.owner = Some(session);
     }
 
-    /// Whether the message comes from the connection that has the queue for itself.
-    fn is_local(&self, message: &Message) -> bool {
-        let owners = [self.owner, self.exclusive];
-        let local = |to: SessionId| message.meta().publisher.is_some_and(|p| p.is_local_to(to));
-        owners.into_iter().flatten().any(local)
+    /// What it adds to headers.
+    pub(crate) fn marks(&self) -> Option<&Arc<Marks>> {
+        self.marks.as_ref()
     }
 
     /// Which queue it is.
@@ -430,7 +455,8 @@ impl Queue {
         place: Seq,
         out: &mut Vec<Output>,
     ) -> Option<Position> {
-        if self.no_local && self.is_local(&message) {
+        let users = [self.owner, self.exclusive];
+        if self.intake.as_ref().is_some_and(|intake| !intake.takes(&message, users)) {
             return None;
         }
         self.order_next(&message, out);
@@ -440,12 +466,15 @@ impl Queue {
         Some(position)
     }
 
-    /// Tells that a message left the queue for good, if it is journalled.
+    /// Tells that a message left the queue for good, if that matters to anybody.
     fn dequeued(&self, position: Position, removed: &Removed, out: &mut Vec<Output>) {
         if removed.place != Seq::NONE {
             let delivery = DeliveryRef { queue: self.id, position };
             let (place, size) = (removed.place, removed.size);
             out.push(Output::Dequeued { delivery, place, size });
+        }
+        if self.ends_empty() {
+            out.push(Output::Emptied { queue: self.id });
         }
     }
 
@@ -460,6 +489,12 @@ impl Queue {
             if self.owner.is_some_and(|owner| owner != id.session) {
                 let text = format!("Cannot subscribe to exclusive queue {}", s.queue);
                 return Err(Error::locked(text));
+            }
+            if self.browse_only {
+                return Err(Error::not_allowed(format!(
+                    "Queue {} is browse only.  Refusing acquiring consumer.",
+                    s.queue
+                )));
             }
             if self.exclusive.is_some() {
                 return Err(Error::locked(format!(
@@ -638,24 +673,6 @@ impl Queue {
         self.entries.end() - 1
     }
 
-    /// Drops available messages up to a position, at most `limit` of them; acquired ones stay.
-    /// How many, and whether there are more.
-    pub fn purge(&mut self, until: Position, limit: usize, out: &mut Vec<Output>) -> (usize, bool) {
-        let mut purged = 0;
-        while let Some(position) = self.entries.first().map(|e| e.position) {
-            if position > until || purged == limit {
-                break;
-            }
-            if let Some(removed) = self.remove_available(position) {
-                self.dequeued(position, &removed, out);
-            }
-            purged += 1;
-        }
-        self.counters.purged += purged as u64;
-        self.counters.dequeued += purged as u64;
-        (purged, purged == limit)
-    }
-
     /// One slice of the sweep for expired messages: looks at no more than `budget` available
     /// messages and takes those off it. True if there is more to do. A consumer held up only by
     /// the size of a message dropped here is served with the queue's next event.
@@ -697,7 +714,7 @@ impl Queue {
         &mut self,
         out: &mut Vec<Output>,
     ) -> (Vec<(SubscriptionId, bool)>, Rest) {
-        let queue = self.id;
+        let (queue, marks) = (self.id, self.marks.take());
         let mut ids = Vec::with_capacity(self.subscriptions.len() as usize);
         for ended in self.subscriptions.drain() {
             let to = ended.id;
@@ -709,7 +726,7 @@ impl Queue {
         self.counters.dequeued += self.entries.messages();
         let mut entries = self.entries.take_all();
         entries.free_all();
-        (ids, Rest::new(queue, entries))
+        (ids, Rest::new(queue, marks, entries))
     }
 
     // ---- bodies that are away ------------------------------------------------------------

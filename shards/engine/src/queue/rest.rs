@@ -1,15 +1,18 @@
 //! What is left of a queue that was deleted, until it has gone to its alternate exchange.
 
 use super::entries::{Body, Entries, Removed};
+use super::marks::Marks;
 use crate::ids::{Position, QueueId};
 use crate::message::Message;
 use crate::request::DeliveryRef;
 use fletch_journal::Seq;
 use std::fmt;
+use std::sync::Arc;
 
 /// What a deleted queue held.
 pub struct Rest {
     queue: QueueId,
+    marks: Option<Arc<Marks>>,
     entries: Entries,
 }
 
@@ -34,8 +37,13 @@ pub enum Next {
 }
 
 impl Rest {
-    pub(super) fn new(queue: QueueId, entries: Entries) -> Rest {
-        Rest { queue, entries }
+    pub(super) fn new(queue: QueueId, marks: Option<Arc<Marks>>, entries: Entries) -> Rest {
+        Rest { queue, marks, entries }
+    }
+
+    /// What it added to headers.
+    pub(crate) fn marks(&self) -> Option<&Arc<Marks>> {
+        self.marks.as_ref()
     }
 
     /// Where the record of a message stands, if it is there.

@@ -3,6 +3,7 @@
 //! Names and rules are the reference's. A number may be an integer of any width or text that is one.
 
 use crate::error::Error;
+use crate::selector::Selector;
 use fletch_amqp::types::{Map, Value};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,16 +22,17 @@ pub enum Policy {
     SelfDestruct,
 }
 
-/// When a queue is deleted by itself.
+/// When a queue is deleted by itself. That is looked at when its last subscription ends, when the
+/// session that had it for itself does, and when its last message leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lifetime {
     /// Not at all.
     Manual,
-    /// When its last subscription ends.
+    /// Then, if nobody is subscribed and no session has it for itself.
     Unused,
-    /// When nobody is subscribed and no message is left.
+    /// The same, if no message is left, acquired ones included.
     UnusedAndEmpty,
-    /// When the session that declared it ends.
+    /// Then, whoever uses it: in 0-10 nothing else closes it.
     OnClose,
 }
 
@@ -157,6 +159,14 @@ impl QueueSettings {
         draft.finish(queue)
     }
 
+    /// Whether the queue is deleted by itself; `asked`: its declaration says so.
+    pub fn auto_delete(&self, asked: bool) -> bool {
+        match self.lifetime {
+            Some(lifetime) => lifetime != Lifetime::Manual,
+            None => asked || !self.auto_delete_timeout.is_zero(),
+        }
+    }
+
     /// Those of a queue that is there: what would be refused today counts for nothing.
     pub fn of(queue: &str, arguments: &Map) -> QueueSettings {
         QueueSettings::new(queue, arguments).unwrap_or_default()
@@ -276,6 +286,9 @@ impl Draft {
         self.check_kind()?;
         self.check_flow(queue)?;
         self.check_paging()?;
+        if let Some(text) = &self.settings.filter {
+            Selector::parse(text).map_err(|e| Error::invalid(format!("qpid.filter: {e}")))?;
+        }
         let mut settings = self.settings;
         if self.levels > 0 {
             let fairshare = match (self.fairshare, self.fairshares.is_empty()) {
@@ -478,6 +491,10 @@ mod tests {
         refusal(&[("qpid.policy_type", str("sometimes"))]);
         refusal(&[("qpid.lifetime-policy", str("for ever"))]);
         refusal(&[("qpid.browse-only", str("perhaps"))]);
+        assert_eq!(
+            refusal(&[("qpid.filter", str("a LIKE 5"))]),
+            "qpid.filter: selector: expected a string after LIKE at column 8, found `5`"
+        );
     }
 
     #[test]
@@ -544,6 +561,23 @@ mod tests {
         let ring = ("qpid.policy_type", str("ring_strict"));
         let s = settings(&[("qpid.flow_stop_count", int(10)), ("qpid.max_count", int(5)), ring]);
         assert_eq!(s.unwrap().policy, Policy::Ring);
+    }
+
+    #[test]
+    fn a_lifetime_policy_says_more_than_the_flag() {
+        let lifetime = |policy, timeout| {
+            settings(&[
+                ("qpid.auto_delete_timeout", int(timeout)),
+                ("qpid.lifetime-policy", str(policy)),
+            ])
+        };
+        assert!(!lifetime("manual", 3).unwrap().auto_delete(true));
+        for policy in ["delete-if-unused", "delete-if-unused-and-empty", "delete-on-close"] {
+            assert!(lifetime(policy, 0).unwrap().auto_delete(false));
+        }
+        let plain = |timeout| settings(&[("qpid.auto_delete_timeout", int(timeout))]).unwrap();
+        assert!(plain(1).auto_delete(false) && plain(0).auto_delete(true));
+        assert!(!plain(0).auto_delete(false));
     }
 
     #[test]

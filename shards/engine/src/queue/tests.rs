@@ -99,7 +99,10 @@ impl Bench {
                     }
                 }
                 Output::Flushed { to, op, .. } => Done(to.tag, op),
-                Output::Dequeued { .. } | Output::Wanted { .. } | Output::More { .. } => {
+                Output::Dequeued { .. }
+                | Output::Wanted { .. }
+                | Output::More { .. }
+                | Output::Emptied { .. } => {
                     panic!("nothing here is journalled or selected")
                 }
             })

@@ -4,9 +4,12 @@
 //! descriptor exists once in the broker, whatever the number of replicas that know it.
 
 use crate::ids::{QueueId, SessionId, ShardId};
+use crate::queue::QueueSettings;
+use crate::queue::settings::Lifetime;
 use fletch_amqp::types::Map;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A queue, as every shard knows it. Its messages and subscriptions are known to its home alone.
 #[derive(Clone, Debug)]
@@ -27,6 +30,28 @@ pub struct QueueDescriptor {
     pub alternate: Option<Arc<str>>,
     /// As declared.
     pub arguments: Arc<Map>,
+}
+
+impl QueueDescriptor {
+    /// What its arguments ask for. Read anew each time: not for the way of messages.
+    pub fn settings(&self) -> QueueSettings {
+        QueueSettings::of(&self.name, &self.arguments)
+    }
+
+    /// Who would consume from it gets copies.
+    pub fn is_browse_only(&self) -> bool {
+        self.settings().browse_only
+    }
+
+    /// How long it stays after nobody needs it any more, if it is deleted by itself.
+    pub(super) fn delay(&self) -> Duration {
+        self.settings().auto_delete_timeout
+    }
+
+    /// It goes by itself even if a session has it for itself.
+    pub(crate) fn ends_on_close(&self) -> bool {
+        self.settings().lifetime == Some(Lifetime::OnClose)
+    }
 }
 
 /// An exchange, without its bindings.
@@ -132,6 +157,20 @@ pub enum Change {
         id: u64,
         /// Its name.
         name: Arc<str>,
+    },
+    /// What is enqueued on each of two queues goes to the other from now on. Not durable.
+    Redirected {
+        /// The queue that management has redirected.
+        source: QueueId,
+        /// The one it was redirected to.
+        target: QueueId,
+    },
+    /// That is over.
+    RedirectEnded {
+        /// The queue that was redirected.
+        source: QueueId,
+        /// The one it was redirected to.
+        target: QueueId,
     },
     /// A binding exists.
     Bound(Arc<Binding>),

@@ -29,6 +29,13 @@ pub enum TopologyRequest {
         /// Only without bindings.
         if_unused: bool,
     },
+    /// Has what is enqueued on a queue go to another, or ends that.
+    Redirect {
+        /// Name of the queue.
+        source: Arc<str>,
+        /// Name of the other.
+        target: Option<Arc<str>>,
+    },
     /// `exchange.bind`.
     Bind(request::Binding),
     /// `exchange.unbind`.
@@ -50,6 +57,7 @@ impl TopologyRequest {
             TopologyRequest::DeleteQueue { name, .. } => Some(name),
             TopologyRequest::Bind(b) => Some(&b.queue),
             TopologyRequest::Unbind { queue, .. } => Some(queue),
+            TopologyRequest::Redirect { source, .. } => Some(source),
             TopologyRequest::DeclareExchange(_) | TopologyRequest::DeleteExchange { .. } => None,
         }
     }
@@ -62,10 +70,15 @@ pub struct Conditions {
     pub if_unused: bool,
     /// Without messages.
     pub if_empty: bool,
+    /// By itself: as its lifetime says.
+    pub by_itself: bool,
 }
 
-/// When an auto-delete queue may go.
-pub(super) const UNUSED: Conditions = Conditions { if_unused: true, if_empty: false };
+/// When a queue may go by itself.
+pub(super) const BY_ITSELF: Conditions =
+    Conditions { if_unused: false, if_empty: false, by_itself: true };
+/// When it may because the session ends that has it for itself: others may browse it.
+pub(super) const RELEASED: Conditions = Conditions { if_unused: true, ..BY_ITSELF };
 
 /// What the engine of shard 0 has to carry out, in this order.
 #[derive(Clone, Debug)]
@@ -105,6 +118,13 @@ pub enum Decision {
         queue: QueueId,
         /// Who wants it.
         session: SessionId,
+    },
+    /// To a queue's home: it was declared again, so that the time until it is deleted begins anew.
+    Touched {
+        /// The shard to tell.
+        home: ShardId,
+        /// The queue.
+        queue: QueueId,
     },
     /// To a session's shard: somebody wants its name. It has to close if it is by force; if not, and
     /// it is not closing already, the shard says so by [`super::Orderer::keep`].

@@ -15,6 +15,7 @@ mod headers;
 mod names;
 mod orderer;
 mod placement;
+mod redirects;
 mod registry;
 mod requests;
 mod routes;
@@ -35,6 +36,7 @@ use crate::message::Message;
 use fletch_amqp::types::Map;
 pub(crate) use names::FixedMap;
 use names::{ByName, FixedSet, Name};
+use redirects::Redirects;
 use std::collections::hash_map;
 use std::sync::Arc;
 
@@ -59,6 +61,8 @@ pub struct Topology {
     exchanges: FixedMap<Name, Exchange>,
     /// Of the queues that have any; most bind none or few.
     bindings: FixedMap<QueueId, Vec<Arc<Binding>>>,
+    /// Queues whose messages go to another one.
+    redirects: Redirects,
 }
 
 impl Default for Topology {
@@ -91,6 +95,7 @@ impl Topology {
             queues: FixedMap::default(),
             exchanges,
             bindings: FixedMap::default(),
+            redirects: Redirects::default(),
         }
     }
 
@@ -161,6 +166,18 @@ impl Topology {
         message: &Message,
         out: &mut Routes,
     ) -> Result<bool, Error> {
+        let start = out.len();
+        let found = self.route_before_redirects(exchange, message, out)?;
+        self.redirects.apply(&mut out.list[start..]);
+        Ok(found)
+    }
+
+    fn route_before_redirects(
+        &self,
+        exchange: &str,
+        message: &Message,
+        out: &mut Routes,
+    ) -> Result<bool, Error> {
         if exchange.is_empty() {
             // The default exchange is always there and has no alternate.
             return Ok(self.route_by_name(message, out));
@@ -207,6 +224,8 @@ impl Topology {
             Change::QueueDeleted { queue } => self.delete_queue(*queue),
             Change::ExchangeCreated(x) => self.create_exchange(x),
             Change::ExchangeDeleted { name, .. } => self.delete_exchange(name),
+            Change::Redirected { source, target } => self.redirect(*source, *target),
+            Change::RedirectEnded { source, target } => self.redirects.end(*source, *target),
             Change::Bound(b) => self.bind(b),
             Change::Unbound(b) => self.unbind(b),
         }

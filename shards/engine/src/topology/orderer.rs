@@ -9,7 +9,7 @@
 use super::Topology;
 use super::change::{Change, QueueDescriptor};
 use super::checks::cannot_be_exclusive;
-use super::decision::{Conditions, Decision, TopologyRequest, UNUSED};
+use super::decision::{BY_ITSELF, Conditions, Decision, RELEASED, TopologyRequest};
 use super::names::FixedMap;
 use super::registry::{Attached, Registry};
 use crate::error::{Error, ErrorKind};
@@ -283,8 +283,8 @@ impl Orderer {
             return;
         }
         match topology.queue_by_id(queue) {
-            Some(q) if q.auto_delete && q.owner.is_none() => {
-                self.ask_delete(&Arc::clone(q), Vote::AutoDelete(asker), UNUSED, out);
+            Some(q) if q.auto_delete && (q.owner.is_none() || q.ends_on_close()) => {
+                self.ask_delete(&Arc::clone(q), Vote::AutoDelete(asker), BY_ITSELF, out);
             }
             _ => {
                 if let Some(asker) = asker {
@@ -308,8 +308,9 @@ impl Orderer {
         }
         let owned = topology.queue_by_id(queue).filter(|q| q.owner == Some(session));
         match owned {
-            Some(q) if q.auto_delete => {
-                self.ask_delete(&Arc::clone(q), Vote::Release(session), UNUSED, out);
+            // With a delay, its home counts from when it hears that nobody has the queue any more.
+            Some(q) if q.auto_delete && q.delay().is_zero() => {
+                self.ask_delete(&Arc::clone(q), Vote::Release(session), RELEASED, out);
             }
             Some(_) => {
                 self.commit(topology, Change::QueueOwner { queue, owner: None }, out);
@@ -455,6 +456,9 @@ impl Orderer {
             if !exchanges.contains(&binding.exchange) {
                 exchanges.push(Arc::clone(&binding.exchange));
             }
+        }
+        if let Some((source, target)) = topology.redirect_with(queue) {
+            self.commit(topology, Change::RedirectEnded { source, target }, out);
         }
         self.commit(topology, Change::QueueDeleted { queue }, out);
         for exchange in exchanges {

@@ -38,13 +38,23 @@ impl Orderer {
                 let missing = || format!("Delete failed. No such queue: {name}");
                 let q = q.ok_or_else(|| Error::not_found(missing()))?;
                 check_access(asker.0, &q, "delete")?;
-                let conditions = Conditions { if_unused, if_empty };
+                let conditions = Conditions { if_unused, if_empty, by_itself: false };
                 self.ask_delete(&q, Vote::Delete(asker), conditions, out);
                 Ok(Progress::Asked)
             }
             TopologyRequest::DeclareExchange(d) => self.declare_exchange(topology, d, out),
             TopologyRequest::DeleteExchange { name, if_unused } => {
                 self.delete_exchange(topology, name, if_unused, out)
+            }
+            TopologyRequest::Redirect { source, target: Some(target) } => {
+                let (source, target) = topology.redirectable(&source, &target)?;
+                self.commit(topology, Change::Redirected { source, target }, out);
+                Ok(Progress::Made)
+            }
+            TopologyRequest::Redirect { source, target: None } => {
+                let (source, target) = topology.redirect_from(&source)?;
+                self.commit(topology, Change::RedirectEnded { source, target }, out);
+                Ok(Progress::Made)
             }
             TopologyRequest::Bind(b) => self.bind(topology, asker.0, b, out),
             TopologyRequest::Unbind { queue, exchange, key } => {
@@ -57,7 +67,7 @@ impl Orderer {
         &mut self,
         topology: &mut Topology,
         asker: Asker,
-        d: DeclareQueue,
+        mut d: DeclareQueue,
         out: &mut Decisions,
     ) -> Result<Progress, Error> {
         let (session, _) = asker;
@@ -65,11 +75,15 @@ impl Orderer {
             return topology.check_queue(session, &d).map(|()| Progress::Made);
         }
         check_queue_name(&d.name)?;
-        QueueSettings::new(&d.name, &d.arguments)?;
+        let settings = QueueSettings::new(&d.name, &d.arguments)?;
+        d.auto_delete = settings.auto_delete(d.auto_delete);
         let alternate = existing_alternate(topology, d.alternate.as_deref())?;
         let home = home_for(self.shards, session, &d)?;
         if let Some(q) = topology.queue(&d.name) {
             if !d.exclusive || q.owner == Some(session) {
+                if q.auto_delete && !q.delay().is_zero() {
+                    out.push(Decision::Touched { home: q.home, queue: q.id });
+                }
                 return Ok(Progress::Made);
             }
             if q.owner.is_some() {

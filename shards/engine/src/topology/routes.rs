@@ -40,6 +40,11 @@ impl Routes {
         self.list.iter()
     }
 
+    /// One more.
+    pub(crate) fn push(&mut self, route: Route) {
+        self.list.push(route);
+    }
+
     /// Drops routes.
     pub(crate) fn retain(&mut self, keep: impl FnMut(&Route) -> bool) {
         self.list.retain(keep);

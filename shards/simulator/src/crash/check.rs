@@ -241,6 +241,7 @@ impl Model {
             let here = &counts[queue];
             if after == After::Crash {
                 q.purges = 0;
+                q.reroutes = 0;
             }
             q.purged = q.purges;
             q.copies.retain(|number, _| here.contains_key(number));

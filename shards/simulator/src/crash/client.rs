@@ -4,13 +4,14 @@ use super::mix::Act;
 use super::session::{Asked, Held, Stage, Subscription};
 use super::topology::Name;
 use super::world::{ALTERNATES, DEAD, World};
+use crate::lifetimes;
 use crate::message::Content;
 use fletch_amqp::types::Map;
 use fletch_engine::queue::INFINITE;
 use fletch_engine::topology::Routes;
 use fletch_engine::{
     Binding, CreditUnit, DeclareExchange, DeclareQueue, ErrorKind, Mode, Outcome, Published,
-    QueueId, Request, SessionId, ShardId, Subscribe, SubscriptionId, Time,
+    QueueId, Request, Selection, SessionId, ShardId, Subscribe, SubscriptionId, Time,
 };
 use std::sync::Arc;
 
@@ -82,7 +83,23 @@ impl World<'_> {
                     self.know(id.shard(), queue);
                     (queue, self.model.purges(queue))
                 });
-                self.ask(id, Asked::Purge(asked), Request::PurgeQueue { name });
+                self.ask(
+                    id,
+                    Asked::Purge(asked),
+                    Request::PurgeQueue { name, which: Selection::default() },
+                );
+            }
+            Act::Reroute => {
+                let name = self.queue_name();
+                let topology = self.engines[id.shard().index()].topology();
+                let queue = topology.queue(&name).filter(|q| q.alternate.is_some()).map(|q| q.id);
+                if let Some(queue) = queue {
+                    self.know(id.shard(), queue);
+                    self.model.reroutes(queue);
+                }
+                let which = Selection { limit: self.rng.below(4) as u64, filter: None };
+                let request = Request::RerouteMessages { name, exchange: None, which };
+                self.ask(id, Asked::Reroute(queue), request);
             }
             Act::DeclareExchange => self.declare_exchange(id),
             Act::DeleteExchange => {
@@ -183,11 +200,18 @@ impl World<'_> {
         let shard = self.any_shard();
         let paged = self.mix.paging.is_some() && self.rng.chance(30);
         let arguments = if paged { Map::new().with("qpid.paging", true) } else { Map::new() };
+        // What leaves it for another queue is longer than what came.
+        let arguments = match self.rng.chance(20) {
+            true => arguments.with("qpid.trace.id", "here").with("qpid.queue_msg_sequence", "n"),
+            false => arguments,
+        };
+        let percent = self.mix.auto_delete_percent;
+        let (auto_delete, arguments) = lifetimes::draw(&mut self.rng, percent, true, arguments);
         let declare = DeclareQueue {
             name: Arc::clone(&name),
             durable: self.rng.chance(self.mix.durable_percent),
             exclusive,
-            auto_delete: self.rng.chance(self.mix.auto_delete_percent),
+            auto_delete,
             alternate,
             arguments: match placed {
                 true => {

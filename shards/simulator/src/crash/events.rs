@@ -78,6 +78,13 @@ impl World<'_> {
                 }
             }
             Asked::Purge(None) => {}
+            Asked::Reroute(queue) => {
+                let some = matches!(result, Ok(Reply::Moved(n)) if n > 0);
+                self.marks.hit("rerouted", some);
+                if let Some(queue) = queue {
+                    self.model.has_rerouted(queue);
+                }
+            }
             Asked::Purge(Some((queue, purge))) => {
                 let there = self.numbers_in(queue);
                 let there = if failed { None } else { there };

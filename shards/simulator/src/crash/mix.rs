@@ -16,6 +16,7 @@ pub(super) enum Act {
     DeclareQueue,
     DeleteQueue,
     Purge,
+    Reroute,
     DeclareExchange,
     DeleteExchange,
     Bind,
@@ -24,7 +25,7 @@ pub(super) enum Act {
 }
 
 /// Every act with the weight it usually has.
-const ACTS: [(Act, u32); 15] = [
+const ACTS: [(Act, u32); 16] = [
     (Act::Publish, 40),
     (Act::Subscribe, 8),
     (Act::Grant, 10),
@@ -40,6 +41,7 @@ const ACTS: [(Act, u32); 15] = [
     (Act::Bind, 6),
     (Act::Unbind, 3),
     (Act::Close, 2),
+    (Act::Reroute, 2),
 ];
 
 /// What the world does next.

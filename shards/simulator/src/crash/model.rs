@@ -56,6 +56,8 @@ pub(super) struct Queue {
     pub(super) facts: QueueFacts,
     pub(super) copies: BTreeMap<MessageId, Copies>,
     pub(super) purges: u32,
+    /// Reroutes to its alternate exchange that are under way.
+    pub(super) reroutes: u32,
     /// Purges asked for since the last check.
     pub(super) purged: u32,
     pub(super) deliveries: u64,
@@ -98,6 +100,7 @@ impl Model {
             facts: facts(),
             copies: BTreeMap::new(),
             purges: 0,
+            reroutes: 0,
             purged: 0,
             deliveries: 0,
         });
@@ -111,13 +114,13 @@ impl Model {
         assert_eq!(number, content.number, "messages are numbered in order");
         for queue in &to {
             let q = self.queues.get_mut(queue).expect("it is known");
-            let left = if q.purges > 0 { OFTEN } else { 0 };
+            let left = if q.purges > 0 { OFTEN } else { q.reroutes };
             q.copies.insert(
                 number,
                 Copies {
                     came: (0, 1),
                     left: (0, left),
-                    moved: 0,
+                    moved: q.reroutes,
                     direct: true,
                     delivered: false,
                     seen: false,
@@ -158,8 +161,8 @@ impl Model {
         let deliveries_before = q.deliveries;
         Some(q.copies.entry(number).or_insert(Copies {
             came: (0, 0),
-            left: (0, if q.purges > 0 { OFTEN } else { 0 }),
-            moved: 0,
+            left: (0, if q.purges > 0 { OFTEN } else { q.reroutes }),
+            moved: q.reroutes,
             direct: false,
             delivered: false,
             seen: false,
@@ -259,6 +262,23 @@ impl Model {
         }
     }
 
+    /// A reroute of some of a queue's messages to its alternate exchange is asked for.
+    pub(super) fn reroutes(&mut self, queue: QueueId) {
+        let Some(q) = self.queues.get_mut(&queue) else { return };
+        q.reroutes += 1;
+        for c in q.copies.values_mut() {
+            c.left.1 += 1;
+            c.moved += 1;
+        }
+    }
+
+    /// It was answered.
+    pub(super) fn has_rerouted(&mut self, queue: QueueId) {
+        if let Some(q) = self.queues.get_mut(&queue) {
+            q.reroutes = q.reroutes.saturating_sub(1);
+        }
+    }
+
     /// The delete of a queue is asked for, or over.
     pub(super) fn deletes(&mut self, name: &Arc<str>, asked: bool) {
         let n = self.deleting.entry(Arc::clone(name)).or_default();
@@ -292,7 +312,8 @@ impl Model {
 
     pub(super) fn may_go(&self, q: &Queue) -> bool {
         let QueueFacts { name, auto_delete, .. } = &q.facts;
-        self.deleting.get(name).is_some_and(|n| *n > 0) || *auto_delete && self.used.contains(name)
+        // One that is deleted by itself may be as soon as it is empty.
+        self.deleting.get(name).is_some_and(|n| *n > 0) || *auto_delete
     }
 
     /// How often a message may have come to a queue from others.

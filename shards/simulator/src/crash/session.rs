@@ -31,6 +31,8 @@ pub(super) enum Asked {
         step: usize,
     },
     Purge(Option<(QueueId, Purge)>),
+    /// Of a queue, if it has an alternate exchange.
+    Reroute(Option<QueueId>),
     Subscribe(u32),
     Cancel(u32),
     Stop,
@@ -200,6 +202,9 @@ fn request_name(request: &Request) -> &'static str {
         Request::DeclareQueue(_) => "ask declare queue",
         Request::DeleteQueue { .. } => "ask delete queue",
         Request::PurgeQueue { .. } => "ask purge",
+        Request::MoveMessages { .. } => "ask move",
+        Request::Redirect { .. } => "ask redirect",
+        Request::RerouteMessages { .. } => "ask reroute",
         Request::DeclareExchange(_) => "ask declare exchange",
         Request::DeleteExchange { .. } => "ask delete exchange",
         Request::Bind(_) => "ask bind",

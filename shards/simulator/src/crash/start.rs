@@ -246,6 +246,7 @@ impl World<'_> {
                 shard: ShardId(n as u16),
                 shards: self.shards,
                 purge_interval: self.mix.purge_interval,
+                purge_batch: self.mix.slice,
                 slice: self.mix.slice,
                 flush_timeout: self.mix.flush_timeout,
                 memory,

@@ -115,7 +115,9 @@ impl History {
                 let id = q.durable.then_some(q.id.0);
                 self.comes(Name::Queue(Arc::clone(&q.name)), id, what, Vec::new());
             }
-            Change::QueueOwner { .. } => {}
+            Change::QueueOwner { .. }
+            | Change::Redirected { .. }
+            | Change::RedirectEnded { .. } => {}
             Change::QueueDeleted { queue } => {
                 let queue = self.queues.remove(queue).expect("it was there");
                 self.goes(|name| match name {

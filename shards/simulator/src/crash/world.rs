@@ -7,6 +7,7 @@ use super::recovery::Planted;
 use super::session::Session;
 use super::topology::History;
 use crate::disk::Disk;
+use crate::lifetimes;
 use crate::message::message_id;
 use crate::network::{Network, label};
 use crate::rng::Rng;
@@ -132,12 +133,12 @@ impl<'t> World<'t> {
     fn see_deliveries(&mut self, shard: ShardId) {
         let fx = std::mem::take(&mut self.fx);
         for (_, frame) in &fx.frames {
-            if let Frame::Deliver { to, delivery, message, redelivered } = frame {
+            if let Frame::Deliver { to, delivery, message, redelivered, .. } = frame {
                 self.sent(shard, *to, *delivery, message, *redelivered);
             }
         }
         for event in &fx.events {
-            if let Event::Deliver { to, delivery, message, redelivered } = event
+            if let Event::Deliver { to, delivery, message, redelivered, .. } = event
                 && self.homes.get(&delivery.queue) == Some(&shard)
             {
                 self.sent(shard, *to, *delivery, message, *redelivered);
@@ -294,7 +295,8 @@ impl<'t> World<'t> {
     }
 
     pub(super) fn pass_time(&mut self) {
-        self.now = Time(self.now.0 + self.rng.range(1, self.mix.time) as u64);
+        let (usual, lasting) = (self.mix.time, self.mix.auto_delete_percent);
+        self.now = Time(self.now.0 + lifetimes::time(&mut self.rng, usual, lasting));
         for shard in (0..self.shards).map(ShardId) {
             if self.rng.chance(50) {
                 self.trace.add(shard.0, "tick", self.now.0, 0);

@@ -28,6 +28,7 @@ struct Broker {
     mail: Vec<VecDeque<(Epoch, Arc<Change>)>>,
     answers: Vec<Answer>,
     asked: Vec<(ShardId, QueueId, Question)>,
+    touched: Vec<QueueId>,
     evicted: Vec<SessionId>,
     /// Asked whether they are closing.
     wanted: Vec<SessionId>,
@@ -49,6 +50,7 @@ impl Broker {
             mail: (0..shards).map(|_| VecDeque::new()).collect(),
             answers: Vec::new(),
             asked: Vec::new(),
+            touched: Vec::new(),
             evicted: Vec::new(),
             wanted: Vec::new(),
             closing: Vec::new(),
@@ -74,6 +76,7 @@ impl Broker {
                 Decision::AskUnused { home, queue, .. } => {
                     self.asked.push((home, queue, Question::Unused));
                 }
+                Decision::Touched { queue, .. } => self.touched.push(queue),
                 Decision::Evict { session, force: true } => self.evicted.push(session),
                 Decision::Evict { session, .. } => self.wanted.push(session),
             }

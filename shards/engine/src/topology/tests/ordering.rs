@@ -1,7 +1,9 @@
 //! Votes, waiting, closing, names.
 
+use super::decision::{BY_ITSELF, RELEASED};
 use super::*;
 use crate::error::ErrorKind::*;
+use fletch_amqp::Value;
 
 fn no(text: &str) -> Result<(), Error> {
     Err(Error::precondition(text))
@@ -56,7 +58,7 @@ fn requests_wait_for_a_vote_in_order() {
     b.ok(s, queue("r"));
     let old = b.queue("q");
     let deleted = b.submit(s, if_empty("q"));
-    let conditions = Conditions { if_unused: false, if_empty: true };
+    let conditions = Conditions { if_empty: true, ..Conditions::default() };
     assert_eq!(b.asked, [(ShardId(0), old, Question::Delete(conditions))]);
     let bound = b.submit(other, bind("q", "amq.direct", "k"));
     let declared = b.submit(s, queue("q"));
@@ -107,7 +109,7 @@ fn auto_delete_tells_its_cause() {
     b.unused(q, None);
     let (home, _, question) = b.vote(Ok(()));
     assert_eq!(home, ShardId(1));
-    assert_eq!(question, Question::Delete(Conditions { if_unused: true, if_empty: false }));
+    assert_eq!(question, Question::Delete(BY_ITSELF));
     assert_eq!(b.take_answer(op), None);
     b.catch_up();
     assert_eq!(b.take_answer(op), Some(Ok(())));
@@ -122,6 +124,53 @@ fn auto_delete_tells_its_cause() {
     b.vote(no("queue in use"));
     assert_eq!(b.take_answer(op), Some(Ok(())));
     assert!(b.replicas[1].queue("r").is_some());
+}
+
+/// A queue that `session` has for itself, deleted by itself as one argument says.
+fn with_lifetime(name: &str, argument: &str, value: Value) -> TopologyRequest {
+    TopologyRequest::DeclareQueue(DeclareQueue {
+        name: name.into(),
+        exclusive: true,
+        arguments: Map::new().with(argument, value),
+        ..DeclareQueue::default()
+    })
+}
+
+#[test]
+fn a_queue_with_a_delay_survives_its_session_at_first() {
+    let (mut b, s) = (Broker::new(2), session(1, 1));
+    b.ok(s, with_lifetime("q", "qpid.auto_delete_timeout", Value::Int32(3)));
+    let q = b.queue("q");
+    assert_eq!(b.replicas[0].home_of(q), Some(ShardId(1)), "as other auto-delete queues");
+    let closed = b.close(s);
+    assert!(b.asked.is_empty());
+    assert_eq!(b.finish(closed), Ok(()));
+    assert!(b.replicas[0].queue("q").is_some_and(|q| q.auto_delete && q.owner.is_none()));
+    let other = session(0, 1);
+    b.ok(other, queue("q"));
+    assert_eq!(b.touched, [q]);
+    b.unused(q, None);
+    b.vote(Ok(()));
+    assert!(b.replicas[0].queue("q").is_none());
+}
+
+#[test]
+fn a_lifetime_policy_decides_at_the_end_of_the_owner() {
+    let (mut b, s) = (Broker::new(2), session(1, 1));
+    let policy = "qpid.lifetime-policy";
+    b.ok(s, with_lifetime("stays", policy, "manual".into()));
+    b.ok(s, with_lifetime("used", policy, "delete-if-unused".into()));
+    b.ok(s, with_lifetime("closes", policy, "delete-on-close".into()));
+    let (used, closes) = (b.queue("used"), b.queue("closes"));
+    b.unused(used, None);
+    assert!(b.asked.is_empty(), "somebody has it");
+    b.unused(closes, None);
+    b.vote(Ok(()));
+    assert!(b.replicas[0].queue("closes").is_none(), "whoever has it");
+    b.close(s);
+    let (_, q, question) = b.vote(Ok(()));
+    assert_eq!((q, question), (used, Question::Delete(RELEASED)));
+    assert!(b.replicas[0].queue("stays").is_some_and(|q| !q.auto_delete));
 }
 
 #[test]

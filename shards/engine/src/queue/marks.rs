@@ -1,0 +1,198 @@
+//! What a queue adds to the headers of the messages that leave it: their numbers in the queue, and where
+//! they came by.
+//!
+//! A message stays as it came in, for other queues have it too: what is added is added to a delivery's
+//! own header, or to the copy that goes to another queue.
+
+use super::settings::QueueSettings;
+use crate::ids::Position;
+use crate::message::Message;
+use fletch_amqp::Value;
+use fletch_amqp::v0_10::message::{Annotated, HeaderError, MessageView, annotate_header};
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// The application header that says where a message came by.
+const TRACE: &str = "x-qpid.trace";
+
+/// See the module.
+#[derive(Debug)]
+pub struct Marks {
+    /// `qpid.queue_msg_sequence`.
+    sequence: Option<Box<str>>,
+    /// `qpid.trace.id`.
+    trace: Option<Box<str>>,
+}
+
+impl Marks {
+    /// Those that a queue's arguments ask for.
+    pub(super) fn of(settings: &QueueSettings) -> Option<Arc<Marks>> {
+        let boxed = |text: &Option<String>| text.as_deref().map(Box::from);
+        let (sequence, trace) = (boxed(&settings.sequence_key), boxed(&settings.trace_id));
+        (sequence.is_some() || trace.is_some()).then(|| Arc::new(Marks { sequence, trace }))
+    }
+
+    /// Appends the header that the message at a position leaves with. One that cannot be read stays as it
+    /// is.
+    pub fn put_header(&self, message: &Message, position: Position, out: &mut Vec<u8>) {
+        if self.annotate(message, position, out).is_err() {
+            out.extend_from_slice(message.header());
+        }
+    }
+
+    /// The message as it goes to another queue.
+    pub(crate) fn apply(&self, message: &Message, position: Position) -> Message {
+        let mut content = Vec::new();
+        match self.annotate(message, position, &mut content) {
+            Ok(moved) => message.with_header(content, moved.from, moved.by),
+            Err(_) => message.clone(),
+        }
+    }
+
+    fn annotate(
+        &self,
+        message: &Message,
+        position: Position,
+        out: &mut Vec<u8>,
+    ) -> Result<Annotated, HeaderError> {
+        let mut entries: SmallVec<[(&str, Value); 2]> = SmallVec::new();
+        if let Some(key) = &self.sequence {
+            // 32 bits, as in the reference: then it begins anew.
+            entries.push((key, Value::Uint32(position as u32)));
+        }
+        if let Some(id) = &self.trace {
+            let trace = trace_of(message);
+            if trace.is_empty() {
+                entries.push((TRACE, (&**id).into()));
+            } else if !trace.contains(&**id) {
+                entries.push((TRACE, format!("{trace},{id}").into()));
+            }
+        }
+        annotate_header(message.header(), out, &entries)
+    }
+}
+
+/// Where a message came by, so far: ids with commas between them.
+fn trace_of(message: &Message) -> String {
+    let headers =
+        MessageView::parse(message.header()).and_then(|view| Ok(view.application_headers()?));
+    let Some(value) = headers.unwrap_or_default().get(TRACE) else { return String::new() };
+    match (value.to_text(), value.as_i64()) {
+        (Some(text), _) => text.into_owned(),
+        (None, Some(number)) => number.to_string(),
+        (None, None) => String::new(),
+    }
+}
+
+/// Whether a message came by one of these.
+pub(super) fn came_by(message: &Message, ids: &[String]) -> bool {
+    let trace = trace_of(message);
+    trace.split([',', ' ']).any(|id| ids.iter().any(|excluded| excluded == id))
+}
+
+/// The message without what it says of where it came by, as it is rerouted.
+pub(crate) fn without_trace(message: Message) -> Message {
+    if trace_of(&message).is_empty() {
+        return message;
+    }
+    let mut content = Vec::new();
+    match annotate_header(message.header(), &mut content, &[(TRACE, "".into())]) {
+        Ok(moved) => message.with_header(content, moved.from, moved.by),
+        Err(_) => message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Time;
+    use crate::message::{Format, Meta};
+    use fletch_amqp::types::Map;
+    use fletch_amqp::v0_10::Compound;
+    use fletch_amqp::v0_10::table::message::{DeliveryProperties, MessageProperties};
+
+    /// Its message properties come first, so that the routing key moves.
+    fn message(headers: Option<Map>) -> Message {
+        let encoded = headers.map(|map| map.encoded().expect("encodes"));
+        let properties = MessageProperties {
+            application_headers: encoded.as_ref().map(Into::into),
+            content_type: Some("text/plain"),
+            ..MessageProperties::default()
+        };
+        let delivery = DeliveryProperties { routing_key: Some("key"), ..Default::default() };
+        let mut content = Vec::new();
+        properties.encode(&mut content).expect("encodes");
+        delivery.encode(&mut content).expect("encodes");
+        let header_len = content.len() as u32;
+        content.extend_from_slice(b"body");
+        let meta = Meta {
+            format: Format::V0_10,
+            header_len,
+            routing_key: (header_len - 3, 3),
+            expires: Time::NEVER,
+            priority: 4,
+            durable: true,
+            has_body: true,
+            publisher: None,
+        };
+        Message::new(meta, &content)
+    }
+
+    fn headers(message: &Message) -> Map {
+        let view = MessageView::parse(message.header()).expect("reads");
+        view.application_headers().expect("reads").to_map().expect("reads")
+    }
+
+    fn marks(sequence: Option<&str>, trace: Option<&str>) -> Marks {
+        Marks { sequence: sequence.map(Box::from), trace: trace.map(Box::from) }
+    }
+
+    fn traced(trace: &str) -> Message {
+        message(Some(Map::new().with("a", 1).with(TRACE, trace)))
+    }
+
+    #[test]
+    fn a_number_is_added_and_all_else_stays() {
+        for (before, more) in [(None, 0), (Some(Map::new().with("a", 1).with("n", "old")), 1)] {
+            let old = message(before);
+            let new = marks(Some("n"), None).apply(&old, 7);
+            assert_eq!(new.routing_key(), b"key");
+            assert_eq!(new.body(), b"body");
+            let map = headers(&new);
+            assert_eq!((map.get_int("n"), map.len()), (Some(7), 1 + more));
+            let view = MessageView::parse(new.header()).expect("reads");
+            assert_eq!(view.content_type(), Ok(Some("text/plain")));
+            let mut header = Vec::new();
+            marks(Some("n"), None).put_header(&old, 7, &mut header);
+            assert_eq!(header, new.header());
+        }
+    }
+
+    #[test]
+    fn an_id_is_added_once() {
+        let marks = marks(None, Some("here"));
+        let trace =
+            |message: &Message| headers(&marks.apply(message, 1)).get_str(TRACE).map(str::to_owned);
+        assert_eq!(trace(&message(None)).as_deref(), Some("here"));
+        assert_eq!(trace(&traced("a,b")).as_deref(), Some("a,b,here"));
+        assert_eq!(trace(&traced("a,here,b")).as_deref(), Some("a,here,b"));
+        assert_eq!(headers(&marks.apply(&traced("a"), 1)).get_int("a"), Some(1));
+    }
+
+    #[test]
+    fn where_it_came_by_is_known_and_forgotten() {
+        let ids = ["b".to_owned(), "x".to_owned()];
+        assert!(came_by(&traced("a,b"), &ids) && came_by(&traced("a, x"), &ids));
+        assert!(!came_by(&traced("ab,c"), &ids) && !came_by(&message(None), &ids));
+        assert_eq!(headers(&without_trace(traced("a,b"))).get_str(TRACE), Some(""));
+        assert!(headers(&without_trace(message(None))).is_empty());
+    }
+
+    #[test]
+    fn a_header_that_cannot_be_read_stays() {
+        let meta = message(None).meta().clone();
+        let odd = Message::new(Meta { header_len: 3, routing_key: (0, 3), ..meta }, b"oddbody");
+        let new = marks(Some("n"), Some("here")).apply(&odd, 7);
+        assert_eq!((new.header(), new.body()), (&b"odd"[..], &b"body"[..]));
+    }
+}
