@@ -2,13 +2,14 @@
 
 use fletch_amqp::limits::MAX_HEADER_STRUCTS;
 use fletch_amqp::v0_10::message::{
-    HeaderError, HeaderOffsets, HeaderPatch, MessageView, rewrite_header,
+    Annotated, HeaderError, HeaderOffsets, HeaderPatch, MessageView, annotate_header,
+    rewrite_header,
 };
 use fletch_amqp::v0_10::table::message::{
     DeliveryProperties, FragmentProperties, MessageProperties, ReplyTo,
 };
 use fletch_amqp::v0_10::{Compound, DeliveryMode, Struct32};
-use fletch_amqp::{DecodeError, Map};
+use fletch_amqp::{DecodeError, Map, Value};
 use proptest::prelude::*;
 
 fn delivery() -> DeliveryProperties<'static> {
@@ -47,6 +48,57 @@ fn header() -> Vec<u8> {
     delivery().encode(&mut out).expect("encodes");
     out.extend_from_slice(&others());
     out
+}
+
+/// Where a routing key stands in a header.
+fn key_at(octets: &[u8]) -> u32 {
+    let at = octets.windows(3).position(|three| three == b"a.b");
+    u32::try_from(at.expect("has the key")).expect("short")
+}
+
+/// Where an octet stands after the header was annotated.
+fn place(moved: Annotated, at: u32) -> u32 {
+    if (at as usize) < moved.from { at } else { at.saturating_add_signed(moved.by as i32) }
+}
+
+#[test]
+fn an_application_header_is_set() {
+    let mut fore = others();
+    delivery().encode(&mut fore).expect("encodes");
+    let mut bare = Vec::new();
+    delivery().encode(&mut bare).expect("encodes");
+    for octets in [header(), fore, bare] {
+        let mut out = b"before".to_vec();
+        let moved = annotate_header(&octets, &mut out, &[("n", Value::Int64(7))]).expect("set");
+        let once = out.split_off(6);
+        let view = MessageView::parse(&once).expect("parses");
+        assert_eq!(view.delivery_properties(), Ok(delivery()));
+        assert_eq!(place(moved, key_at(&octets)), key_at(&once));
+        let before = MessageView::parse(&octets).expect("parses");
+        assert_eq!(view.user_id(), before.user_id());
+        assert_eq!(view.fragment_properties(), before.fragment_properties());
+        let headers = view.application_headers().expect("are there");
+        assert_eq!(headers.get_int("n"), Some(7));
+        assert_eq!(headers.len(), before.application_headers().expect("decodes").len() + 1);
+        assert_eq!(headers.validate(), Ok(()));
+        // Again: in the place of the old one, and shorter.
+        let mut twice = Vec::new();
+        let moved = annotate_header(&once, &mut twice, &[("n", Value::Int8(8))]).expect("set");
+        assert_eq!(twice.len() + 7, once.len());
+        assert_eq!(place(moved, key_at(&once)), key_at(&twice));
+        let headers = MessageView::parse(&twice).expect("parses").application_headers();
+        assert_eq!(headers.expect("are there").get_int("n"), Some(8));
+    }
+}
+
+#[test]
+fn a_full_header_has_no_room_for_application_headers() {
+    let mut octets = Vec::new();
+    for n in 0..MAX_HEADER_STRUCTS {
+        Struct32 { code: 0x7f00 + n as u16, body: b"" }.encode(&mut octets).expect("encodes");
+    }
+    let set = annotate_header(&octets, &mut Vec::new(), &[("n", Value::Int64(7))]);
+    assert_eq!(set, Err(DecodeError::TooManyStructs.into()));
 }
 
 #[test]

@@ -21,6 +21,9 @@ const WORK: &[&str] = &[
     "qpid.filter",
     "qpid.lifetime-policy",
     "qpid.max_pages_loaded", // refused without qpid.paging
+    "qpid.msg_sequence",
+    "qpid.ive",
+    "qpid.exclusive-binding",
     "qpid.page_factor",
     "qpid.paging",
     "qpid.queue_msg_sequence",

@@ -32,6 +32,17 @@ pub enum Frame {
         message: Message,
         queues: SmallVec<[QueueId; 1]>,
     },
+    /// C → the home of an exchange that keeps something of its messages: a message for that exchange, which
+    /// routes it. Answered as a `Publish` is. `last`: the exchange is an alternate, so its own is not
+    /// asked. One that `moves` has left this queue, does not come back to it, and is never refused.
+    Route {
+        epoch: Epoch,
+        slot: Option<u32>,
+        moves: Option<QueueId>,
+        last: bool,
+        exchange: Arc<str>,
+        message: Message,
+    },
     /// O → C: these publish slots are safe.
     Receipts(Vec<u32>),
     /// O → C: there is no room on the disk for this one.
@@ -153,7 +164,7 @@ impl Frame {
     /// The topology version the sender knew, for frames that name queues.
     pub(crate) fn epoch(&self) -> Option<Epoch> {
         match self {
-            Frame::Publish { epoch, .. } => Some(*epoch),
+            Frame::Publish { epoch, .. } | Frame::Route { epoch, .. } => Some(*epoch),
             Frame::Queue(q) => Some(q.epoch),
             _ => None,
         }

@@ -16,6 +16,7 @@ pub mod selector;
 mod store;
 mod sweep;
 pub mod topology;
+pub mod xquery;
 
 pub use engine::{Config, Engine, Stats};
 pub use error::{Error, ErrorKind};

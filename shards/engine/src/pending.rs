@@ -1,7 +1,7 @@
 //! Work of this shard's sessions that waits for other shards or for the disk.
 
 use crate::error::Error;
-use crate::ids::{SessionId, ShardId};
+use crate::ids::{Epoch, SessionId, ShardId};
 use crate::request::{DeliveryRef, OpId, Reply};
 use crate::topology::FixedMap;
 use fletch_journal::{Seq, Xid};
@@ -31,6 +31,12 @@ pub(crate) enum Origin {
     /// A queue that was here or is: the journalled message leaves it for good when it is safe
     /// elsewhere.
     Queue { from: DeliveryRef, place: Seq, size: usize, reject: Option<u32> },
+    /// A session here that is noted to have publishes under way; see `engine/away.rs`.
+    Away(SessionId, OpId),
+    /// A publish of another shard to an exchange whose home this is.
+    Routed { to: ShardId, slot: u32 },
+    /// The last message of an exchange, for a binding that this change has made.
+    Initial(Epoch),
     /// Another publish: one of its queues was deleted while it was under way, and this goes where the
     /// queue's messages went. It counts as a receipt of that one.
     Publish { to: ShardId, slot: u32 },

@@ -94,7 +94,7 @@ pub struct DeclareQueue {
 pub struct DeclareExchange {
     /// 1 to 255 bytes.
     pub name: Arc<str>,
-    /// `direct`, `topic`, `fanout`, `headers`; empty with `passive`: any.
+    /// `direct`, `topic`, `fanout`, `headers`, `xml`; empty with `passive`: any.
     pub kind: Arc<str>,
     /// Only check that it exists.
     pub passive: bool,

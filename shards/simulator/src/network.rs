@@ -71,6 +71,9 @@ pub(crate) fn label(frame: &Frame) -> (&'static str, u64, u64) {
     let number = fletch_engine::SessionId::raw;
     match frame {
         Frame::Publish { queues, .. } => ("publish", queues[0].0, queues.len() as u64),
+        Frame::Route { slot, moves, .. } => {
+            ("route", slot.map_or(0, u64::from), moves.map_or(0, |queue| queue.0))
+        }
         Frame::Receipts(slots) => ("receipts", slots.len() as u64, 0),
         Frame::Refused { slot, .. } => ("refused", u64::from(*slot), 0),
         Frame::Decided { number, commit } => ("decided", *number, u64::from(*commit)),

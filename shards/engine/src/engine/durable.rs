@@ -5,6 +5,7 @@
 //! home; when all have that durable, the publisher's shard *decides*, and when that is durable the
 //! publisher is told; then each home *notes* the decision, and when all have noted it, it is over.
 
+use super::moving::Onward;
 use super::{Config, Engine, paging};
 use crate::error::Error;
 use crate::frame::{Effects, Frame};
@@ -14,7 +15,7 @@ use crate::pending::Origin;
 use crate::queue::{Output, Queue};
 use crate::request::{DeliveryRef, Event, OpId, Reply};
 use crate::store::{Decided, Restored, Store, Stored, Waiter, payload_len, volume_of};
-use crate::topology::{Change, Route, Routes};
+use crate::topology::{Change, Routes};
 use fletch_journal::record::ops;
 use fletch_journal::{
     Cleaned, Damaged, Done, Op, REFS_MAX, Ref, Refs, Request, Seq, Volume, Write, Xid,
@@ -79,7 +80,8 @@ impl Engine {
             let Some(q) = self.queues.get_mut(&queue) else {
                 // Deleted while the message was under way: as if it had been there when it was.
                 if journals && tracked {
-                    instead.extend(self.rerouted(queue, message).iter().copied());
+                    let onward = self.rerouted(queue, message);
+                    instead.extend((!onward.is_empty()).then_some((queue, onward)));
                 } else {
                     self.reroute(queue, message, fx);
                 }
@@ -125,10 +127,12 @@ impl Engine {
             self.receipt_when_safe(safe, (to, slot, moves), fx);
             return;
         }
-        let receipts = u16::try_from(instead.len() + 1).unwrap_or(u16::MAX);
+        let receipts = instead.iter().fold(1, |n: u16, (_, to)| n.saturating_add(to.receipts()));
         let slot = self.publishes.insert(Origin::Publish { to, slot }, receipts, None);
         self.receipt_when_safe(safe, (self.shard, slot, true), fx);
-        self.pass_on(&instead, message, Some(slot), fx);
+        for (queue, onward) in &instead {
+            self.pass_on(onward, message, *queue, Some(slot), fx);
+        }
     }
 
     /// Whether that is not durable yet.
@@ -442,8 +446,8 @@ impl Engine {
                 }
                 Waiter::Part { session, op } => self.answer_part(session, op, Vec::new(), fx),
                 Waiter::Decided(decided) => {
-                    let Decided { session, op, number, homes } = *decided;
-                    fx.events.push(Event::Published { session, op });
+                    let Decided { origin, number, homes } = *decided;
+                    self.published(origin, Ok(()), fx);
                     for home in homes {
                         self.send(home, Frame::Decided { number, commit: true }, fx);
                     }
@@ -635,7 +639,7 @@ pub(super) struct Enqueued {
     /// come faster than it takes them.
     pub(super) safe: Seq,
     /// Where it has to go instead of queues that were deleted.
-    pub(super) instead: Vec<Route>,
+    pub(super) instead: Vec<(QueueId, Onward)>,
 }
 
 /// As many bytes are written at once even if they could gather longer.

@@ -253,7 +253,7 @@ impl Engine {
                     *place = self.journalled(at, *place, *size);
                 }
                 let moving = rejected.iter().filter(|(_, message, place, _)| {
-                    *place != Seq::NONE && !self.alternate_routes(queue, message).is_empty()
+                    *place != Seq::NONE && !self.onward(queue, message).is_empty()
                 });
                 let moving = moving.count() as u32;
                 let key = (moving > 0).then(|| self.rejections.insert(asker, moving));

@@ -6,13 +6,16 @@
 //! a queue homed here takes the same path through [`Engine::on_frame`], by way of `local`, except
 //! for the hot ones (publish, settle, window updates), which go straight to the queue.
 
+mod away;
 mod durable;
+mod exchanges;
 mod gone;
 mod home;
 mod lifetimes;
 mod moving;
 mod ordering;
 mod paging;
+mod publish;
 mod slices;
 mod space;
 mod taking;
@@ -20,20 +23,20 @@ mod taking;
 use crate::error::Error;
 use crate::frame::{Effects, Frame, QueueCommand, QueueFrame};
 use crate::ids::{Epoch, Position, QueueId, SessionId, ShardId, SubscriptionId, Time};
-use crate::message::Message;
-use crate::pending::{Origin, Parts, Prepared, Publishes, Rejections};
+use crate::pending::{Parts, Publishes, Rejections};
 use crate::queue::{CreditUnit, FlowMode, Output, Queue};
-use crate::request::{DeliveryRef, Event, OpId, Outcome, Published, Reply, Request, Subscribe};
-use crate::store::{Decided, Pager, Pages, PagingConfig, Restored, Store, Waiter};
+use crate::request::{DeliveryRef, Event, OpId, Outcome, Reply, Request, Subscribe};
+use crate::store::{Pager, Pages, PagingConfig, Restored, Store, Waiter};
 use crate::sweep::Sweep;
 use crate::topology::{Change, Decision, FixedMap, Orderer, Routes, Topology, TopologyRequest};
-use fletch_journal::{Damaged, Seq, Volume, Xid};
+use away::Away;
+use exchanges::Exchanges;
+use fletch_journal::{Damaged, Volume, Xid};
 use gone::Gone;
 use lifetimes::Lifetimes;
 use moving::Moving;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
-use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -154,6 +157,8 @@ pub struct Engine {
     rejections: Rejections,
     /// Changes of the topology that this shard has made, if somebody wants to see each: a test.
     changes: Option<Vec<Arc<Change>>>,
+    exchanges: Exchanges,
+    away: Away,
     // Reused between calls.
     routes: Routes,
     outputs: Vec<Output>,
@@ -195,6 +200,8 @@ impl Engine {
             moving: FixedMap::default(),
             rejections: Rejections::default(),
             changes: None,
+            exchanges: Exchanges::default(),
+            away: Away::default(),
             routes: Routes::default(),
             outputs: Vec::new(),
             decisions: Vec::new(),
@@ -245,6 +252,8 @@ impl Engine {
             && self.receipts.iter().all(Vec::is_empty)
             && self.moving.is_empty()
             && self.rejections.is_empty()
+            && self.exchanges.is_idle()
+            && self.away.is_empty()
             && self.store.as_ref().is_none_or(Store::is_idle)
             && self.pager.pages.as_ref().is_none_or(|pages| pages.waiting.is_empty())
             && self.orderer.as_ref().is_none_or(Orderer::is_idle)
@@ -259,142 +268,22 @@ impl Engine {
 
     // ---- inputs --------------------------------------------------------------------------
 
-    /// A session here publishes `message` to `exchange`.
-    ///
-    /// # Errors
-    /// `NotFound` if the exchange does not exist, `ResourceLimit` if the message is durable and the
-    /// journal's disk is full. Nothing was enqueued then.
-    pub fn publish(
-        &mut self,
-        now: Time,
-        (session, op): (SessionId, OpId),
-        exchange: &str,
-        message: &Message,
-        fx: &mut Effects,
-    ) -> Result<Published, Error> {
-        let mut routes = std::mem::take(&mut self.routes);
-        routes.clear();
-        let routed = self.topology.route(exchange, message, &mut routes);
-        let routed = routed.and_then(|found| {
-            let here = routes.iter().filter(|r| r.home == self.shard);
-            self.check_space(message, here.map(|r| r.queue))?;
-            self.check_decision(message, &routes).map(|()| found)
-        });
-        let result = routed.map(|found| {
-            self.stats.published += 1;
-            if !found {
-                self.stats.unroutable += 1;
-            }
-            self.distribute(now, &mut routes, message, Origin::Session(session, op), fx)
-        });
-        self.routes = routes;
-        self.run_local(now, fx);
-        result
-    }
-
-    /// Enqueues on every queue in `routes`: here at once, elsewhere by one frame per shard.
-    fn distribute(
-        &mut self,
-        now: Time,
-        routes: &mut Routes,
-        message: &Message,
-        origin: Origin,
-        fx: &mut Effects,
-    ) -> Published {
-        let here = self.shard;
-        if routes.iter().all(|r| r.home == here) {
-            let queues = routes.iter().map(|r| r.queue);
-            let enqueued = self.enqueue_all(now, queues, message, (None, true), fx);
-            if !enqueued.instead.is_empty() {
-                let slot = self.publishes.insert(origin, 1, None);
-                self.receipt_when_enqueued(enqueued, message, (here, slot, true), fx);
-                return Published::Pending;
-            }
-            let seq = enqueued.safe;
-            if !self.waits_for(seq) {
-                return Published::Done;
-            }
-            let waiter = match origin {
-                Origin::Session(session, op) => Waiter::Published { session, op },
-                Origin::Queue { .. } | Origin::Publish { .. } => {
-                    let slot = self.publishes.insert(origin, 1, None);
-                    Waiter::Receipt { to: here, slot, moves: true }
-                }
-            };
-            self.wait(seq, waiter);
-            return Published::Pending;
-        }
-        routes.sort_by_home();
-        let homes = routes.by_home().map(|(home, _)| home).collect::<SmallVec<[ShardId; 4]>>();
-        let xid = self.transaction_for(message, routes);
-        let receipts = u16::try_from(homes.len()).unwrap_or(u16::MAX);
-        let prepared = xid.map(|xid| Box::new(Prepared { xid, homes }));
-        let moves = !matches!(origin, Origin::Session(..));
-        let slot = self.publishes.insert(origin, receipts, prepared);
-        for (home, group) in routes.by_home() {
-            let queues = group.iter().map(|r| r.queue);
-            if home == here {
-                let enqueued = self.enqueue_all(now, queues, message, (xid, true), fx);
-                self.receipt_when_enqueued(enqueued, message, (here, slot, moves), fx);
-            } else {
-                let queues = queues.collect();
-                let epoch = self.topology.epoch();
-                let (message, slot) = (message.clone(), Some(slot));
-                let number = xid.and_then(|xid| NonZeroU64::new(xid.number));
-                let publish = Frame::Publish { epoch, slot, number, moves, message, queues };
-                fx.frames.push((home, publish));
-            }
-        }
-        Published::Pending
-    }
-
-    /// Acknowledges a publish when what it has staged is durable.
-    fn receipt_when_safe(
-        &mut self,
-        seq: Seq,
-        (to, slot, moves): (ShardId, u32, bool),
-        fx: &mut Effects,
-    ) {
-        match self.waits_for(seq) {
-            true => self.wait(seq, Waiter::Receipt { to, slot, moves }),
-            false => self.receipt_for(to, slot, fx),
-        }
-    }
-
-    /// A home has a publish of this shard.
-    fn on_receipt(&mut self, slot: u32, fx: &mut Effects) {
-        let Some(publish) = self.publishes.receipt(slot) else { return };
-        match publish.origin {
-            Origin::Session(session, op) => match (publish.refused, publish.prepared) {
-                (None, None) => fx.events.push(Event::Published { session, op }),
-                (None, Some(prepared)) => {
-                    let Prepared { xid, homes } = *prepared;
-                    self.decide(xid, Decided { session, op, number: xid.number, homes });
-                }
-                (Some(reason), prepared) => {
-                    // Those who have prepared it may know now that it will not hold.
-                    for home in prepared.iter().flat_map(|p| p.homes.iter().copied()) {
-                        let number = prepared.as_ref().map_or(0, |p| p.xid.number);
-                        self.send(home, Frame::Decided { number, commit: false }, fx);
-                    }
-                    fx.events.push(Event::Refused { session, op, reason: *reason });
-                }
-            },
-            Origin::Queue { from, place, size, reject } => {
-                if place != Seq::NONE {
-                    self.journal_dequeue(from, place, size);
-                }
-                if let Some(key) = reject {
-                    self.arrived(key, fx);
-                }
-                self.moved_on(from.queue, fx);
-            }
-            Origin::Publish { to, slot } => self.receipt_for(to, slot, fx),
-        }
-    }
-
     /// Something that needs an answer.
     pub fn request(
+        &mut self,
+        now: Time,
+        session: SessionId,
+        op: OpId,
+        request: Request,
+        fx: &mut Effects,
+    ) {
+        if let Some(request) = self.behind_publishes(session, op, request) {
+            self.handle(now, session, op, request, fx);
+        }
+        self.run_local(now, fx);
+    }
+
+    fn handle(
         &mut self,
         now: Time,
         session: SessionId,
@@ -484,7 +373,6 @@ impl Engine {
                 self.ask_deliveries(now, session, op, &deliveries, Some(outcome), fx);
             }
         }
-        self.run_local(now, fx);
     }
 
     /// The client grants credit on a subscription. Unknown tags are ignored: the queue may have
@@ -705,10 +593,16 @@ impl Engine {
 
     /// A window or credit update: straight to the queue if it is here.
     fn tell(&mut self, now: Time, to: SubscriptionId, command: QueueCommand, fx: &mut Effects) {
+        if let Some(command) = self.away.behind_others(to, command) {
+            self.tell_now(now, to, command, fx);
+            self.run_local(now, fx);
+        }
+    }
+
+    fn tell_now(&mut self, now: Time, to: SubscriptionId, command: QueueCommand, fx: &mut Effects) {
         let Some(Route { queue, home, .. }) = self.subscriptions.get(&to).copied() else { return };
         if home == self.shard {
             self.on_queue_command(now, queue, to.session, command, fx);
-            self.run_local(now, fx);
         } else {
             self.ask_home(to.session, queue, home, command, fx);
         }
@@ -718,6 +612,8 @@ impl Engine {
         loop {
             if let Some(frame) = self.local.pop_front() {
                 self.on_frame(now, self.shard, frame, fx);
+            } else if let Some(session) = self.away.next_returned() {
+                self.resume(now, session, fx);
             } else if let Some(queue) = self.lifetimes.next_emptied() {
                 self.end_if_done_with(now, queue, None, fx);
             } else {
@@ -749,6 +645,9 @@ impl Engine {
                 if let Some(slot) = slot {
                     self.receipt_when_enqueued(enqueued, &message, (from, slot, moves), fx);
                 }
+            }
+            Frame::Route { slot, moves, last, exchange, message, .. } => {
+                self.on_route(now, (from, slot), moves, (exchange, last), &message, fx);
             }
             Frame::Receipts(slots) => slots.into_iter().for_each(|slot| self.on_receipt(slot, fx)),
             Frame::Refused { slot, reason } => {
@@ -799,9 +698,16 @@ impl Engine {
                 self.ends.extend(asker.map(|asker| (asker, from)));
                 self.with_orderer(fx, |o, t, out| o.auto_delete(t, queue, asker, out));
             }
-            Frame::Applied { epoch } => self.with_orderer(fx, |o, _, out| {
-                o.applied(from, epoch, out);
-            }),
+            Frame::Applied { epoch } => {
+                // This shard's own is complete when its initial values are where they belong.
+                let shown = match from == self.shard {
+                    true => self.exchanges.applied(epoch),
+                    false => Some(epoch),
+                };
+                if let Some(epoch) = shown {
+                    self.with_orderer(fx, |o, _, out| o.applied(from, epoch, out));
+                }
+            }
             Frame::Apply { epoch, change } => self.on_apply(now, epoch, &change, fx),
             Frame::Evict { session, force } => fx.events.push(Event::Evicted { session, force }),
             Frame::Keep { session } => self.with_orderer(fx, |o, _, out| o.keep(session, out)),
@@ -852,10 +758,16 @@ impl Engine {
                     }
                 }
             }
+            Change::ExchangeDeleted { name, .. } => self.exchanges.forget(name),
+            Change::Bound(b) | Change::Rebound { binding: b, .. } => {
+                self.send_initial(now, epoch, b, fx);
+            }
             _ => {}
         }
         // The orderer's own shard counts when the change is durable.
-        if self.orderer.is_none() {
+        if self.orderer.is_none()
+            && let Some(epoch) = self.exchanges.applied(epoch)
+        {
             self.send(ShardId::ORDERER, Frame::Applied { epoch }, fx);
         }
         self.run_deferred(now, fx);

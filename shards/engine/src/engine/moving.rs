@@ -10,8 +10,9 @@ use crate::message::Message;
 use crate::pending::Origin;
 use crate::request::{DeliveryRef, OpId};
 use crate::store::Waiter;
-use crate::topology::{Route, Routes};
+use crate::topology::{Detour, Routes, Way, home_of_exchange};
 use fletch_journal::Seq;
+use std::sync::Arc;
 
 /// What leaves one queue.
 #[derive(Debug, Default)]
@@ -35,6 +36,29 @@ enum Emptying {
     Sent,
 }
 
+/// Where a message goes on to that has left its queue.
+#[derive(Debug)]
+pub(super) enum Onward {
+    /// To these queues.
+    Queues(Routes),
+    /// To an exchange that keeps something of its messages.
+    Home(Detour),
+}
+
+impl Onward {
+    pub(super) fn is_empty(&self) -> bool {
+        self.receipts() == 0
+    }
+
+    /// How many will say that it is safe with them.
+    pub(super) fn receipts(&self) -> u16 {
+        match self {
+            Onward::Queues(routes) => u16::try_from(routes.len()).unwrap_or(u16::MAX),
+            Onward::Home(_) => 1,
+        }
+    }
+}
+
 impl Moving {
     /// The queue is deleted.
     pub(super) fn begin(&mut self) {
@@ -44,45 +68,64 @@ impl Moving {
 
 impl Engine {
     /// Where messages go that leave a queue for its alternate exchange.
-    pub(super) fn alternate_routes(&self, queue: QueueId, message: &Message) -> Routes {
-        let alternate = self.topology.alternate_of(queue).or_else(|| self.gone.alternate_of(queue));
+    pub(super) fn onward(&self, queue: QueueId, message: &Message) -> Onward {
+        match self.topology.alternate_of(queue).or_else(|| self.gone.alternate_of(queue)) {
+            Some(alternate) => self.onward_by(&alternate, message),
+            None => Onward::Queues(Routes::default()),
+        }
+    }
+
+    /// Where an exchange sends messages that have left a queue; nowhere if it was deleted.
+    pub(super) fn onward_by(&self, exchange: &str, message: &Message) -> Onward {
         let mut routes = Routes::default();
-        if let Some(exchange) = alternate {
-            // An alternate that was deleted has no routes.
-            let _ = self.topology.route(&exchange, message, &mut routes);
+        let way = self.topology.way(exchange, message, &mut routes).ok();
+        if let Some(Way::Home(detour)) = way {
+            return Onward::Home(detour);
         }
         // A queue bound to its own alternate is among its routes though it is gone.
         routes.retain(|r| !self.gone.contains(r.queue));
-        routes
+        Onward::Queues(routes)
     }
 
     /// The same, counted.
-    pub(super) fn rerouted(&mut self, queue: QueueId, message: &Message) -> Routes {
-        let routes = self.alternate_routes(queue, message);
-        if routes.is_empty() {
+    pub(super) fn rerouted(&mut self, queue: QueueId, message: &Message) -> Onward {
+        let onward = self.onward(queue, message);
+        if onward.is_empty() {
             self.stats.discarded += 1;
         } else {
             self.stats.rerouted += 1;
         }
-        routes
+        onward
     }
 
     /// Sends a message to the queue's alternate exchange, or drops it.
     pub(super) fn reroute(&mut self, queue: QueueId, message: &Message, fx: &mut Effects) {
-        let routes = self.rerouted(queue, message);
-        self.pass_on(routes.iter().as_slice(), message, None, fx);
+        let onward = self.rerouted(queue, message);
+        self.pass_on(&onward, message, queue, None, fx);
     }
 
-    /// Sends a message to queues, each for itself.
+    /// Sends a message on that has left a queue: to queues, each for itself.
     pub(super) fn pass_on(
         &mut self,
-        routes: &[Route],
+        onward: &Onward,
         message: &Message,
+        from: QueueId,
         slot: Option<u32>,
         fx: &mut Effects,
     ) {
         // Through `local`, never by recursion: an alternate may lead back here.
-        for route in routes {
+        let routes = match onward {
+            Onward::Queues(routes) => routes,
+            Onward::Home(Detour { exchange, last }) => {
+                let home = home_of_exchange(self.shards, exchange);
+                let (epoch, exchange) = (self.topology.epoch(), Arc::clone(exchange));
+                let (moves, last, message) = (Some(from), *last, message.clone());
+                let frame = Frame::Route { epoch, slot, moves, last, exchange, message };
+                self.send(home, frame, fx);
+                return;
+            }
+        };
+        for route in routes.iter() {
             let frame = Frame::Publish {
                 epoch: self.topology.epoch(),
                 slot,
@@ -109,12 +152,12 @@ impl Engine {
             self.reroute(from.queue, message, fx);
             return;
         }
-        let routes = self.rerouted(from.queue, message);
-        if routes.is_empty() {
+        let onward = self.rerouted(from.queue, message);
+        if onward.is_empty() {
             self.journal_dequeue(from, place, size);
             return;
         }
-        self.move_to(from, message, (place, size), &routes, reject, fx);
+        self.move_to(from, message, (place, size), &onward, reject, fx);
     }
 
     /// A message has left its queue for others. Its record, if it has one, goes when it is safe there, which
@@ -124,15 +167,14 @@ impl Engine {
         from: DeliveryRef,
         message: &Message,
         (place, size): (Seq, usize),
-        routes: &Routes,
+        onward: &Onward,
         reject: Option<u32>,
         fx: &mut Effects,
     ) {
         self.moving.entry(from.queue).or_default().messages += 1;
-        let receipts = u16::try_from(routes.len()).unwrap_or(u16::MAX);
         let origin = Origin::Queue { from, place, size, reject };
-        let slot = self.publishes.insert(origin, receipts, None);
-        self.pass_on(routes.iter().as_slice(), message, Some(slot), fx);
+        let slot = self.publishes.insert(origin, onward.receipts(), None);
+        self.pass_on(onward, message, from.queue, Some(slot), fx);
     }
 
     /// A message that left a queue is safe where it went.

@@ -5,6 +5,7 @@
 //! when all that moves has arrived, durable or not: so what he does next with the other queue finds it there.
 
 use super::Engine;
+use super::moving::Onward;
 use super::slices::Job;
 use crate::error::{Error, ErrorKind};
 use crate::frame::{Destination, Effects, QueueCommand, Taking};
@@ -198,20 +199,20 @@ impl Engine {
     ) {
         let Taken { mut message, size, place } = taken;
         let place = self.journalled(from, place, size);
-        let mut routes = Routes::default();
-        match to {
-            Destination::Dropped => {}
+        let onward = match to {
+            Destination::Dropped => Onward::Queues(Routes::default()),
             Destination::Queue(queue, home) => {
+                let mut routes = Routes::default();
                 let route = Route { home: *home, queue: *queue };
                 routes.push(self.topology.redirected(route));
+                Onward::Queues(routes)
             }
             Destination::Exchange(exchange) => {
                 message = without_trace(message);
-                // An exchange that was deleted meanwhile has no routes.
-                let _ = self.topology.route(exchange, &message, &mut routes);
+                self.onward_by(exchange, &message)
             }
-        }
-        if routes.is_empty() {
+        };
+        if onward.is_empty() {
             self.stats.discarded += 1;
             if place != Seq::NONE {
                 self.journal_dequeue(from, place, size);
@@ -222,7 +223,7 @@ impl Engine {
             self.stats.rerouted += 1;
         }
         self.rejections.add(key);
-        self.move_to(from, &message, (place, size), &routes, Some(key), fx);
+        self.move_to(from, &message, (place, size), &onward, Some(key), fx);
     }
 
     /// One more of what a rejection or a move waits for has come to pass.

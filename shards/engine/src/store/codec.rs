@@ -208,7 +208,7 @@ pub(crate) fn definition(change: &Change) -> Option<(u64, Vec<u8>)> {
             put_arguments(&mut out, &x.arguments);
             Some((x.id, out))
         }
-        Change::Bound(b) if b.id != 0 => {
+        Change::Bound(b) | Change::Rebound { binding: b, .. } if b.id != 0 => {
             out.extend_from_slice(&[BINDING, 0]);
             out.extend_from_slice(&b.queue.0.to_le_bytes());
             put_text(&mut out, &b.exchange);

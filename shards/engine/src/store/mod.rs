@@ -19,6 +19,7 @@ pub(crate) use codec::payload_len;
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::ids::{Position, QueueId, SessionId, ShardId, SubscriptionId, Time};
+use crate::pending::Origin;
 use crate::queue::Output;
 use crate::request::{OpId, Reply};
 use crate::topology::{Change, FixedMap};
@@ -59,8 +60,7 @@ pub(crate) enum Waiter {
 /// A publish to several shards that is decided.
 #[derive(Debug)]
 pub(crate) struct Decided {
-    pub(crate) session: SessionId,
-    pub(crate) op: OpId,
+    pub(crate) origin: Origin,
     pub(crate) number: u64,
     pub(crate) homes: SmallVec<[ShardId; 4]>,
 }
@@ -178,10 +178,10 @@ impl Store {
     /// Journals a change of the topology if it is one of durable things: what has to be durable before
     /// others may see it.
     pub(crate) fn record(&mut self, change: &Change) -> Option<Seq> {
-        if let Some((id, bytes)) = definition(change) {
+        let defined = definition(change).map(|(id, bytes)| {
             self.bindings.note(change);
-            return Some(self.log.define(id, &bytes));
-        }
+            self.log.define(id, &bytes)
+        });
         // In one record: a crash must not leave a queue without some of its bindings.
         let mut gone = match change {
             Change::QueueDeleted { queue } => self.bindings.of_queue(*queue),
@@ -189,6 +189,12 @@ impl Store {
             Change::Unbound(b) if b.id != 0 => {
                 self.bindings.forget(b.id, b.queue);
                 vec![b.id]
+            }
+            // Behind the new one: what a crash leaves of the old, recovery leaves out; see `fit`.
+            Change::Rebound { instead_of, .. } => {
+                let durable = instead_of.iter().filter(|b| b.id != 0);
+                durable.clone().for_each(|b| self.bindings.forget(b.id, b.queue));
+                durable.map(|b| b.id).collect()
             }
             _ => Vec::new(),
         };
@@ -200,7 +206,7 @@ impl Store {
             }
             _ => {}
         }
-        (!gone.is_empty()).then(|| self.log.undefine(&gone))
+        if gone.is_empty() { defined } else { Some(self.log.undefine(&gone)) }
     }
 
     /// A definition that recovery found.
@@ -226,7 +232,7 @@ struct Bindings(FixedMap<QueueId, Vec<(u64, Arc<str>)>>);
 
 impl Bindings {
     fn note(&mut self, change: &Change) {
-        if let Change::Bound(b) = change {
+        if let Change::Bound(b) | Change::Rebound { binding: b, .. } = change {
             self.0.entry(b.queue).or_default().push((b.id, Arc::clone(&b.exchange)));
         }
     }

@@ -10,7 +10,7 @@ use crate::ids::{Position, QueueId, ShardId};
 use crate::message::Message;
 use crate::queue::Queue;
 use crate::topology::{
-    Binding, Change, ExchangeDescriptor, FixedMap, QueueDescriptor, Topology, home_of,
+    Binding, Change, ExchangeDescriptor, ExchangeKind, FixedMap, QueueDescriptor, Topology, home_of,
 };
 use fletch_journal::record::{Refs as EncodedRefs, ops, publish_len};
 use fletch_journal::{
@@ -341,14 +341,20 @@ fn fit(found: Vec<(u64, Change)>) -> Vec<Change> {
     let newest: BTreeMap<Name, u64> = names.collect();
     let mut queues: FixedMap<QueueId, Arc<QueueDescriptor>> = FixedMap::default();
     let topology = Topology::new();
-    let mut exchanges: BTreeSet<Arc<str>> =
-        topology.exchanges().map(|x| Arc::clone(&x.descriptor().name)).collect();
+    let built_in = topology.exchanges().map(|x| x.descriptor());
+    let mut exchanges: BTreeMap<Arc<str>, ExchangeKind> =
+        built_in.map(|x| (Arc::clone(&x.name), x.kind)).collect();
+    let alone = alone(&exchanges, &found);
+    let is_replaced = |id: u64, b: &Binding| {
+        let by = alone.get(&(Arc::clone(&b.exchange), Arc::clone(&b.key)));
+        by.is_some_and(|by| id < *by)
+    };
     let mut changes = Vec::new();
     for (id, change) in found {
         if Name::of(&change).and_then(|name| newest.get(&name).copied()) != Some(id) {
             continue;
         }
-        let there = |name: &Arc<str>| exchanges.contains(name);
+        let there = |name: &Arc<str>| exchanges.contains_key(name);
         changes.push(match change {
             Change::QueueCreated(q) => {
                 let alternate = q.alternate.clone().filter(there);
@@ -358,8 +364,12 @@ fn fit(found: Vec<(u64, Change)>) -> Vec<Change> {
             }
             Change::ExchangeCreated(x) => {
                 let alternate = x.alternate.clone().filter(there);
-                exchanges.insert(Arc::clone(&x.name));
+                exchanges.insert(Arc::clone(&x.name), x.kind);
                 Change::ExchangeCreated(Arc::new(ExchangeDescriptor { alternate, ..(*x).clone() }))
+            }
+            // Its place was taken, and the crash came before that was noted.
+            Change::Bound(b) if is_replaced(id, &b) => {
+                continue;
             }
             Change::Bound(b) => match queues.get(&b.queue).filter(|_| there(&b.exchange)) {
                 Some(q) => Change::Bound(Arc::new(Binding { home: q.home, ..(*b).clone() })),
@@ -369,6 +379,30 @@ fn fit(found: Vec<(u64, Change)>) -> Vec<Change> {
         });
     }
     changes
+}
+
+/// By exchange and key: the newest of the bindings that were made to be the only ones.
+fn alone(
+    built_in: &BTreeMap<Arc<str>, ExchangeKind>,
+    found: &[(u64, Change)],
+) -> BTreeMap<(Arc<str>, Arc<str>), u64> {
+    let mut kinds = built_in.clone();
+    let mut alone = BTreeMap::new();
+    for (id, change) in found {
+        match change {
+            Change::ExchangeCreated(x) => {
+                kinds.insert(Arc::clone(&x.name), x.kind);
+            }
+            Change::Bound(b) => {
+                let kind = kinds.get(&b.exchange);
+                if kind.is_some_and(|kind| kind.is_exclusive(&b.arguments)) {
+                    alone.insert((Arc::clone(&b.exchange), Arc::clone(&b.key)), *id);
+                }
+            }
+            _ => {}
+        }
+    }
+    alone
 }
 
 impl Combined {

@@ -84,6 +84,8 @@ pub enum ExchangeKind {
     Fanout,
     /// By the message's application headers.
     Headers,
+    /// By key, and by queries of headers and content.
+    Xml,
 }
 
 impl ExchangeKind {
@@ -94,6 +96,7 @@ impl ExchangeKind {
             "topic" => Some(ExchangeKind::Topic),
             "fanout" => Some(ExchangeKind::Fanout),
             "headers" => Some(ExchangeKind::Headers),
+            "xml" => Some(ExchangeKind::Xml),
             _ => None,
         }
     }
@@ -105,6 +108,7 @@ impl ExchangeKind {
             ExchangeKind::Topic => "topic",
             ExchangeKind::Fanout => "fanout",
             ExchangeKind::Headers => "headers",
+            ExchangeKind::Xml => "xml",
         }
     }
 }
@@ -174,6 +178,14 @@ pub enum Change {
     },
     /// A binding exists.
     Bound(Arc<Binding>),
+    /// A binding exists, and others of its exchange and key are gone: at once, so that no message
+    /// goes both ways or neither.
+    Rebound {
+        /// The new one.
+        binding: Arc<Binding>,
+        /// Those it takes the place of.
+        instead_of: Vec<Arc<Binding>>,
+    },
     /// A binding is gone.
     Unbound(Arc<Binding>),
 }

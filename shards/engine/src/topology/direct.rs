@@ -33,6 +33,11 @@ impl Direct {
         }
     }
 
+    /// The queues bound with this key.
+    pub(super) fn queues(&self, key: &str) -> &[Route] {
+        self.keys.get(key.as_bytes()).map_or(&[], SmallVec::as_slice)
+    }
+
     /// Whether `queue`, or any queue, is bound with this key.
     pub(super) fn has(&self, key: &str, queue: Option<QueueId>) -> bool {
         self.keys.get(key.as_bytes()).is_some_and(|queues| mentions(queues, queue))

@@ -6,6 +6,7 @@ use super::fanout::Fanout;
 use super::headers::{self, Headers};
 use super::routes::{Route, Routes};
 use super::topic::{self, Topic};
+use super::xml::{self, Xml};
 use crate::error::Error;
 use crate::ids::QueueId;
 use crate::message::Message;
@@ -17,8 +18,37 @@ use std::sync::Arc;
 pub struct Exchange {
     descriptor: Arc<ExchangeDescriptor>,
     table: Table,
+    keeps: Keeps,
     bindings: usize,
     alternate_users: u32,
+}
+
+/// The argument of a binding to a direct exchange that makes it the only one of its key. As in the
+/// reference it need only be there, whatever its value.
+const EXCLUSIVE_BINDING: &str = "qpid.exclusive-binding";
+
+/// Arguments of an exchange that keeps something of its messages. As in the reference they need only be
+/// there, whatever their value.
+const SEQUENCE: &str = "qpid.msg_sequence";
+const LAST: &str = "qpid.ive";
+
+/// What an exchange keeps of the messages that pass it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Keeps {
+    /// Their number, which each is given.
+    pub(crate) sequence: bool,
+    /// The last one, for queues that are bound later.
+    pub(crate) last: bool,
+}
+
+impl Keeps {
+    fn of(arguments: &Map) -> Keeps {
+        Keeps { sequence: arguments.get(SEQUENCE).is_some(), last: arguments.get(LAST).is_some() }
+    }
+
+    pub(crate) fn is_nothing(self) -> bool {
+        self == Keeps::default()
+    }
 }
 
 #[derive(Debug)]
@@ -27,6 +57,7 @@ enum Table {
     Topic(Topic),
     Fanout(Fanout),
     Headers(Headers),
+    Xml(Xml),
 }
 
 impl ExchangeKind {
@@ -34,7 +65,7 @@ impl ExchangeKind {
     /// apart.
     pub(super) fn normal_key(self, key: &Arc<str>) -> Arc<str> {
         match self {
-            ExchangeKind::Direct | ExchangeKind::Headers => Arc::clone(key),
+            ExchangeKind::Direct | ExchangeKind::Headers | ExchangeKind::Xml => Arc::clone(key),
             ExchangeKind::Topic => match topic::normalise(key) {
                 normal if normal == **key => Arc::clone(key),
                 normal => normal.into(),
@@ -43,10 +74,16 @@ impl ExchangeKind {
         }
     }
 
+    /// Whether a binding with these arguments is to be the only one of its key.
+    pub(crate) fn is_exclusive(self, arguments: &Map) -> bool {
+        self == ExchangeKind::Direct && arguments.get(EXCLUSIVE_BINDING).is_some()
+    }
+
     /// Checks a binding's arguments.
     pub(super) fn check_arguments(self, arguments: &Map) -> Result<(), Error> {
         match self {
             ExchangeKind::Headers => headers::check_arguments(arguments),
+            ExchangeKind::Xml => xml::check_arguments(arguments),
             ExchangeKind::Direct | ExchangeKind::Topic | ExchangeKind::Fanout => Ok(()),
         }
     }
@@ -59,13 +96,29 @@ impl Exchange {
             ExchangeKind::Topic => Table::Topic(Topic::default()),
             ExchangeKind::Fanout => Table::Fanout(Fanout::default()),
             ExchangeKind::Headers => Table::Headers(Headers::default()),
+            ExchangeKind::Xml => Table::Xml(Xml::default()),
         };
-        Exchange { descriptor, table, bindings: 0, alternate_users: 0 }
+        let keeps = Keeps::of(&descriptor.arguments);
+        Exchange { descriptor, table, keeps, bindings: 0, alternate_users: 0 }
     }
 
     /// What it was declared as.
     pub fn descriptor(&self) -> &Arc<ExchangeDescriptor> {
         &self.descriptor
+    }
+
+    /// What it keeps of its messages.
+    pub(crate) fn keeps(&self) -> Keeps {
+        self.keeps
+    }
+
+    /// Whether a message takes the way of this binding, which it has or may have.
+    pub(crate) fn would_route(&self, binding: &Arc<Binding>, message: &Message) -> bool {
+        let mut alone = Exchange::new(Arc::clone(&self.descriptor));
+        alone.bind(binding);
+        let mut routes = Routes::default();
+        alone.route(message, &mut routes);
+        !routes.is_empty()
     }
 
     /// How many bindings it has.
@@ -94,6 +147,7 @@ impl Exchange {
             Table::Topic(t) => t.bind(&binding.key, route),
             Table::Fanout(t) => t.bind(route),
             Table::Headers(t) => t.bind(binding, route),
+            Table::Xml(t) => t.bind(binding, route),
         }
         self.bindings += 1;
     }
@@ -104,6 +158,7 @@ impl Exchange {
             Table::Topic(t) => t.unbind(&binding.key, binding.queue),
             Table::Fanout(t) => t.unbind(binding.queue),
             Table::Headers(t) => t.unbind(binding),
+            Table::Xml(t) => t.unbind(&binding.key, binding.queue),
         }
         self.bindings -= 1;
     }
@@ -114,6 +169,7 @@ impl Exchange {
             Table::Topic(t) => t.route(message.routing_key(), out),
             Table::Fanout(t) => t.route(out),
             Table::Headers(t) => t.route(message, out),
+            Table::Xml(t) => t.route(message, out),
         }
     }
 
@@ -124,6 +180,15 @@ impl Exchange {
             Table::Topic(t) => Box::new(t.routes()),
             Table::Fanout(t) => Box::new(t.routes()),
             Table::Headers(t) => Box::new(t.routes()),
+            Table::Xml(t) => Box::new(t.routes()),
+        }
+    }
+
+    /// The queues bound to a direct exchange with this key.
+    pub(super) fn direct_queues(&self, key: &str) -> &[Route] {
+        match &self.table {
+            Table::Direct(t) => t.queues(key),
+            Table::Topic(_) | Table::Fanout(_) | Table::Headers(_) | Table::Xml(_) => &[],
         }
     }
 
@@ -134,6 +199,7 @@ impl Exchange {
             Table::Topic(t) => t.has(key, Some(queue)),
             Table::Fanout(t) => t.has(queue),
             Table::Headers(t) => t.has_key(key, queue),
+            Table::Xml(t) => t.has(key, Some(queue)),
         }
     }
 
@@ -148,9 +214,11 @@ impl Exchange {
         match (&self.table, queue, key) {
             (Table::Direct(t), _, Some(key)) => t.has(key, queue),
             (Table::Topic(t), _, Some(key)) => t.has(&topic::normalise(key), queue),
-            (Table::Direct(_) | Table::Topic(_), None, None) => self.bindings > 0,
+            (Table::Xml(t), _, Some(key)) => t.has(key, queue),
+            (Table::Direct(_) | Table::Topic(_) | Table::Xml(_), None, None) => self.bindings > 0,
             (Table::Direct(t), Some(queue), None) => t.routes().any(|r| r.queue == queue),
             (Table::Topic(t), Some(queue), None) => t.routes().any(|r| r.queue == queue),
+            (Table::Xml(t), Some(queue), None) => t.routes().any(|r| r.queue == queue),
             // Keys and arguments mean nothing to a fanout: without a queue, nothing matches.
             (Table::Fanout(t), _, _) => queue.is_some_and(|queue| t.has(queue)),
             (Table::Headers(t), _, _) => t.has(queue, arguments),

@@ -1,19 +1,16 @@
 //! Headers routing: bindings ask for application headers, all of them or any.
 //!
 //! What a binding asks for is decoded once, when it is made; a message's headers are looked at
-//! once per message, in place. Values match by what they mean: integers of any width and sign with
-//! each other (`boolean` counts as 0 or 1), floats with doubles, text and binary by octets. A void
-//! value in a binding matches any value.
+//! once per message, in place. See [`Wanted`] for which values are the same.
 
 use super::change::Binding;
 use super::routes::{Route, Routes};
+use super::wanted::Wanted;
 use crate::error::{Error, ErrorKind};
 use crate::ids::QueueId;
 use crate::message::{Format, Message};
-use fletch_amqp::types::code;
 use fletch_amqp::v0_10::message::MessageView;
-use fletch_amqp::wire::Reader;
-use fletch_amqp::{Map, Value, ValueRef};
+use fletch_amqp::{Map, ValueRef};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -56,71 +53,11 @@ pub(super) fn same_arguments(a: &Map, b: &Map) -> bool {
     a.len() == b.len() && a.iter().all(|(key, value)| b.get(key) == Some(value))
 }
 
-/// A header's value as it takes part in matching.
-#[derive(Clone, Debug, PartialEq)]
-enum Wanted {
-    Present,
-    Integer(i128),
-    Float(f64),
-    Octets(Box<[u8]>),
-    /// Of a type with no meaning here: the same type and octets.
-    Other(u8, Box<[u8]>),
-}
-
-impl Wanted {
-    fn of(value: &Value) -> Wanted {
-        if matches!(value, Value::Void) {
-            return Wanted::Present;
-        }
-        let mut encoded = Vec::new();
-        let decoded = match value.encode(&mut encoded) {
-            Ok(()) => ValueRef::decode(&mut Reader::new(&encoded)).ok(),
-            Err(_) => None,
-        };
-        // What cannot be encoded did not come from the wire and is on no message.
-        decoded.map_or(Wanted::Other(value.code(), Box::default()), |value| {
-            if let Some(integer) = integer(value) {
-                Wanted::Integer(integer)
-            } else if let Some(float) = float(value) {
-                Wanted::Float(float)
-            } else if let Some(octets) = value.as_bytes() {
-                Wanted::Octets(octets.into())
-            } else {
-                Wanted::Other(value.code(), value.data().into())
-            }
-        })
-    }
-
-    fn matches(&self, value: ValueRef<'_>) -> bool {
-        match self {
-            Wanted::Present => true,
-            Wanted::Integer(wanted) => integer(value) == Some(*wanted),
-            Wanted::Float(wanted) => float(value) == Some(*wanted),
-            Wanted::Octets(wanted) => value.as_bytes() == Some(wanted),
-            Wanted::Other(code, wanted) => value.code() == *code && value.data() == &**wanted,
-        }
-    }
-}
-
-fn integer(value: ValueRef<'_>) -> Option<i128> {
-    if value.code() == code::BOOLEAN {
-        return value.as_bool().map(i128::from);
-    }
-    value.as_u64().map(i128::from).or_else(|| value.as_i64().map(i128::from))
-}
-
-fn float(value: ValueRef<'_>) -> Option<f64> {
-    match value.code() {
-        code::FLOAT | code::DOUBLE => value.as_f64(),
-        _ => None,
-    }
-}
-
 /// The headers of one message.
-type Present<'a> = SmallVec<[(&'a str, ValueRef<'a>); 16]>;
+pub(super) type Present<'a> = SmallVec<[(&'a str, ValueRef<'a>); 16]>;
 
 /// The application headers of a message; what is malformed counts as absent.
-fn application_headers(message: &Message) -> Present<'_> {
+pub(super) fn application_headers(message: &Message) -> Present<'_> {
     match message.meta().format {
         Format::V0_10 => MessageView::parse(message.header())
             .ok()

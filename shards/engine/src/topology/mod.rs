@@ -22,12 +22,16 @@ mod routes;
 #[cfg(test)]
 mod tests;
 mod topic;
+mod wanted;
+mod xml;
 
 pub use change::{Binding, Change, ExchangeDescriptor, ExchangeKind, QueueDescriptor};
 pub use decision::{Conditions, Decision, TopologyRequest};
 pub use exchange::Exchange;
+pub(crate) use exchange::Keeps;
 pub use orderer::Orderer;
-pub(crate) use placement::home_of;
+pub(crate) use placement::{home_of, home_of_exchange};
+pub(crate) use routes::{Detour, Way};
 pub use routes::{Route, Routes};
 
 use crate::error::Error;
@@ -59,6 +63,8 @@ pub struct Topology {
     names: FixedSet<ByName>,
     queues: FixedMap<QueueId, Arc<QueueDescriptor>>,
     exchanges: FixedMap<Name, Exchange>,
+    /// How many of those have a home, because they keep something.
+    homes: usize,
     /// Of the queues that have any; most bind none or few.
     bindings: FixedMap<QueueId, Vec<Arc<Binding>>>,
     /// Queues whose messages go to another one.
@@ -94,6 +100,7 @@ impl Topology {
             names: FixedSet::default(),
             queues: FixedMap::default(),
             exchanges,
+            homes: 0,
             bindings: FixedMap::default(),
             redirects: Redirects::default(),
         }
@@ -136,6 +143,11 @@ impl Topology {
         self.exchanges.get(name.as_bytes())
     }
 
+    /// Whether an exchange keeps something of its messages.
+    pub(crate) fn has_homes(&self) -> bool {
+        self.homes > 0
+    }
+
     /// All exchanges, in no order.
     pub fn exchanges(&self) -> impl ExactSizeIterator<Item = &Exchange> {
         self.exchanges.values()
@@ -152,11 +164,17 @@ impl Topology {
         bindings.find(|b| *b.key == *key && *b.exchange == *exchange)
     }
 
+    /// The bindings of these queues that have exchange and key of another one.
+    fn bindings_among(&self, queues: &[Route], like: &Binding) -> Vec<Arc<Binding>> {
+        let of = |route: &Route| self.binding(route.queue, &like.exchange, &like.key).cloned();
+        queues.iter().filter_map(of).collect()
+    }
+
     // ---- routing -------------------------------------------------------------------------
 
     /// Appends to `out` the queues that `message`, published to `exchange`, goes to, each once. If
     /// there is none, those of the exchange's alternate (whose own alternate is not asked). False
-    /// if there is still none.
+    /// if there is still none. What exchanges keep of messages plays no part in that.
     ///
     /// # Errors
     /// `NotFound` if the exchange does not exist.
@@ -166,31 +184,78 @@ impl Topology {
         message: &Message,
         out: &mut Routes,
     ) -> Result<bool, Error> {
-        let start = out.len();
-        let found = self.route_before_redirects(exchange, message, out)?;
-        self.redirects.apply(&mut out.list[start..]);
-        Ok(found)
+        let mut way = self.way(exchange, message, out)?;
+        loop {
+            way = match way {
+                Way::Queues(found) => return Ok(found),
+                Way::Home(detour) => self.way_on(&detour, message, out)?,
+            }
+        }
     }
 
-    fn route_before_redirects(
+    /// As [`Topology::route`], up to the first exchange that keeps something of its messages: that one
+    /// has to be asked where it does.
+    pub(crate) fn way(
         &self,
         exchange: &str,
         message: &Message,
         out: &mut Routes,
-    ) -> Result<bool, Error> {
+    ) -> Result<Way, Error> {
+        let start = out.len();
+        let way = self.way_before_redirects(exchange, message, out)?;
+        self.redirects.apply(&mut out.list[start..]);
+        Ok(way)
+    }
+
+    fn way_before_redirects(
+        &self,
+        exchange: &str,
+        message: &Message,
+        out: &mut Routes,
+    ) -> Result<Way, Error> {
         if exchange.is_empty() {
             // The default exchange is always there and has no alternate.
-            return Ok(self.route_by_name(message, out));
+            return Ok(Way::Queues(self.route_by_name(message, out)));
         }
-        let exchange = self.resolve_exchange(exchange)?;
+        Ok(self.way_to(self.resolve_exchange(exchange)?, false, message, out))
+    }
+
+    /// Goes on where the exchange of a detour has kept what it keeps.
+    pub(crate) fn way_on(
+        &self,
+        detour: &Detour,
+        message: &Message,
+        out: &mut Routes,
+    ) -> Result<Way, Error> {
+        let exchange = self.resolve_exchange(&detour.exchange)?;
+        let start = out.len();
+        let way = self.way_through(exchange, detour.last, message, out);
+        self.redirects.apply(&mut out.list[start..]);
+        Ok(way)
+    }
+
+    fn way_to(&self, exchange: &Exchange, last: bool, message: &Message, out: &mut Routes) -> Way {
+        if exchange.keeps().is_nothing() {
+            return self.way_through(exchange, last, message, out);
+        }
+        Way::Home(Detour { exchange: Arc::clone(&exchange.descriptor().name), last })
+    }
+
+    fn way_through(
+        &self,
+        exchange: &Exchange,
+        last: bool,
+        message: &Message,
+        out: &mut Routes,
+    ) -> Way {
         if self.route_through(exchange, message, out) {
-            return Ok(true);
+            return Way::Queues(true);
         }
-        let alternate = exchange.descriptor().alternate.as_deref();
-        Ok(match alternate.and_then(|name| self.exchange(name)) {
-            Some(alternate) => self.route_through(alternate, message, out),
-            None => false,
-        })
+        let alternate = exchange.descriptor().alternate.as_deref().filter(|_| !last);
+        match alternate.and_then(|name| self.exchange(name)) {
+            Some(alternate) => self.way_to(alternate, true, message, out),
+            None => Way::Queues(false),
+        }
     }
 
     fn route_by_name(&self, message: &Message, out: &mut Routes) -> bool {
@@ -227,6 +292,10 @@ impl Topology {
             Change::Redirected { source, target } => self.redirect(*source, *target),
             Change::RedirectEnded { source, target } => self.redirects.end(*source, *target),
             Change::Bound(b) => self.bind(b),
+            Change::Rebound { binding, instead_of } => {
+                instead_of.iter().for_each(|old| self.unbind(old));
+                self.bind(binding);
+            }
             Change::Unbound(b) => self.unbind(b),
         }
     }
@@ -253,16 +322,18 @@ impl Topology {
     }
 
     fn create_exchange(&mut self, x: &Arc<ExchangeDescriptor>) {
-        match self.exchanges.entry(Name(Arc::clone(&x.name))) {
+        let made = match self.exchanges.entry(Name(Arc::clone(&x.name))) {
             hash_map::Entry::Occupied(_) => panic!("exchange {} created twice", x.name),
             hash_map::Entry::Vacant(entry) => entry.insert(Exchange::new(Arc::clone(x))),
         };
+        self.homes += usize::from(!made.keeps().is_nothing());
         self.count_alternate(x.alternate.as_deref(), 1);
     }
 
     fn delete_exchange(&mut self, name: &str) {
         let x = self.exchanges.remove(name.as_bytes()).expect("deleted exchange exists");
         assert!(!x.in_use_as_alternate(), "deleted exchange {name} is an alternate");
+        self.homes -= usize::from(!x.keeps().is_nothing());
         for route in x.routes() {
             // A queue bound by several keys is met several times, and is done the first time.
             if let hash_map::Entry::Occupied(mut entry) = self.bindings.entry(route.queue) {

@@ -1,4 +1,4 @@
-//! Which shard becomes a new queue's home.
+//! Which shard becomes a queue's home, or an exchange's.
 
 use super::change::QueueDescriptor;
 use crate::error::Error;
@@ -34,6 +34,11 @@ pub(crate) fn home_of(shards: u16, q: &QueueDescriptor) -> ShardId {
         _ if q.auto_delete && q.home.0 < shards => q.home,
         _ => by_name(shards, &q.name),
     }
+}
+
+/// The shard where an exchange keeps what it keeps of its messages.
+pub(crate) fn home_of_exchange(shards: u16, name: &str) -> ShardId {
+    by_name(shards, name)
 }
 
 fn by_name(shards: u16, name: &str) -> ShardId {

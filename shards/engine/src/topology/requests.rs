@@ -12,7 +12,7 @@ use super::headers::same_arguments;
 use super::orderer::{Asker, Decisions, Orderer, Progress, Vote};
 use super::placement::home_for;
 use super::{BUILT_IN, DEFAULT, Topology};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::ids::{QueueId, SessionId};
 use crate::queue::QueueSettings;
 use crate::request::{self, DeclareExchange, DeclareQueue};
@@ -188,15 +188,18 @@ impl Orderer {
         check_length("binding key", &b.key)?;
         x.kind.check_arguments(&b.arguments)?;
         let key = x.kind.normal_key(&b.key);
-        let exists = topology.exchange(&x.name).is_some_and(|t| t.has_binding(&key, q.id));
+        let exclusive = x.kind.is_exclusive(&b.arguments);
+        let exists =
+            !exclusive && topology.exchange(&x.name).is_some_and(|t| t.has_binding(&key, q.id));
         if exists {
             let bound = topology.binding(q.id, &x.name, &key);
             let differs = |b: &Arc<Binding>, given: &Map| !same_arguments(&b.arguments, given);
             if x.kind == ExchangeKind::Headers && bound.is_some_and(|o| differs(o, &b.arguments)) {
-                return Err(Error::not_allowed(format!(
+                let text = format!(
                     "Exchange: {}, binding key: {key} Duplicate binding key not allowed.",
                     x.name
-                )));
+                );
+                return Err(Error::new(ErrorKind::Internal, text));
             }
             return Ok(Progress::Made);
         }
@@ -211,7 +214,18 @@ impl Orderer {
             key,
             arguments: b.arguments,
         };
-        self.commit(topology, Change::Bound(Arc::new(binding)), out);
+        let instead_of = match topology.exchange(&x.name) {
+            Some(t) if exclusive => {
+                topology.bindings_among(t.direct_queues(&binding.key), &binding)
+            }
+            _ => Vec::new(),
+        };
+        let binding = Arc::new(binding);
+        let change = match instead_of.is_empty() {
+            true => Change::Bound(binding),
+            false => Change::Rebound { binding, instead_of },
+        };
+        self.commit(topology, change, out);
         Ok(Progress::Made)
     }
 

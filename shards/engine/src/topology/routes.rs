@@ -1,6 +1,7 @@
 //! Where a message goes: the reusable buffer that routing appends to.
 
 use crate::ids::{QueueId, ShardId};
+use std::sync::Arc;
 
 /// One queue a message goes to. Ordered by home first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -9,6 +10,24 @@ pub struct Route {
     pub home: ShardId,
     /// The queue.
     pub queue: QueueId,
+}
+
+/// Where a message goes from here.
+#[derive(Debug)]
+pub(crate) enum Way {
+    /// To the queues that were found, if there are any.
+    Queues(bool),
+    /// To the home of an exchange.
+    Home(Detour),
+}
+
+/// An exchange that keeps something of its messages, so that its home has to route them.
+#[derive(Debug)]
+pub(crate) struct Detour {
+    /// Its name.
+    pub(crate) exchange: Arc<str>,
+    /// It is an alternate: its own is not asked.
+    pub(crate) last: bool,
 }
 
 /// The queues a message goes to, and the scratch space of the search for them. Keep one and reuse

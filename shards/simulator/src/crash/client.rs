@@ -254,6 +254,11 @@ impl World<'_> {
         let (q, x, k) = (Arc::clone(&queue), Arc::clone(&exchange), Arc::clone(&key));
         let what = Name::Binding { queue: q, exchange: x, key: k };
         let arguments = Map::new().with("x-match", "all").with("header", 1);
+        let arguments = match self.rng.chance(20) {
+            // To a direct exchange, it takes the place of others with its key.
+            true => arguments.with("qpid.exclusive-binding", true),
+            false => arguments,
+        };
         let binding = Binding { queue, exchange, key, arguments };
         self.order(id, what, true, Request::Bind(binding));
     }

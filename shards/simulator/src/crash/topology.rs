@@ -134,7 +134,11 @@ impl History {
                 Name::Exchange(x) | Name::Binding { exchange: x, .. } => x == exchange,
                 Name::Queue(_) => false,
             }),
-            Change::Bound(b) => {
+            Change::Bound(b) | Change::Rebound { binding: b, .. } => {
+                if let Change::Rebound { instead_of, .. } = change {
+                    let gone: Vec<Name> = instead_of.iter().map(|b| self.name_of(b)).collect();
+                    self.goes(|name| gone.contains(name));
+                }
                 let exchange = self.now.get(&Name::Exchange(Arc::clone(&b.exchange)));
                 let exchange = exchange.and_then(|life| self.lives[*life].id);
                 let needs = std::iter::once(b.queue.0).chain(exchange).collect();

@@ -39,7 +39,16 @@ fn request() -> impl Strategy<Value = TopologyRequest> {
             4 => TopologyRequest::DeleteExchange { name: x.into(), if_unused: one },
             5 | 6 => {
                 let mode = if one { "all" } else { "any" };
-                bind_with(name, x, key, Map::new().with("x-match", mode).with("h", key))
+                let arguments = Map::new().with("x-match", mode).with("h", key);
+                bind_with(
+                    name,
+                    x,
+                    key,
+                    match two {
+                        true => arguments.with("qpid.exclusive-binding", true),
+                        false => arguments,
+                    },
+                )
             }
             _ => unbind(name, x, key),
         },

@@ -1,5 +1,6 @@
 //! A broker without queues: an orderer, and replicas that lag as each test likes.
 
+mod exclusive;
 mod lag;
 mod ordering;
 mod routing;

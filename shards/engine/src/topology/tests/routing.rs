@@ -2,7 +2,7 @@
 
 use super::*;
 use fletch_amqp::Value;
-use fletch_amqp::types::Uuid;
+use fletch_amqp::types::{Array, List, Uuid};
 
 fn broker(queues: &[&str]) -> (Broker, SessionId) {
     let (mut b, s) = (Broker::new(2), session(1, 1));
@@ -141,6 +141,14 @@ fn headers_compare_values_by_meaning() {
     let octets = |octets: &[u8]| Value::Vbin32(octets.into());
     let uuid = |n| Value::Uuid(Uuid([n; 16]));
     let map = |n| Value::Map(Map::new().with("n", Value::Int32(n)));
+    let list = |of: &[i32]| Value::List(List(of.iter().map(|n| Value::Int32(*n)).collect()));
+    let wide = |of: &[u64]| Value::List(List(of.iter().map(|n| Value::Uint64(*n)).collect()));
+    let array = |of: &[i8]| Array::of(of.iter().map(|n| Value::Int8(*n)).collect()).unwrap();
+    let pair = |[a, b]: [&str; 2]| {
+        let of = |map: Map, key: &str| map.with(key, Value::Int32(i32::from(key.as_bytes()[0])));
+        Value::Map(of(of(Map::new(), a), b))
+    };
+    let void_in_list = || Value::List(List(vec![Value::Void]));
     for (wanted, sent, expect) in [
         (str16("a"), str16("a"), true),
         (str16("a"), Value::Str8("a".into()), true),
@@ -169,6 +177,48 @@ fn headers_compare_values_by_meaning() {
         (map(1), map(2), false),
         (Value::Void, map(1), true),
         (Value::Datetime(7), Value::Datetime(7), true),
+        // Every width of every number.
+        (Value::Int16(-7), Value::Int8(-7), true),
+        (Value::Int32(-7), Value::Int16(-7), true),
+        (Value::Uint16(7), Value::Uint32(7), true),
+        (Value::Uint64(7), Value::Int8(7), true),
+        (Value::Int64(i64::MAX), Value::Uint64(i64::MAX as u64), true),
+        (Value::Int64(i64::MIN), Value::Uint64(1 << 63), false),
+        (Value::Float(0.5), Value::Double(0.5), true),
+        (Value::Double(0.1), Value::Float(0.1), false),
+        (Value::Double(0.0), Value::Double(-0.0), true),
+        (Value::Double(f64::NAN), Value::Double(f64::NAN), false),
+        // Text in every encoding.
+        (Value::Str8("é".into()), Value::Str8Latin(vec![0xe9]), true),
+        (Value::Str16Latin(vec![0xe9]), Value::Str16("é".into()), true),
+        (Value::Str8Utf16(vec![0, 0xe9]), Value::Str8("é".into()), true),
+        (Value::Str16("é".into()), Value::Str16Utf16(vec![0, 0xe9]), true),
+        (Value::Vbin8(vec![0xff, 0]), Value::Vbin16(vec![0xff, 0]), true),
+        (Value::Vbin8(vec![0xff, 0]), Value::Vbin8(vec![0xff]), false),
+        // The same type and octets.
+        (Value::Char(b'a'), Value::Char(b'a'), true),
+        (Value::CharUtf32(0x20ac), Value::CharUtf32(0x20ac), true),
+        (Value::CharUtf32(0x61), Value::Char(b'a'), false),
+        (Value::Bin64([1; 8]), Value::Bin64([1; 8]), true),
+        (Value::Bin64([1; 8]), Value::Bin64([2; 8]), false),
+        (Value::Bin128([1; 16]), uuid(1), false),
+        (Value::Dec32([1; 5]), Value::Dec32([1; 5]), true),
+        (Value::Dec64([1; 9]), Value::Dec32([1; 5]), false),
+        (Value::Bit, Value::Bit, true),
+        (Value::Struct32(vec![4, 1]), Value::Struct32(vec![4, 1]), true),
+        // Whatever holds values.
+        (list(&[1, 2]), list(&[1, 2]), true),
+        (list(&[1, 2]), list(&[2, 1]), false),
+        (list(&[1, 2]), list(&[1, 2, 3]), false),
+        (list(&[1, 2]), wide(&[1, 2]), true),
+        (list(&[1]), Value::Array(array(&[1])), true),
+        (Value::Array(array(&[1])), Value::Array(array(&[2])), false),
+        (list(&[]), Value::Void, false),
+        (pair(["a", "b"]), pair(["b", "a"]), true),
+        (map(1), pair(["n", "b"]), false),
+        (map(1), Value::Map(Map::new().with("n", Value::Uint8(1))), true),
+        (void_in_list(), void_in_list(), true),
+        (void_in_list(), list(&[1]), false),
     ] {
         for mode in ["all", "any"] {
             let found = matches(wanting(mode, &[("h", wanted.clone())]), &[("h", sent.clone())]);
@@ -201,6 +251,50 @@ fn malformed_headers_match_nothing() {
         let meta = Meta { header_len, routing_key: (0, 0), ..meta.clone() };
         assert_eq!(b.route("amq.match", &Message::new(meta, junk)), None);
     }
+}
+
+fn with_content(key: &str, headers: &Map, content: &str) -> Message {
+    let message = message(key, headers);
+    let all = [message.header(), content.as_bytes()].concat();
+    Message::new(message.meta().clone(), &all)
+}
+
+#[test]
+fn xml_routes_by_key_and_query() {
+    let (mut b, s) = broker(&["all", "big", "from", "broken"]);
+    b.ok(s, exchange("x", "xml"));
+    let query = |text: &str| Map::new().with("xquery", text);
+    let from = "declare variable $from external; $from = 'me'";
+    b.ok(s, bind("all", "x", "k"));
+    b.ok(s, bind_with("big", "x", "k", query("/order/n > 10")));
+    b.ok(s, bind_with("from", "x", "k", query(from)));
+    b.ok(s, bind_with("from", "x", "l", query("true()")));
+    let me = Map::new().with("from", "me");
+    let goes = |b: &Broker, key, headers: &Map, content| {
+        b.route("x", &with_content(key, headers, content)).unwrap_or_default()
+    };
+    assert_eq!(goes(&b, "k", &me, "<order><n>11</n></order>"), ["all", "big", "from"]);
+    assert_eq!(goes(&b, "k", &Map::new(), "<order><n>9</n></order>"), ["all"]);
+    assert_eq!(goes(&b, "k", &me, "no document"), ["all", "from"]);
+    assert_eq!(goes(&b, "l", &Map::new(), ""), ["from"]);
+    assert_eq!(goes(&b, "m", &me, "<order/>"), [""; 0]);
+    // One that cannot be read is refused, with what is wrong in it.
+    let refused = b.refused(s, bind_with("broken", "x", "k", query("/order[n > ")));
+    let text = "Could not parse xquery:/order[n > : an expression expected at 11, found the end";
+    assert_eq!(refused, (ErrorKind::Internal, text.into()));
+    let number = bind_with("broken", "x", "k", Map::new().with("xquery", 1));
+    assert_eq!(b.refused(s, number).0, ErrorKind::Internal);
+    // As in the reference, a queue has one binding for each key, the first.
+    b.ok(s, bind_with("big", "x", "k", query("true()")));
+    assert_eq!(goes(&b, "k", &Map::new(), "<order><n>9</n></order>"), ["all"]);
+    b.ok(s, unbind("all", "x", "k"));
+    b.ok(s, delete("from"));
+    assert_eq!(goes(&b, "k", &me, "<order><n>11</n></order>"), ["big"]);
+    assert_eq!(b.replicas[1].exchange("x").unwrap().bindings(), 1);
+    let bound = |queue, key| b.replicas[1].bound("x", queue, key, &Map::new());
+    assert_eq!(bound(Some("big"), Some("k")), crate::request::BoundReport::default());
+    assert!(bound(Some("all"), None).queue_not_matched);
+    assert!(bound(None, Some("l")).key_not_matched);
 }
 
 #[test]

@@ -1,0 +1,242 @@
+//! Exchanges that keep something of the messages that pass them: how many those were
+//! (`qpid.msg_sequence`), and the last one for queues that are bound later (`qpid.ive`).
+//!
+//! Each has one home, like a queue, so that there is one order of its messages whichever shards they come
+//! from. Its home gives each its number and then routes it, as its publisher's shard does for others.
+//! As in the reference neither outlives the broker: a durable exchange counts from 1 again.
+
+use super::Engine;
+use super::moving::Onward;
+use crate::error::Error;
+use crate::frame::{Effects, Frame};
+use crate::ids::{Epoch, QueueId, ShardId, Time};
+use crate::message::{Format, Message};
+use crate::pending::Origin;
+use crate::request::Published;
+use crate::topology::{Binding, Detour, Exchange, FixedMap, Keeps, Way, home_of_exchange};
+use fletch_amqp::Value;
+use fletch_amqp::v0_10::message::annotate_header;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The application header with a message's number.
+const SEQUENCE: &str = "qpid.msg_sequence";
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Exchanges {
+    /// Of exchanges that have this home.
+    kept: FixedMap<Arc<str>, Kept>,
+    /// Changes that are not yet said to be applied here, because of last messages on their way.
+    untold: BTreeMap<Epoch, Untold>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// The number of the last message.
+    sequence: i64,
+    last: Option<Message>,
+}
+
+#[derive(Debug, Default)]
+struct Untold {
+    applied: bool,
+    missing: usize,
+}
+
+impl Exchanges {
+    pub(super) fn is_idle(&self) -> bool {
+        self.untold.is_empty()
+    }
+
+    /// An exchange was deleted. The next of that name begins anew.
+    pub(super) fn forget(&mut self, name: &str) {
+        self.kept.remove(name);
+    }
+
+    /// A message passes: as it goes on from here.
+    fn pass(&mut self, name: &Arc<str>, keeps: Keeps, message: &Message) -> Message {
+        if keeps.is_nothing() {
+            return message.clone();
+        }
+        let kept = self.kept.entry(Arc::clone(name)).or_default();
+        let mut message = message.clone();
+        if keeps.sequence {
+            kept.sequence = kept.sequence.wrapping_add(1);
+            message = numbered(&message, kept.sequence);
+        }
+        if keeps.last {
+            kept.last = Some(message.clone());
+        }
+        message
+    }
+
+    /// A change is applied here. What may be said to be applied now.
+    pub(super) fn applied(&mut self, epoch: Epoch) -> Option<Epoch> {
+        if self.untold.is_empty() {
+            return Some(epoch);
+        }
+        self.untold.entry(epoch).or_default().applied = true;
+        self.tell()
+    }
+
+    /// The last of the changes that are complete, with all before them.
+    fn tell(&mut self) -> Option<Epoch> {
+        let mut told = None;
+        while let Some(first) = self.untold.first_entry() {
+            if !first.get().applied || first.get().missing > 0 {
+                break;
+            }
+            told = Some(first.remove_entry().0);
+        }
+        told
+    }
+}
+
+/// The message with its number among the application headers. A header that has no room for one more
+/// struct stays as it is: nobody could read it with one.
+fn numbered(message: &Message, number: i64) -> Message {
+    let Format::V0_10 = message.meta().format;
+    let mut header = Vec::with_capacity(message.size() + 64);
+    match annotate_header(message.header(), &mut header, &[(SEQUENCE, Value::Int64(number))]) {
+        Ok(moved) => message.with_header(header, moved.from, moved.by),
+        Err(_) => message.clone(),
+    }
+}
+
+impl Engine {
+    /// A message has come to an exchange whose home this is. See [`Frame::Route`].
+    pub(super) fn on_route(
+        &mut self,
+        now: Time,
+        (from, slot): (ShardId, Option<u32>),
+        moves: Option<QueueId>,
+        (exchange, last): (Arc<str>, bool),
+        message: &Message,
+        fx: &mut Effects,
+    ) {
+        let Some(keeps) = self.topology.exchange(&exchange).map(Exchange::keeps) else {
+            // Deleted while the message was under way.
+            match (slot, moves) {
+                (Some(slot), None) => {
+                    let reason = Error::not_found(format!("Exchange not found: {exchange}"));
+                    self.refuse_slot(from, slot, reason, fx);
+                }
+                (slot, _) => self.discard(from, slot, fx),
+            }
+            return;
+        };
+        let message = self.exchanges.pass(&exchange, keeps, message);
+        let mut routes = std::mem::take(&mut self.routes);
+        routes.clear();
+        let way = self.topology.way_on(&Detour { exchange, last }, &message, &mut routes);
+        match (way, moves) {
+            (Err(_), _) => self.discard(from, slot, fx), // It was there above.
+            (Ok(Way::Queues(_)), Some(queue)) => {
+                routes.retain(|r| r.queue != queue && !self.gone.contains(r.queue));
+                let onward = Onward::Queues(std::mem::take(&mut routes));
+                self.move_through(&onward, &message, queue, (from, slot), fx);
+            }
+            (Ok(Way::Home(detour)), Some(queue)) => {
+                self.move_through(&Onward::Home(detour), &message, queue, (from, slot), fx);
+            }
+            (Ok(way), None) => {
+                let Some(slot) = slot else { return };
+                let origin = Origin::Routed { to: from, slot };
+                match way {
+                    Way::Home(Detour { exchange, last }) => {
+                        let home = home_of_exchange(self.shards, &exchange);
+                        let slot = Some(self.publishes.insert(origin, 1, None));
+                        let epoch = self.topology.epoch();
+                        let frame =
+                            Frame::Route { epoch, slot, moves: None, last, exchange, message };
+                        self.send(home, frame, fx);
+                    }
+                    Way::Queues(found) => match self.check_room_for(&message, &routes) {
+                        Ok(()) => {
+                            self.stats.unroutable += u64::from(!found);
+                            if self.distribute(now, &mut routes, &message, origin, fx)
+                                == Published::Done
+                            {
+                                self.receipt_for(from, slot, fx);
+                            }
+                        }
+                        Err(reason) => self.refuse_slot(from, slot, reason, fx),
+                    },
+                }
+            }
+        }
+        self.routes = routes;
+    }
+
+    /// A message that has left a queue goes on through an exchange that it was kept by.
+    fn move_through(
+        &mut self,
+        onward: &Onward,
+        message: &Message,
+        queue: QueueId,
+        (from, slot): (ShardId, Option<u32>),
+        fx: &mut Effects,
+    ) {
+        if onward.is_empty() {
+            self.discard(from, slot, fx);
+            return;
+        }
+        let slot = slot.map(|slot| {
+            let origin = Origin::Publish { to: from, slot };
+            self.publishes.insert(origin, onward.receipts(), None)
+        });
+        self.pass_on(onward, message, queue, slot, fx);
+    }
+
+    /// A message that has left a queue has nowhere to go.
+    fn discard(&mut self, from: ShardId, slot: Option<u32>, fx: &mut Effects) {
+        self.stats.discarded += 1;
+        if let Some(slot) = slot {
+            self.receipt_for(from, slot, fx);
+        }
+    }
+
+    /// A binding was made: if its exchange has this home and keeps its last message, and the binding matches
+    /// it, the queue gets it. The change counts as applied when that is done.
+    pub(super) fn send_initial(
+        &mut self,
+        now: Time,
+        epoch: Epoch,
+        binding: &Arc<Binding>,
+        fx: &mut Effects,
+    ) {
+        let kept = self.exchanges.kept.get(&binding.exchange);
+        let Some(message) = kept.and_then(|kept| kept.last.clone()) else { return };
+        let exchange = self.topology.exchange(&binding.exchange);
+        let matches = exchange.is_some_and(|x| x.would_route(binding, &message));
+        if !matches || message.meta().expires <= now {
+            return;
+        }
+        self.exchanges.untold.entry(epoch).or_default().missing += 1;
+        let frame = Frame::Publish {
+            epoch: self.topology.epoch(),
+            slot: Some(self.publishes.insert(Origin::Initial(epoch), 1, None)),
+            number: None,
+            moves: false,
+            message,
+            queues: std::iter::once(binding.queue).collect(),
+        };
+        self.send(binding.home, frame, fx);
+    }
+
+    /// The last message of an exchange has come to the queue that was bound; or there was no room for it.
+    pub(super) fn initial_arrived(&mut self, epoch: Epoch, fx: &mut Effects) {
+        if let Some(untold) = self.exchanges.untold.get_mut(&epoch) {
+            untold.missing -= 1;
+        }
+        let Some(epoch) = self.exchanges.tell() else { return };
+        match self.orderer {
+            Some(_) => {
+                let this = self.shard;
+                self.with_orderer(fx, |o, _, out| o.applied(this, epoch, out));
+            }
+            None => self.send(ShardId::ORDERER, Frame::Applied { epoch }, fx),
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! Exchanges over several shards: sequences, initial values, alternates, exclusive bindings.
+//!
+//! Each test runs with many seeds; a seed decides in which order frames of different shards arrive.
+
+#[allow(unreachable_pub, reason = "a module of this test alone")]
+mod support;
+
+use fletch_amqp::Map;
+use fletch_engine::{ErrorKind, Mode, Reply, Request};
+use support::{Broker, binding};
+
+const SEEDS: u64 = 60;
+const KINDS: [&str; 4] = ["direct", "topic", "fanout", "headers"];
+
+fn nothing() -> Map {
+    Map::new()
+}
+
+fn sequence() -> Map {
+    Map::new().with("qpid.msg_sequence", 1)
+}
+
+fn initial() -> Map {
+    Map::new().with("qpid.ive", 1)
+}
+
+/// Arguments of a binding that every message with this header matches.
+fn wanting(header: &str) -> Map {
+    Map::new().with("x-match", "all").with("h", header)
+}
+
+fn for_seeds(shards: u16, test: impl Fn(&mut Broker)) {
+    for seed in 0..SEEDS {
+        test(&mut Broker::new(shards, seed));
+    }
+}
+
+#[test]
+fn one_sequence_over_all_shards() {
+    for (n, kind) in KINDS.into_iter().enumerate() {
+        for_seeds(1 + n as u16 % 4, |b| {
+            let shards = 1 + n as u16 % 4;
+            let s = b.session(0);
+            b.queue(s, "q", None);
+            b.exchange(s, ("x", kind), None, sequence());
+            b.bind(s, "q", "x", "k", wanting("v"));
+            let sessions: Vec<_> = (0..6).map(|n| b.session(n % shards)).collect();
+            let mut ops = Vec::new();
+            for round in 0..5 {
+                for (n, session) in sessions.iter().enumerate() {
+                    let text = format!("{n}.{round}");
+                    let headers = Map::new().with("h", "v").with("qpid.msg_sequence", "old");
+                    ops.push((*session, b.publish(*session, "x", ("k", &text), &headers)));
+                    for _ in 0..b.random(4) {
+                        b.step();
+                    }
+                }
+            }
+            b.settle();
+            for (session, op) in ops {
+                assert_eq!(b.outcome(session, op), Some(Ok(())), "every publish completes");
+            }
+            let got = b.browse(s, "q");
+            let numbers: Vec<Option<i64>> = got.iter().map(|got| got.number).collect();
+            assert_eq!(numbers, (1..=30).map(Some).collect::<Vec<_>>(), "{kind}");
+            for n in 0..sessions.len() {
+                let of: Vec<_> =
+                    got.iter().filter(|got| got.text.starts_with(&format!("{n}."))).collect();
+                assert!(of.is_sorted_by_key(|got| &got.text), "in its publisher's order");
+                assert_eq!(of.len(), 5);
+            }
+        });
+    }
+}
+
+#[test]
+fn a_deleted_exchange_counts_anew() {
+    for_seeds(3, |b| {
+        let s = b.session(1);
+        b.queue(s, "q", None);
+        for _ in 0..2 {
+            b.exchange(s, ("x", "fanout"), None, sequence());
+            b.bind(s, "q", "x", "", nothing());
+            b.publish(s, "x", ("", "m"), &nothing());
+            // It does not overtake what the session has published.
+            let delete = Request::DeleteExchange { name: "x".into(), if_unused: false };
+            b.ask(s, delete).expect("deleted");
+        }
+        let numbers: Vec<_> = b.browse(s, "q").into_iter().map(|got| got.number).collect();
+        assert_eq!(numbers, [Some(1), Some(1)]);
+    });
+}
+
+#[test]
+fn what_follows_a_publish_stays_behind_it() {
+    for_seeds(4, |b| {
+        let s = b.session(2);
+        for queue in ["q", "r"] {
+            b.queue(s, queue, None);
+            b.bind(s, queue, "amq.fanout", "", nothing());
+        }
+        // Two of them, so that most likely their homes are different.
+        for (name, argument) in [("x", sequence()), ("y", initial())] {
+            b.exchange(s, (name, "fanout"), None, argument);
+            b.bind(s, "q", name, "", nothing());
+        }
+        let mut sent = Vec::new();
+        for n in 0..20 {
+            let exchange = ["x", "y", "amq.fanout", ""][b.random(4) as usize];
+            sent.push(n.to_string());
+            b.publish(s, exchange, ("q", &n.to_string()), &nothing());
+        }
+        // So does the end of the binding, and the count.
+        let unbind = Request::Unbind { queue: "q".into(), exchange: "x".into(), key: "".into() };
+        let (x, query) = (b.start(s, unbind), Request::QueryQueue { name: "q".into() });
+        b.publish(s, "x", ("q", "late"), &nothing());
+        let count = b.ask(s, query);
+        let Ok(Reply::Queue(Some(report))) = count else { panic!("{count:?}") };
+        b.wait(s, x).expect("unbound");
+        assert!(report.messages == 20 || report.messages == 21, "{}", report.messages);
+        b.settle();
+        let texts = b.texts(s, "q");
+        // A client waits for a binding to be undone before it relies on that.
+        assert_eq!(texts[..20], sent[..], "in the session's order");
+    });
+}
+
+#[test]
+fn who_binds_later_has_the_last_message() {
+    for (n, kind) in KINDS.into_iter().enumerate() {
+        for_seeds(1 + n as u16 % 4, |b| {
+            let shards = 1 + n as u16 % 4;
+            let (s, other) = (b.session(0), b.session(shards - 1));
+            for queue in ["first", "q", "r", "t"] {
+                b.queue(s, queue, None);
+            }
+            b.exchange(s, ("x", kind), None, initial());
+            b.bind(s, "first", "x", "a", wanting("a"));
+            for (key, text) in [("b", "1"), ("a", "2"), ("a", "3")] {
+                b.publish(other, "x", (key, text), &Map::new().with("h", key));
+            }
+            b.settle();
+            // It is there when the bind is answered.
+            b.bind(other, "q", "x", "a", wanting("a"));
+            assert_eq!(b.texts(s, "q"), ["3"], "{kind}");
+            // Once: making the same binding again is no new one.
+            b.bind(other, "q", "x", "a", wanting("a"));
+            assert_eq!(b.texts(s, "q"), ["3"], "{kind}");
+            // The last message of the exchange, not of each key: the reference keeps one.
+            b.bind(other, "r", "x", "b", wanting("b"));
+            let expect: &[&str] = if kind == "fanout" { &["3"] } else { &[] };
+            assert_eq!(b.texts(s, "r"), expect, "{kind}");
+            b.publish(s, "x", ("b", "4"), &Map::new().with("h", "b"));
+            b.settle();
+            b.bind(other, "t", "x", "b", wanting("b"));
+            assert_eq!(b.texts(s, "t"), ["4"], "{kind}");
+            // Who was bound before has had it.
+            let expect: &[&str] =
+                if kind == "fanout" { &["1", "2", "3", "4"] } else { &["2", "3"] };
+            assert_eq!(b.texts(s, "first"), expect, "{kind}");
+        });
+    }
+}
+
+#[test]
+fn an_initial_value_keeps_its_number() {
+    for_seeds(3, |b| {
+        let s = b.session(2);
+        b.queue(s, "q", None);
+        b.exchange(s, ("x", "topic"), None, sequence().with("qpid.ive", true));
+        for text in ["1", "2"] {
+            b.publish(s, "x", ("a.b", text), &nothing());
+        }
+        b.bind(s, "q", "x", "a.#", nothing());
+        b.publish(s, "x", ("a.c", "3"), &nothing());
+        b.settle();
+        let got: Vec<_> = b.browse(s, "q").into_iter().map(|got| got.number).collect();
+        assert_eq!(got, [Some(2), Some(3)]);
+    });
+}
+
+#[test]
+fn an_exclusive_binding_has_it_too() {
+    for_seeds(3, |b| {
+        let s = b.session(1);
+        b.queue(s, "q", None);
+        b.queue(s, "r", None);
+        b.exchange(s, ("x", "direct"), None, initial());
+        b.bind(s, "q", "x", "k", nothing());
+        b.publish(s, "x", ("k", "1"), &nothing());
+        b.bind(s, "r", "x", "k", Map::new().with("qpid.exclusive-binding", 1));
+        b.publish(s, "x", ("k", "2"), &nothing());
+        b.settle();
+        assert_eq!(
+            (b.texts(s, "q"), b.texts(s, "r")),
+            (vec!["1".into()], vec!["1".into(), "2".into()])
+        );
+    });
+}
+
+#[test]
+fn an_exchange_deleted_under_a_publish_refuses_it() {
+    let mut refused = 0;
+    for seed in 0..SEEDS {
+        let b = &mut Broker::new(4, seed);
+        let (s, other) = (b.session(1), b.session(3));
+        b.queue(s, "q", None);
+        b.exchange(s, ("x", "fanout"), None, sequence());
+        b.bind(s, "q", "x", "", nothing());
+        let delete = Request::DeleteExchange { name: "x".into(), if_unused: false };
+        let deleted = b.start(other, delete);
+        let op = b.publish(s, "x", ("", "m"), &nothing());
+        b.settle();
+        b.answer(other, deleted).expect("answered").expect("deleted");
+        match b.outcome(s, op).expect("it has an outcome") {
+            Ok(()) => assert_eq!(b.texts(s, "q"), ["m"]),
+            Err(error) => {
+                refused += 1;
+                assert_eq!(error.kind, ErrorKind::NotFound);
+                assert_eq!(b.texts(s, "q"), [""; 0]);
+            }
+        }
+    }
+    assert!(refused > 0, "some come too late");
+}
+
+#[test]
+fn alternates_keep_too() {
+    for_seeds(4, |b| {
+        let s = b.session(3);
+        // The last resort counts; what it does not route has its own alternate, which counts as well.
+        b.queue(s, "all", None);
+        b.exchange(s, ("rest", "fanout"), None, sequence());
+        b.bind(s, "all", "rest", "", nothing());
+        b.exchange(s, ("dead", "direct"), Some("rest"), sequence());
+        b.exchange(s, ("x", "direct"), Some("dead"), nothing());
+        b.queue(s, "letters", None);
+        b.bind(s, "letters", "dead", "k", nothing());
+        // No route: the alternate of `x`, but not the alternate's.
+        for (key, text) in [("k", "1"), ("other", "2")] {
+            b.publish(s, "x", (key, text), &nothing());
+        }
+        b.settle();
+        // Published to `dead` itself, it has one.
+        b.publish(s, "dead", ("other", "3"), &nothing());
+        b.settle();
+        let numbered = |b: &mut Broker, queue: &str| -> Vec<(String, i64)> {
+            let got = b.browse(s, queue).into_iter();
+            got.map(|got| (got.text, got.number.expect("numbered"))).collect()
+        };
+        assert_eq!(numbered(b, "letters"), [("1".into(), 1)]);
+        assert_eq!(numbered(b, "all"), [("3".into(), 1)]);
+        // Rejected, and left over in a deleted queue that is bound to its own alternate.
+        b.queue(s, "k", Some("dead"));
+        b.bind(s, "k", "dead", "k", nothing());
+        b.publish(s, "", ("k", "4"), &nothing());
+        b.settle();
+        let got = b.read(s, "k", Mode::Consume);
+        b.reject(s, &got);
+        b.settle();
+        assert_eq!(numbered(b, "letters"), [("1".into(), 1), ("4".into(), 4)]);
+        // The rejected message came back to the queue by way of its binding; or so the reference has it.
+        let delete = Request::DeleteQueue { name: "k".into(), if_unused: false, if_empty: false };
+        b.publish(s, "", ("k", "5"), &nothing());
+        b.ask(s, delete).expect("deleted");
+        b.settle();
+        let texts: Vec<_> = numbered(b, "letters").into_iter().map(|(text, _)| text).collect();
+        assert!(texts.contains(&"5".to_string()), "{texts:?}");
+    });
+}
+
+#[test]
+fn a_key_changes_hands_under_a_stream() {
+    for_seeds(4, |b| {
+        let s = b.session(0);
+        let queues = ["q", "r", "t"];
+        for queue in queues {
+            b.queue(s, queue, None);
+        }
+        b.bind(s, "q", "amq.direct", "k", nothing());
+        let sessions: Vec<_> = (0..4).map(|n| b.session(n)).collect();
+        let mut sent = 0;
+        for turn in 0..12 {
+            let alone = Map::new().with("qpid.exclusive-binding", 1);
+            let bind = b.start(s, binding(queues[turn % 3], "amq.direct", "k", alone));
+            loop {
+                let session = sessions[b.random(4) as usize];
+                b.publish(session, "amq.direct", ("k", &sent.to_string()), &nothing());
+                sent += 1;
+                for _ in 0..b.random(5) {
+                    b.step();
+                }
+                if let Some(result) = b.answer(s, bind) {
+                    result.expect("bound");
+                    break;
+                }
+            }
+        }
+        b.settle();
+        let mut all: Vec<usize> = Vec::new();
+        for queue in queues {
+            all.extend(b.texts(s, queue).iter().map(|text| text.parse::<usize>().expect("number")));
+        }
+        all.sort_unstable();
+        assert_eq!(all, (0..sent).collect::<Vec<_>>(), "each message once");
+    });
+}
