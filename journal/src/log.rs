@@ -72,9 +72,12 @@ impl LogConfig {
 enum Key {
     Id(u64),
     Xid(Xid),
+    /// The dequeues that are prepared under a transaction.
+    Prepared(Xid),
 }
 
-/// A small record that is kept until it is said to be over, however long: a definition, a decision.
+/// A small record that is kept until it is said to be over, however long: a definition, a decision, dequeues
+/// that are prepared.
 #[derive(Clone, Debug)]
 struct Root {
     seq: Seq,

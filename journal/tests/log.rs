@@ -422,3 +422,43 @@ fn a_prepared_publish_says_so() {
     });
     assert_eq!(kinds, 2);
 }
+
+#[test]
+fn prepared_dequeues_live_until_they_are_said_as_such() {
+    let mut disk = Disk::new(1);
+    let xid = Xid { shard: 3, number: 5 };
+    let seq = publish(&mut disk, 1, 100);
+    disk.log.prepare_dequeues(xid, [(at(1).queue, 1, 1)].into_iter());
+    disk.settle();
+    let live = disk.log.live_bytes();
+    let mut kinds = Vec::new();
+    disk.ops(|op| kinds.push(matches!(op, Op::Prepare(_) | Op::Dequeue { .. })));
+    assert_eq!(kinds, [false, true, true], "the publish was not taken back");
+    disk.log.dequeue(at(1), seq, 100);
+    disk.log.note(xid, true);
+    disk.log.unprepare(xid);
+    assert!(disk.log.live_bytes() < live);
+    disk.settle();
+    assert_eq!(disk.log.live_bytes(), 0);
+}
+
+#[test]
+fn a_decision_is_taken_back_until_it_is_written() {
+    let mut disk = Disk::new(1);
+    let xid = Xid { shard: 0, number: 5 };
+    disk.log.decide(xid);
+    assert!(disk.log.undecide(xid));
+    assert!(!disk.log.undecide(xid));
+    disk.settle();
+    disk.ops(|op| panic!("{op:?} was taken back"));
+    disk.log.decide(xid);
+    disk.settle();
+    assert!(!disk.log.undecide(xid), "that one holds");
+    disk.log.note(xid, true);
+    disk.log.resolved(xid);
+    disk.settle();
+    let mut decisions = 0;
+    disk.ops(|op| decisions += usize::from(op == Op::Decide { xid, commit: true }));
+    assert_eq!(decisions, 3, "its own note says it twice");
+    assert_eq!(disk.log.live_bytes(), 0);
+}

@@ -34,6 +34,8 @@ pub struct Config {
     pub store: Option<StoreConfig>,
     /// Bytes of memory that messages in queues may take before bodies that can be read back leave it.
     pub queue_memory: u64,
+    /// Bytes that the messages of a connection's transactions may take before they are committed.
+    pub max_transaction_size: u64,
     /// Where bodies go that are not in a journal; none without a directory, and then they stay.
     pub paging_dir: Option<PathBuf>,
     /// Size of the segments of journals and paging files, in bytes.
@@ -349,6 +351,8 @@ fn build(
         segment: segment(values)?,
         data_dir,
         queue_memory: parsed(values, "queue-memory", value::size)?.unwrap_or_else(half_of_memory),
+        max_transaction_size: parsed(values, "max-transaction-size", value::size)?
+            .unwrap_or_default(),
         port: integer(values, "port")?.unwrap_or_default(),
         interfaces: list(values, "interface").to_vec(),
         listen_tcp,

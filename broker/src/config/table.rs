@@ -253,6 +253,12 @@ const QUEUES: &[OptionSpec] = &[
         "Memory that messages may take before they leave it for the disk and are read back when they \
          are wanted (default: half of the machine's)",
     ),
+    size(
+        "max-transaction-size",
+        "67108864",
+        "Bytes that a connection may have published in transactions that are not committed, with 128 \
+         more for each message",
+    ),
     number(
         "default-flow-stop-threshold",
         100,

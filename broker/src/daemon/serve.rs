@@ -39,6 +39,7 @@ pub(super) fn serve(
         (
             config.store.as_ref().map_or(Duration::ZERO, |store| store.flush_timeout),
             config.queue_memory,
+            config.max_transaction_size,
         ),
         &config.federation_tag.clone().unwrap_or_else(random_tag),
         config.known_hosts_url.clone(),

@@ -11,7 +11,7 @@ use crate::shard::Ctx;
 use fletch_amqp::serial::CommandId;
 use fletch_amqp::v0_10::table::message;
 use fletch_amqp::v0_10::{self as amqp, AcceptMode, Blame, CloseCode, DetachCode, Event as Wire};
-use fletch_engine::{Event, OpId, Published, SessionId, Time};
+use fletch_engine::{Event, Message, OpId, Published, SessionId, Time};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -67,6 +67,8 @@ pub(crate) struct Connection {
     paused: bool,
     /// Publishes that are not complete.
     publishes: Total,
+    /// Bytes that the messages of a session's transaction may take.
+    transaction_max: u64,
     realm: Arc<str>,
     known_hosts: Option<Arc<str>>,
     /// What comes is stamped with its time of arrival.
@@ -100,6 +102,7 @@ impl Connection {
             goodbye: None,
             paused: false,
             publishes: Total::default(),
+            transaction_max: settings.transaction_max,
             realm,
             known_hosts: settings.known_hosts.clone(),
             timestamps: settings.timestamps,
@@ -176,8 +179,9 @@ impl Connection {
             };
             match event {
                 Wire::Transfer { channel, id, transfer, header, body, .. } => {
-                    let session = self.sessions.iter().find(|(c, _)| *c == channel);
-                    let Some(session) = session.map(|(_, s)| s.id()) else { continue };
+                    let at = self.sessions.iter().position(|(c, _)| *c == channel);
+                    let Some(at) = at else { continue };
+                    let session = self.sessions[at].1.id();
                     let exchange = transfer.destination.unwrap_or_default();
                     // Clients that want an accept say so; those that leave the field out may not
                     // even know the command.
@@ -187,6 +191,11 @@ impl Connection {
                     let message = transfer::ingest(ctx, from, exchange, header, &body);
                     let size = message.as_ref().map_or(0, |message| message.size());
                     let published = message.and_then(|message| {
+                        if self.sessions[at].1.transaction().is_some() {
+                            let (sessions, limit) = (&mut self.sessions, self.transaction_max);
+                            publish_in_transaction(ctx, (sessions, at), limit, exchange, message)?;
+                            return Ok(Published::Done);
+                        }
                         let op = (session, transfer_op(id, explicit));
                         let (now, fx) = (ctx.now, &mut *ctx.fx);
                         ctx.engine.publish(now, op, exchange, &message, fx).map_err(Refusal::from)
@@ -512,6 +521,22 @@ impl Connection {
         self.leaving += self.sessions.len();
         self.sessions.drain(..).map(|(_, s)| (s.id(), s.end(ctx))).collect()
     }
+}
+
+/// A message of a session that is transactional, one of its connection's, whose limit holds for all of them.
+fn publish_in_transaction(
+    ctx: &mut Ctx<'_>,
+    (sessions, at): (&mut [(u16, Session)], usize),
+    limit: u64,
+    exchange: &str,
+    message: Message,
+) -> Result<(), Refusal> {
+    let bytes =
+        |(_, session): &mut (u16, Session)| session.transaction().map_or(0, |tx| tx.bytes());
+    let all: u64 = sessions.iter_mut().map(bytes).sum();
+    let Some(tx) = sessions[at].1.transaction() else { return Ok(()) };
+    let most = limit.saturating_sub(all - tx.bytes());
+    tx.publish(ctx, exchange, message, (most, limit))
 }
 
 /// The operation of an attach, beyond every command id.

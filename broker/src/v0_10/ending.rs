@@ -25,6 +25,9 @@ impl Left {
     }
 }
 
+/// Commits under way, each with the deliveries that it accepts.
+pub(crate) type Commits = Vec<(OpId, Vec<DeliveryRef>)>;
+
 /// A binding that lasts as long as its session: queue, exchange, key.
 pub(crate) type ScopedBinding = (Arc<str>, Arc<str>, Arc<str>);
 
@@ -49,6 +52,8 @@ pub(crate) struct Ending {
     subscriptions: HashMap<u32, Left>,
     /// Commands of the session that acquire browsed messages and are not answered.
     acquires: Vec<OpId>,
+    /// Commits of the session that are not answered, each with the deliveries that it accepts.
+    commits: Commits,
     /// Sent to the client, not settled.
     held: Vec<DeliveryRef>,
     /// Never sent to the client.
@@ -62,7 +67,7 @@ impl Ending {
         session: SessionId,
         subscriptions: HashMap<u32, Left>,
         held: Vec<DeliveryRef>,
-        acquires: Vec<OpId>,
+        (acquires, commits): (Vec<OpId>, Commits),
         bindings: HashSet<ScopedBinding>,
     ) -> Ending {
         let mut ending = Ending::new(session, Stage::Stopping, subscriptions, held);
@@ -70,7 +75,8 @@ impl Ending {
             ending.ask(ctx, Request::Unbind { queue, exchange, key });
         }
         ending.acquires = acquires;
-        ending.waiting += ending.acquires.len();
+        ending.commits = commits;
+        ending.waiting += ending.acquires.len() + ending.commits.len();
         let tags: Vec<u32> = ending.subscriptions.keys().copied().collect();
         for tag in tags {
             ending.ask(ctx, Request::Stop { tag });
@@ -99,6 +105,7 @@ impl Ending {
             next_op: FIRST_OP,
             subscriptions,
             acquires: Vec::new(),
+            commits: Vec::new(),
             held,
             unsent: Vec::new(),
         }
@@ -126,6 +133,11 @@ impl Ending {
             self.acquires.swap_remove(at);
             if let Ok(Reply::Acquired(deliveries)) = result {
                 self.held.extend(deliveries);
+            }
+        } else if let Some(at) = self.commits.iter().position(|(commit, _)| *commit == op) {
+            let (_, accepted) = self.commits.swap_remove(at);
+            if result.is_err() {
+                self.held.extend(accepted);
             }
         } else if !(FIRST_OP..self.next_op).contains(&op) {
             return false; // Of a command of the session.

@@ -9,6 +9,7 @@ mod sasl;
 mod session;
 mod settings;
 mod transfer;
+mod tx;
 mod under_way;
 mod unsettled;
 

@@ -9,6 +9,7 @@
 use super::ending::{Ending, Left, ScopedBinding};
 use super::error::Refusal;
 use super::later;
+use super::tx::{self, Commit, Tx};
 use super::under_way::UnderWay;
 use super::unsettled::{Record, Unsettled};
 use crate::shard::Ctx;
@@ -69,6 +70,8 @@ enum Then {
     Scope(ScopedBinding),
     /// Those of these deliveries that were acquired are the session's now.
     Own(Vec<(CommandId, DeliveryRef)>),
+    /// The transaction is committed that has accepted these.
+    Settle(SequenceSet),
 }
 
 /// A subscription.
@@ -103,6 +106,8 @@ pub(super) struct Session {
     /// How many of those are barriers.
     barriers: usize,
     bindings: HashSet<ScopedBinding>,
+    /// If the session is transactional.
+    tx: Option<Box<Tx>>,
     /// A subscription owes room.
     owing: bool,
 }
@@ -121,6 +126,7 @@ impl Session {
             pending: HashMap::default(),
             barriers: 0,
             bindings: HashSet::default(),
+            tx: None,
             owing: false,
         }
     }
@@ -135,6 +141,11 @@ impl Session {
         self.barriers > 0 || self.pending.len() > PENDING_MAX
     }
 
+    /// The transaction that what is published belongs to, if the session is transactional.
+    pub(super) fn transaction(&mut self) -> Option<&mut Tx> {
+        self.tx.as_deref_mut()
+    }
+
     /// Ends the session; what it held goes back where it came from.
     pub(super) fn end(mut self, ctx: &mut Ctx<'_>) -> Box<Ending> {
         if !self.attached {
@@ -142,20 +153,23 @@ impl Session {
         }
         let left = |s: &Subscription| Left::new(s.mode, s.settles);
         let subscriptions = self.subscriptions.iter().map(|(tag, s)| (*tag, left(s))).collect();
-        let held = self.unsettled.take_held();
         // What is under way counts as done: acquired messages and bindings come with the answers.
-        let mut acquires = Vec::new();
+        let (mut acquires, mut commits) = (Vec::new(), Vec::new());
         for (op, pending) in self.pending {
             match pending.then {
                 Then::Own(_) => acquires.push(op),
+                // Whether these are still the session's comes with the answer too.
+                Then::Settle(ids) => commits.push((op, tx::settle(&ids, &mut self.unsettled))),
                 Then::Scope(binding) => {
                     self.bindings.insert(binding);
                 }
                 Then::Nothing | Then::Forget(_) => {}
             }
         }
+        let held = self.unsettled.take_held();
         let (id, bindings) = (self.id, self.bindings);
-        let mut ending = Ending::start(ctx, id, subscriptions, held, acquires, bindings);
+        let under_way = (acquires, commits);
+        let mut ending = Ending::start(ctx, id, subscriptions, held, under_way, bindings);
         self.unsent.into_iter().for_each(|(tag, delivery)| ending.deliver(tag, delivery));
         Box::new(ending)
     }
@@ -270,6 +284,10 @@ impl Session {
             }
             Command::MessageAccept(c) => {
                 let ids = c.transfers.unwrap_or_default();
+                if let Some(tx) = &mut self.tx {
+                    tx.accept(&ids, &mut self.unsettled);
+                    return Ok(Progress::Complete);
+                }
                 self.settle(ctx, ask, &ids, Outcome::Accepted)
             }
             Command::MessageRelease(c) => {
@@ -292,6 +310,26 @@ impl Session {
                 let deliveries = wanted.iter().map(|(_, d)| *d).collect();
                 let ask = Ask { then: Then::Own(wanted), ..barrier };
                 self.ask(ctx, ask, Request::Acquire { deliveries })
+            }
+            // A second time begins anew, as with the reference.
+            Command::TxSelect(_) => {
+                self.tx.get_or_insert_default().rollback(&mut self.unsettled);
+                Ok(Progress::Complete)
+            }
+            Command::TxRollback(_) => {
+                let tx = self.tx.as_mut().ok_or_else(tx::not_selected)?;
+                tx.rollback(&mut self.unsettled);
+                Ok(Progress::Complete)
+            }
+            Command::TxCommit(_) => {
+                let tx = self.tx.as_mut().ok_or_else(tx::not_selected)?;
+                let Commit { transaction, settles } = tx.commit(&mut self.unsettled);
+                if transaction.is_empty() {
+                    tx::settle(&settles, &mut self.unsettled);
+                    return Ok(Progress::Complete);
+                }
+                let ask = Ask { then: Then::Settle(settles), ..barrier };
+                self.ask(ctx, ask, Request::Commit(Box::new(transaction)))
             }
             Command::MessageResume(_) => {
                 Err(Refusal::new(ErrorCode::NOT_IMPLEMENTED, "Resuming transfers is not supported"))
@@ -460,6 +498,9 @@ impl Session {
                 self.bindings.insert(binding);
             }
             Then::Own(wanted) => return Some(self.own(ctx, id, &wanted, &reply)),
+            Then::Settle(ids) => {
+                tx::settle(&ids, &mut self.unsettled);
+            }
         }
         Some(Answer::Reply(id, reply))
     }

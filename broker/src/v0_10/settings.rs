@@ -21,6 +21,8 @@ pub(crate) struct Settings {
     pub(crate) queue_memory: u64,
     /// The group of messages without one (`--default-message-group`).
     pub(crate) default_group: Arc<str>,
+    /// Bytes that the messages of a connection's transactions may take before they are committed.
+    pub(crate) transaction_max: u64,
     pub(crate) amqp: Arc<ServerConfig>,
     pub(crate) anonymous: Arc<str>,
     pub(crate) realm: Arc<str>,
@@ -30,14 +32,15 @@ pub(crate) struct Settings {
 
 impl Settings {
     /// Of the options `--realm`, `--max-negotiate-time`, `--queue-purge-interval`, `--max-purge-batch`,
-    /// `--enable-timestamp`, `--journal-flush-timeout`, `--queue-memory`, `--federation-tag` and
+    /// `--enable-timestamp`, `--journal-flush-timeout`, `--queue-memory`, `--max-transaction-size`,
+    /// `--federation-tag` and
     /// `--known-hosts-url`.
     pub(crate) fn new(
         realm: &str,
         max_negotiate_time: Duration,
         (purge_interval, purge_batch): (Duration, usize),
         timestamps: bool,
-        (flush_timeout, queue_memory): (Duration, u64),
+        (flush_timeout, queue_memory, transaction_max): (Duration, u64, u64),
         federation_tag: &str,
         known_hosts: Option<String>,
     ) -> Settings {
@@ -59,6 +62,7 @@ impl Settings {
             flush_timeout,
             queue_memory,
             default_group: engine::Config::DEFAULT_GROUP.into(),
+            transaction_max,
             amqp: Arc::new(amqp),
             anonymous: Arc::from(format!("anonymous@{realm}")),
             realm: Arc::from(realm),

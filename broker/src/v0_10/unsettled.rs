@@ -23,6 +23,8 @@ pub(super) struct Record {
     pub(super) acquired: bool,
     /// Nothing is left to settle: accepted, released, rejected, or sent with accept mode none.
     pub(super) ended: bool,
+    /// Accepted in a transaction that is not committed.
+    pub(super) accepted: bool,
     /// Completing it moves the subscription's window.
     pub(super) windowing: bool,
     /// Nothing will come for it any more.
@@ -31,8 +33,8 @@ pub(super) struct Record {
 
 impl Record {
     pub(super) fn new(id: CommandId, delivery: DeliveryRef, tag: u32, size: u32) -> Record {
-        let (acquired, ended, windowing, gone) = (false, false, false, false);
-        Record { id, delivery, tag, size, acquired, ended, windowing, gone }
+        let (acquired, ended, accepted, windowing, gone) = (false, false, false, false, false);
+        Record { id, delivery, tag, size, acquired, ended, accepted, windowing, gone }
     }
 }
 
@@ -53,6 +55,11 @@ impl Unsettled {
         if record.windowing || !record.ended || !record.acquired {
             self.records.push_back(record);
         }
+    }
+
+    /// The oldest transfer that there is a record of.
+    pub(super) fn oldest(&self) -> Option<CommandId> {
+        self.records.front().map(|r| r.id)
     }
 
     /// How many deliveries are not settled or not completed.

@@ -153,20 +153,57 @@ impl<P: Payload> Log<P> {
         self.stage_root(Key::Xid(xid), &Op::Decide { xid, commit: true })
     }
 
+    /// Takes a decision back that is not in a batch yet. False if it is too late.
+    pub fn undecide(&mut self, xid: Xid) -> bool {
+        let Some(root) = self.roots.get(&Key::Xid(xid)) else { return false };
+        let seq = root.seq;
+        let Some(op) = self.staged_mut(seq) else { return false };
+        let len = op.len() as u64;
+        *op = Staged::Gone;
+        self.staged_bytes -= len;
+        self.roots.remove(&Key::Xid(xid));
+        true
+    }
+
+    /// Messages leave queues if a transaction is decided so: positions from a first to a last one, of each
+    /// queue. Kept until [`Log::unprepare`]. Nothing that is staged is taken back for it, for the
+    /// transaction may fail.
+    pub fn prepare_dequeues(
+        &mut self,
+        xid: Xid,
+        ranges: impl Iterator<Item = (u64, u64, u64)>,
+    ) -> Seq {
+        let mut bytes = Vec::new();
+        Op::Prepare(xid).put(&mut bytes);
+        ranges.for_each(|(queue, first, last)| Op::Dequeue { queue, first, last }.put(&mut bytes));
+        self.restage_root(Key::Prepared(xid), bytes.into())
+    }
+
+    /// The dequeues prepared under a transaction are void, or made; what is staged so far has to be durable
+    /// before they are forgotten.
+    pub fn unprepare(&mut self, xid: Xid) {
+        let until = self.last_seq();
+        self.drop_root(Key::Prepared(xid), until);
+    }
+
+    /// Says once more that messages left a queue whose records count no more.
+    pub fn dequeue_again(&mut self, queue: u64, first: u64, last: u64) -> Seq {
+        self.stage(Staged::Dequeue { queue, first, last })
+    }
+
     /// Every participant has noted the decision.
     pub fn resolved(&mut self, xid: Xid) {
         let until = self.durable;
         self.drop_root(Key::Xid(xid), until);
     }
 
-    /// A participant notes a decision.
+    /// A participant notes a decision. The shard that decided says it twice, which tells its note from the
+    /// decision.
     pub fn note(&mut self, xid: Xid, commit: bool) -> Seq {
-        self.stage_op(&Op::Decide { xid, commit })
-    }
-
-    fn stage_op(&mut self, op: &Op<'_>) -> Seq {
         let mut bytes = Vec::new();
-        op.put(&mut bytes);
+        for _ in 0..1 + usize::from(xid.shard == self.superblock.shard) {
+            Op::Decide { xid, commit }.put(&mut bytes);
+        }
         self.stage(Staged::Bytes { bytes: bytes.into(), root: false })
     }
 

@@ -13,6 +13,7 @@ use crate::message::Message;
 use crate::queue::{CreditUnit, FlowMode, Marks, Selection};
 use crate::request::{DeliveryRef, OpId, Outcome, Reply, Subscribe};
 use crate::topology::{Change, Conditions, TopologyRequest};
+use crate::transaction::TxFrame;
 use smallvec::SmallVec;
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -51,6 +52,8 @@ pub enum Frame {
     Decided { number: u64, commit: bool },
     /// O → C: these decisions are noted durably.
     Noted(Vec<u64>),
+    /// Between C and O: about a transaction of C's.
+    Transact(Box<TxFrame>),
     /// C → O: something about one queue.
     Queue(Box<QueueFrame>),
     /// O → C: a message for a subscription there.
@@ -166,6 +169,10 @@ impl Frame {
         match self {
             Frame::Publish { epoch, .. } | Frame::Route { epoch, .. } => Some(*epoch),
             Frame::Queue(q) => Some(q.epoch),
+            Frame::Transact(tx) => match **tx {
+                TxFrame::Prepare { epoch, .. } => Some(epoch),
+                _ => None,
+            },
             _ => None,
         }
     }

@@ -16,6 +16,7 @@ pub mod selector;
 mod store;
 mod sweep;
 pub mod topology;
+mod transaction;
 pub mod xquery;
 
 pub use engine::{Config, Engine, Stats};
@@ -29,3 +30,4 @@ pub use store::{
     CodecError, Combined, Journal, PagingConfig, Rehome, RestoreError, Restored, ShardRestore,
     Stored, combine,
 };
+pub use transaction::{Share, Transaction, TxFrame};

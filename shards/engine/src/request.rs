@@ -11,6 +11,7 @@ use crate::ids::{Position, QueueId, SessionId, SubscriptionId};
 use crate::message::Message;
 use crate::queue::{Marks, Selection};
 use crate::selector::Selector;
+use crate::transaction::Transaction;
 use fletch_amqp::types::Map;
 use std::sync::Arc;
 
@@ -68,6 +69,9 @@ pub enum Request {
     Acquire { deliveries: Vec<DeliveryRef> },
     /// Settle deliveries; answered when every home shard has done it.
     Settle { outcome: Outcome, deliveries: Vec<DeliveryRef> },
+    /// Do all of a transaction or nothing; answered when it is seen everywhere, and safe. If it is
+    /// refused, nothing of it was done, and what it accepts is the session's still.
+    Commit(Box<Transaction>),
 }
 
 /// `queue.declare`.

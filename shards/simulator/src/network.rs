@@ -67,7 +67,7 @@ impl Network {
 
 /// For the trace: what a frame is, and two numbers that say whose.
 pub(crate) fn label(frame: &Frame) -> (&'static str, u64, u64) {
-    use fletch_engine::QueueCommand as Q;
+    use fletch_engine::{QueueCommand as Q, TxFrame as Tx};
     let number = fletch_engine::SessionId::raw;
     match frame {
         Frame::Publish { queues, .. } => ("publish", queues[0].0, queues.len() as u64),
@@ -78,6 +78,14 @@ pub(crate) fn label(frame: &Frame) -> (&'static str, u64, u64) {
         Frame::Refused { slot, .. } => ("refused", u64::from(*slot), 0),
         Frame::Decided { number, commit } => ("decided", *number, u64::from(*commit)),
         Frame::Noted(numbers) => ("noted", numbers.len() as u64, 0),
+        Frame::Transact(tx) => match **tx {
+            Tx::Prepare { number, alone, .. } => ("prepare", number, u64::from(alone)),
+            Tx::Prepared { number, ref refused, .. } => {
+                ("prepared", number, u64::from(refused.is_none()))
+            }
+            Tx::End { number, commit } => ("end", number, u64::from(commit)),
+            Tx::Ended { number } => ("ended", number, 0),
+        },
         Frame::Queue(q) => {
             let what = match q.command {
                 Q::Subscribe { .. } => "subscribe",

@@ -344,5 +344,6 @@ fn name_of(request: &Request) -> &'static str {
         Request::Stop { .. } => "ask stop",
         Request::Acquire { .. } => "ask acquire",
         Request::Settle { .. } => "ask settle",
+        Request::Commit(_) => "ask commit",
     }
 }

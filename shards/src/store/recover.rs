@@ -134,7 +134,7 @@ fn read_one(
 ) -> Result<Read, Failed> {
     let damaged = |damage| Failed::Damaged(ShardDamage { path: files.path.clone(), damage });
     let mut walker = Walker::new(&files.superblock, files.sizes(), salvage).map_err(damaged)?;
-    let mut restore = ShardRestore::new(in_use(files), memory);
+    let mut restore = ShardRestore::new(files.superblock.shard, in_use(files), memory);
     let mut loader = Loader::new(files).map_err(Failed::Unread)?;
     let from = files.superblock.oldest_lsn.0;
     while let Some(at) = walker.wants() {

@@ -15,7 +15,7 @@ use crate::pending::Origin;
 use crate::queue::{Output, Queue};
 use crate::request::{DeliveryRef, Event, OpId, Reply};
 use crate::store::{Decided, Restored, Store, Stored, Waiter, payload_len, volume_of};
-use crate::topology::{Change, Routes};
+use crate::topology::{Change, FixedMap, Routes};
 use fletch_journal::record::ops;
 use fletch_journal::{
     Cleaned, Damaged, Done, Op, REFS_MAX, Ref, Refs, Request, Seq, Volume, Write, Xid,
@@ -40,7 +40,11 @@ impl Engine {
                 self.queues.insert(q.id, queue);
             }
         }
-        for xid in to_note {
+        for (xid, dequeues) in to_note {
+            // What was prepared is said as such: nothing keeps the record of that any more.
+            for (queue, first, last) in dequeues {
+                store.log.dequeue_again(queue, first, last);
+            }
             let seq = store.log.note(xid, true);
             store.wait(seq, Waiter::Noted { to: ShardId(xid.shard), number: xid.number });
         }
@@ -322,8 +326,8 @@ impl Engine {
         self.pager.in_vain = 0;
         if volume == Volume::Paging {
             self.take_back_pages(now, fx);
-            self.run_local(now, fx);
             self.release_publishers(fx);
+            self.run_local(now, fx);
             return;
         }
         self.refuse_excess(fx);
@@ -453,6 +457,9 @@ impl Engine {
                     }
                 }
                 Waiter::Noted { to, number } => store.noted[to.index()].push(number),
+                Waiter::Prepared { xid } => self.prepared(xid, fx),
+                Waiter::Committed { number } => self.end_transaction(number, fx),
+                Waiter::Tell { to, frame } => self.send(to, *frame, fx),
             }
         }
     }
@@ -584,17 +591,40 @@ impl Engine {
                 (&mut pages.log, None, Stored::Paged)
             }
         };
+        let prepared_here = &mut self.transactions.prepared;
+        let mut indexes: FixedMap<Xid, FixedMap<Ref, usize>> = FixedMap::default();
         for record in &cleaned.records {
             let mut xid = None;
             // The log has checked that they can be read.
             for op in ops(record).map_while(Result::ok) {
                 match op {
                     Op::Prepare(prepared) => {
-                        xid =
-                            Some(prepared).filter(|x| undecided.is_some_and(|u| u.contains_key(x)));
+                        xid = Some(prepared).filter(|x| {
+                            undecided.is_some_and(|u| u.contains_key(x))
+                                || prepared_here.contains_key(x)
+                        });
                     }
                     // The record may say that it was delivered where the queue does not: when that was
                     // before the record was written.
+                    // Of a transaction: in no queue yet.
+                    Op::Publish { refs, .. }
+                        if let Some(xid) = xid
+                            && let Some(branch) = prepared_here.get_mut(&xid) =>
+                    {
+                        let index = indexes.entry(xid).or_insert_with(|| branch.index());
+                        let first = refs.iter().next().and_then(|(first, _)| index.get(&first));
+                        let Some(kept) = first.map(|n| &mut branch.publishes[*n]) else { continue };
+                        if log.stands_in(kept.place, cleaned.segment) {
+                            // One behind it was delivered, and what says so of all before may go.
+                            let seen = |r: &Ref| {
+                                let q = self.queues.get(&QueueId(r.queue));
+                                q.is_some_and(|q| r.position <= q.told_delivered())
+                            };
+                            let live = refs.iter().map(|(r, said)| (r, said || seen(&r))).collect();
+                            let stored = stored(kept.message.clone());
+                            kept.place = log.relocate(live, kept.place, stored, Some(xid));
+                        }
+                    }
                     Op::Publish { refs, payload } => {
                         let mut live = Refs::new();
                         let mut kept: Option<(Option<Message>, Seq)> = None;

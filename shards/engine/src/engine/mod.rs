@@ -19,6 +19,7 @@ mod publish;
 mod slices;
 mod space;
 mod taking;
+mod tx;
 
 use crate::error::Error;
 use crate::frame::{Effects, Frame, QueueCommand, QueueFrame};
@@ -29,6 +30,7 @@ use crate::request::{DeliveryRef, Event, OpId, Outcome, Reply, Request, Subscrib
 use crate::store::{Pager, Pages, PagingConfig, Restored, Store, Waiter};
 use crate::sweep::Sweep;
 use crate::topology::{Change, Decision, FixedMap, Orderer, Routes, Topology, TopologyRequest};
+use crate::transaction::Transactions;
 use away::Away;
 use exchanges::Exchanges;
 use fletch_journal::{Damaged, Volume, Xid};
@@ -159,6 +161,7 @@ pub struct Engine {
     changes: Option<Vec<Arc<Change>>>,
     exchanges: Exchanges,
     away: Away,
+    transactions: Transactions,
     // Reused between calls.
     routes: Routes,
     outputs: Vec<Output>,
@@ -202,6 +205,7 @@ impl Engine {
             changes: None,
             exchanges: Exchanges::default(),
             away: Away::default(),
+            transactions: Transactions::default(),
             routes: Routes::default(),
             outputs: Vec::new(),
             decisions: Vec::new(),
@@ -235,7 +239,7 @@ impl Engine {
     /// Requests, publishes and subscriptions of sessions here that are not over: zero when every
     /// session has closed.
     pub fn pending(&self) -> usize {
-        self.publishes.len() + self.parts.len() + self.subscriptions.len()
+        self.publishes.len() + self.parts.len() + self.subscriptions.len() + self.commits()
     }
 
     /// Whether nothing at all is under way here, and for the orderer's shard in the whole broker: no
@@ -254,6 +258,7 @@ impl Engine {
             && self.rejections.is_empty()
             && self.exchanges.is_idle()
             && self.away.is_empty()
+            && self.transactions.is_empty()
             && self.store.as_ref().is_none_or(Store::is_idle)
             && self.pager.pages.as_ref().is_none_or(|pages| pages.waiting.is_empty())
             && self.orderer.as_ref().is_none_or(Orderer::is_idle)
@@ -372,6 +377,7 @@ impl Engine {
             Request::Settle { outcome, deliveries } => {
                 self.ask_deliveries(now, session, op, &deliveries, Some(outcome), fx);
             }
+            Request::Commit(transaction) => self.commit(session, op, *transaction, fx),
         }
     }
 
@@ -656,6 +662,7 @@ impl Engine {
             }
             Frame::Decided { number, commit } => self.on_decided(from, number, commit),
             Frame::Noted(numbers) => self.on_noted(numbers),
+            Frame::Transact(frame) => self.on_transact(now, from, *frame, fx),
             Frame::Queue(q) => {
                 let QueueFrame { queue, session, command, .. } = *q;
                 self.on_queue_command(now, queue, session, command, fx);

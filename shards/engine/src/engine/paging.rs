@@ -272,6 +272,7 @@ impl Engine {
                     fx.events.push(Event::Published { session, op });
                 }
                 Some(Waiter::Receipt { to, slot, .. }) => self.receipt_for(to, slot, fx),
+                Some(Waiter::Tell { to, frame }) => self.send(to, *frame, fx),
                 Some(_) => debug_assert!(false, "only publishes wait"),
                 None => return,
             }

@@ -69,7 +69,7 @@ impl Engine {
         Some(Arc::clone(&store.path))
     }
 
-    fn no_space(&self, queue: QueueId) -> Error {
+    pub(super) fn no_space(&self, queue: QueueId) -> Error {
         let path = self.path(Volume::Journal);
         let name = self.topology.queue_by_id(queue).map_or("", |q| &q.name);
         Error::new(
@@ -83,6 +83,8 @@ impl Engine {
     pub(super) fn refuse_excess(&mut self, fx: &mut Effects) {
         let Some(store) = &mut self.store else { return };
         let Some(from) = store.log.excess() else { return };
+        self.refuse_excess_prepared(from, fx);
+        let Some(store) = &mut self.store else { return };
         let behind = store.waiting.partition_point(|(seq, _)| *seq < from);
         let mut refused: Vec<(Refs, Waiter)> = Vec::new();
         for (seq, waiter) in store.waiting.split_off(behind) {

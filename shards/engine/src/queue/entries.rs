@@ -313,6 +313,27 @@ impl Entries {
         chunk.set_away(slot_of(position), size, expires);
     }
 
+    /// Keeps the next position for a message that may come there later.
+    pub(super) fn reserve(&mut self) -> Position {
+        let position = self.end;
+        self.end += 1;
+        let n = chunk_of(position);
+        // The last chunk is kept while it has free slots.
+        if n != chunk_of(self.end) && self.chunks.get(&n).is_some_and(|c| c.present == 0) {
+            self.chunks.remove(&n);
+        }
+        position
+    }
+
+    /// Puts a message at a position that was kept for it.
+    pub(super) fn fill(&mut self, position: Position, message: Message, place: Seq) {
+        self.put(position, message, place, false);
+        let n = chunk_of(position);
+        if n < self.front {
+            self.behind.insert(n);
+        }
+    }
+
     fn place_at(
         &mut self,
         position: Position,

@@ -109,10 +109,19 @@ impl Groups {
             }
         };
         self.of.insert(position, id);
+        // Nearly always the last.
+        let all = &self.groups[id as usize].available;
+        let at = match all.back() {
+            Some(last) if *last > position => all.partition_point(|p| *p < position),
+            _ => all.len(),
+        };
+        if at == 0 {
+            self.unlist(id);
+        }
         let group = &mut self.groups[id as usize];
-        group.available.push_back(position);
+        group.available.insert(at, position);
         let owner = group.owner;
-        if group.available.len() == 1 {
+        if at == 0 {
             self.list(id);
         }
         self.gained.extend(owner);

@@ -23,6 +23,7 @@ mod order;
 mod packed;
 mod positions;
 mod priority;
+mod reserved;
 mod rest;
 mod select;
 pub(crate) mod settings;
@@ -455,8 +456,7 @@ impl Queue {
         place: Seq,
         out: &mut Vec<Output>,
     ) -> Option<Position> {
-        let users = [self.owner, self.exclusive];
-        if self.intake.as_ref().is_some_and(|intake| !intake.takes(&message, users)) {
+        if !self.takes(&message) {
             return None;
         }
         self.order_next(&message, out);
@@ -464,6 +464,12 @@ impl Queue {
         self.counters.enqueued += 1;
         self.serve_all(now, out);
         Some(position)
+    }
+
+    /// Whether a message comes in that is routed here.
+    fn takes(&self, message: &Message) -> bool {
+        let users = [self.owner, self.exclusive];
+        self.intake.as_ref().is_none_or(|intake| intake.takes(message, users))
     }
 
     /// Tells that a message left the queue for good, if that matters to anybody.

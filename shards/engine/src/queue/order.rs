@@ -148,6 +148,25 @@ impl Queue {
         }
     }
 
+    /// A message has come to the place that was kept for it, behind others perhaps.
+    pub(super) fn order_filled(
+        &mut self,
+        position: Position,
+        message: &Message,
+        out: &mut Vec<Output>,
+    ) {
+        match &mut self.order {
+            Order::Fifo | Order::Unsorted(_) => {}
+            Order::Priority(levels) => levels.show(position, message),
+            Order::Groups(groups) => groups.push(position, message),
+            Order::LastValue(values) => {
+                if let Some(older) = values.released(position, message) {
+                    self.give_way(older, out);
+                }
+            }
+        }
+    }
+
     /// A message gives way to a newer one with its key, unless somebody has it.
     fn give_way(&mut self, position: Position, out: &mut Vec<Output>) {
         // What a newer one has taken the place of is forgotten already.

@@ -18,12 +18,15 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+/// Messages behind a cursor: the highest level first.
+pub(super) type Behind = BTreeSet<(Reverse<usize>, Position)>;
+
 /// What a subscriber wants to see.
 #[derive(Debug)]
 pub(super) struct Selection {
     selector: Arc<Selector>,
-    /// Selected, and released behind the cursor: the highest level first.
-    behind: BTreeSet<(Reverse<usize>, Position)>,
+    /// Selected, and released behind the cursor, or come there late.
+    pub(super) behind: Behind,
     /// There may be more behind the cursor: the next slice is due.
     pub(super) paused: bool,
 }
@@ -33,7 +36,7 @@ impl Selection {
         Selection { selector, behind: BTreeSet::new(), paused: false }
     }
 
-    fn matches(&self, message: &Message, redelivered: bool) -> bool {
+    pub(super) fn matches(&self, message: &Message, redelivered: bool) -> bool {
         self.selector.matches(&MessageEnvironment::new(message, redelivered))
     }
 }
@@ -128,14 +131,13 @@ impl Queue {
     /// The message that one comes to next.
     fn next_for(&mut self, key: Key) -> Option<Position> {
         let mut behind = None;
-        if let Some(selection) = &mut self.subscriptions[key].selection {
-            while let Some((Reverse(level), position)) = selection.behind.first().copied() {
-                if self.entries.is_available(position) {
-                    behind = Some((level, position));
-                    break;
-                }
-                selection.behind.pop_first();
+        let kept = self.subscriptions[key].behind();
+        while let Some((Reverse(level), position)) = kept.first().copied() {
+            if self.entries.is_available(position) {
+                behind = Some((level, position));
+                break;
             }
+            kept.pop_first();
         }
         let ahead = self.next_at(&self.subscriptions[key].cursor);
         match (behind, ahead) {
@@ -154,7 +156,7 @@ impl Queue {
         }
     }
 
-    fn level_of(&self, message: &Message) -> usize {
+    pub(super) fn level_of(&self, message: &Message) -> usize {
         match &self.order {
             Order::Priority(levels) => levels.of(message),
             _ => 0,
@@ -165,9 +167,7 @@ impl Queue {
     fn pass(&mut self, key: Key, position: Position, message: &Message) {
         let level = self.level_of(message);
         let subscription = &mut self.subscriptions[key];
-        if let Some(selection) = &mut subscription.selection
-            && selection.behind.remove(&(Reverse(level), position))
-        {
+        if subscription.behind().remove(&(Reverse(level), position)) {
             return;
         }
         subscription.cursor.pass(position, level);

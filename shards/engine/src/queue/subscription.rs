@@ -6,7 +6,7 @@
 //! ready. All steps are O(1), those with blocked ones O(log n).
 
 use super::credit::{Credit, Room};
-use super::select::Selection;
+use super::select::{Behind, Selection};
 use crate::ids::{Position, SubscriptionId};
 use crate::request::{Mode, OpId};
 use crate::selector::Selector;
@@ -49,6 +49,8 @@ pub(super) struct Subscription {
     pub(super) room: Room,
     /// Browsers, and consumers with a selector: where to look next.
     pub(super) cursor: Cursor,
+    /// Browsers without a selector: what came behind the cursor, the highest level first.
+    pub(super) late: Behind,
     /// What it wants to see, if not everything.
     pub(super) selection: Option<Box<Selection>>,
     /// In the order asked for. While there is one, the room is used up, except within a call.
@@ -73,6 +75,7 @@ impl Subscription {
             credit: Credit::default(),
             room: Room::new(),
             cursor: Cursor::new(levels),
+            late: Behind::new(),
             selection: selector.map(|selector| Box::new(Selection::new(selector))),
             flushes: VecDeque::new(),
             place: Place::Idle,
@@ -84,6 +87,14 @@ impl Subscription {
     /// Whether it has credit and room.
     pub(super) fn open(&self) -> bool {
         self.room.open() && self.credit.any()
+    }
+
+    /// What it looks at before it goes on at its cursor.
+    pub(super) fn behind(&mut self) -> &mut Behind {
+        match &mut self.selection {
+            Some(selection) => &mut selection.behind,
+            None => &mut self.late,
+        }
     }
 
     /// Whether it goes through the queue by its own cursor.
@@ -252,7 +263,14 @@ impl Subscriptions {
     /// Where each of those has come to that go by their own cursors and could have more.
     pub(super) fn cursors(&self) -> impl Iterator<Item = Position> {
         let own = self.slab.iter().filter(|(_, s)| s.is_own() && s.open());
-        own.map(|(_, s)| s.cursor.position())
+        own.map(|(_, s)| s.late.first().map_or(s.cursor.position(), |(_, late)| *late))
+    }
+
+    /// All that go by their own cursors, if there are any.
+    pub(super) fn each_own(&mut self) -> impl Iterator<Item = &mut Subscription> {
+        let any = self.slab.len() as u32 > self.consuming - self.selecting;
+        let own = self.slab.iter_mut().filter(|(_, s)| s.is_own()).map(|(_, s)| s);
+        own.take(if any { usize::MAX } else { 0 })
     }
 
     /// Those with a flush under way.

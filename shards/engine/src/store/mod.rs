@@ -55,6 +55,12 @@ pub(crate) enum Waiter {
     Decided(Box<Decided>),
     /// The note of another shard's decision.
     Noted { to: ShardId, number: u64 },
+    /// What is prepared here of a transaction.
+    Prepared { xid: Xid },
+    /// The decision of this shard about a transaction.
+    Committed { number: u64 },
+    /// A shard that is to be told something.
+    Tell { to: ShardId, frame: Box<Frame> },
 }
 
 /// A publish to several shards that is decided.

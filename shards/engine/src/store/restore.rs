@@ -29,6 +29,12 @@ pub struct RestoreError {
     pub error: CodecError,
 }
 
+/// Messages that left a queue: the queue, the first position and the last.
+pub(crate) type Range = (u64, Position, Position);
+
+/// A transaction that is to be noted, with the dequeues that were prepared under it.
+pub(crate) type ToNote = (Xid, Vec<Range>);
+
 /// A publish that waits for a decision.
 #[derive(Debug)]
 struct Pending {
@@ -37,9 +43,17 @@ struct Pending {
     message: Message,
 }
 
+/// What waits for one decision.
+#[derive(Debug, Default)]
+struct Undecided {
+    publishes: Vec<Pending>,
+    dequeues: Vec<Range>,
+}
+
 /// What one shard's journal holds. See the module.
 #[derive(Debug)]
 pub struct ShardRestore {
+    shard: u16,
     last: Seq,
     /// Bases of the segments, with the first record that begins in each.
     segments: Vec<(Lsn, u64, Seq)>,
@@ -47,8 +61,11 @@ pub struct ShardRestore {
     reached: usize,
     definitions: BTreeMap<u64, (Seq, Box<[u8]>)>,
     queues: FixedMap<QueueId, Queue>,
-    /// Publishes without a decision.
-    pending: BTreeMap<Xid, Vec<Pending>>,
+    /// What has no decision.
+    pending: BTreeMap<Xid, Undecided>,
+    /// Transactions that this shard has decided and not noted itself, with the dequeues it has prepared.
+    /// What is prepared may have been written again behind the decision.
+    open: BTreeMap<Xid, Vec<Range>>,
     /// Decisions found here: the coordinator's own, and notes of others'.
     decided: BTreeMap<Xid, (Seq, bool)>,
     /// Records that several places refer to.
@@ -63,16 +80,22 @@ pub struct ShardRestore {
 }
 
 impl ShardRestore {
-    /// Nothing found so far, in a journal with these segments: first LSN and length of each. Messages
-    /// beyond so many bytes of `memory` are not kept in it.
-    pub fn new(segments: impl IntoIterator<Item = (Lsn, u64)>, memory: u64) -> ShardRestore {
+    /// Nothing found so far, in the journal of a shard with these segments: first LSN and length of each.
+    /// Messages beyond so many bytes of `memory` are not kept in it.
+    pub fn new(
+        shard: u16,
+        segments: impl IntoIterator<Item = (Lsn, u64)>,
+        memory: u64,
+    ) -> ShardRestore {
         ShardRestore {
+            shard,
             last: Seq::NONE,
             segments: segments.into_iter().map(|(base, len)| (base, len, Seq(1))).collect(),
             reached: 0,
             definitions: BTreeMap::new(),
             queues: FixedMap::default(),
             pending: BTreeMap::new(),
+            open: BTreeMap::new(),
             decided: BTreeMap::new(),
             shared: BTreeSet::new(),
             marks: Vec::new(),
@@ -110,14 +133,16 @@ impl ShardRestore {
         }
         self.last = seq;
         self.records += 1;
-        let mut prepared = None;
+        let (mut prepared, mut decision) = (None, None);
         for op in ops(record) {
             match op? {
                 Op::Prepare(xid) => prepared = Some(xid),
                 Op::Publish { refs, payload } => {
                     self.publish(seq, prepared, refs, payload)?;
                 }
-                Op::Dequeue { queue, first, last } => self.dequeue(QueueId(queue), first, last),
+                Op::Dequeue { queue, first, last } => {
+                    self.dequeue_if(prepared, (queue, first, last));
+                }
                 Op::Delivered { queue, upto } => {
                     self.queue(QueueId(queue)).restore_delivered(upto);
                 }
@@ -128,9 +153,17 @@ impl ShardRestore {
                     self.definitions.remove(&id);
                     self.queues.remove(&QueueId(id));
                 }
+                // Twice in one record: the shard that decided has noted it.
+                Op::Decide { xid, .. } if decision == Some(xid) => {
+                    self.open.remove(&xid);
+                }
                 Op::Decide { xid, commit } => {
+                    decision = Some(xid);
                     self.decided.insert(xid, (seq, commit));
-                    self.settle(xid, commit);
+                    let settled = self.settle(xid, commit);
+                    if let Some(dequeues) = settled.filter(|_| commit && xid.shard == self.shard) {
+                        self.open.insert(xid, dequeues);
+                    }
                 }
             }
         }
@@ -149,12 +182,17 @@ impl ShardRestore {
         payload: &[u8],
     ) -> Result<(), RecordError> {
         let decided = xid.map(|xid| self.decided.get(&xid).map(|(_, commit)| *commit));
+        if let (Some(xid), Some(Some(true))) = (xid, decided)
+            && xid.shard == self.shard
+        {
+            self.open.entry(xid).or_default();
+        }
         match (xid, decided) {
             (_, Some(Some(false))) => {}
             (Some(xid), Some(None)) => {
                 let message = readable(Stored::read(Volume::Journal, payload))?;
                 let pending = Pending { seq, refs: refs.iter().collect(), message };
-                let all = self.pending.entry(xid).or_default();
+                let all = &mut self.pending.entry(xid).or_default().publishes;
                 // Written again by the cleaner: the newer record counts.
                 for old in all.iter_mut() {
                     old.refs.retain(|(r, _)| !pending.refs.iter().any(|(other, _)| other == r));
@@ -199,8 +237,25 @@ impl ShardRestore {
         }
     }
 
+    /// Messages left a queue, if the transaction was committed that it was prepared under.
+    fn dequeue_if(&mut self, prepared: Option<Xid>, range: Range) {
+        let (queue, first, last) = range;
+        let decided = prepared.map(|xid| (xid, self.decided.get(&xid).map(|(_, commit)| *commit)));
+        match decided {
+            Some((xid, None)) => self.pending.entry(xid).or_default().dequeues.push(range),
+            Some((_, Some(false))) => {}
+            Some((xid, Some(true))) => {
+                if xid.shard == self.shard {
+                    self.open.entry(xid).or_default().push(range);
+                }
+                self.dequeue(QueueId(queue), first, last);
+            }
+            None => self.dequeue(QueueId(queue), first, last),
+        }
+    }
+
     fn dequeue(&mut self, queue: QueueId, first: Position, last: Position) {
-        for pending in self.pending.values_mut().flatten() {
+        for pending in self.pending.values_mut().flat_map(|all| &mut all.publishes) {
             let gone =
                 |(r, _): &(Ref, bool)| r.queue == queue.0 && (first..=last).contains(&r.position);
             pending.refs.retain(|r| !gone(r));
@@ -212,12 +267,18 @@ impl ShardRestore {
         self.taken = self.taken.saturating_sub(freed);
     }
 
-    fn settle(&mut self, xid: Xid, commit: bool) {
-        for p in self.pending.remove(&xid).into_iter().flatten() {
-            if commit {
+    /// Carries a decision out. The dequeues of what was prepared, if anything was.
+    fn settle(&mut self, xid: Xid, commit: bool) -> Option<Vec<Range>> {
+        let Undecided { publishes, dequeues } = self.pending.remove(&xid)?;
+        if commit {
+            for p in publishes {
                 self.put(p.seq, p.refs.into_iter(), &p.message);
             }
+            for (queue, first, last) in &dequeues {
+                self.dequeue(QueueId(*queue), *first, *last);
+            }
         }
+        Some(dequeues)
     }
 }
 
@@ -240,8 +301,8 @@ pub struct Restored {
     pub(crate) queues: FixedMap<QueueId, Queue>,
     pub(crate) changes: Arc<[Change]>,
     pub(crate) next_id: u64,
-    /// Transactions of other shards that were decided and are to be noted here.
-    pub(crate) to_note: Vec<Xid>,
+    /// Transactions that were decided and are to be noted here, with the dequeues that were prepared.
+    pub(crate) to_note: Vec<ToNote>,
 }
 
 /// What is known of a shard's journal besides its records.
@@ -260,9 +321,9 @@ pub struct Journal {
 pub struct Combined {
     shards: Vec<ShardRestore>,
     changes: Vec<Change>,
-    /// Per shard: transactions of others to be noted.
-    to_note: Vec<Vec<Xid>>,
-    /// Per shard: its decisions that others have to note, and how many.
+    /// Per shard: transactions to be noted.
+    to_note: Vec<Vec<ToNote>>,
+    /// Per shard: its decisions that have to be noted, and by how many.
     decisions: Vec<BTreeMap<Xid, u16>>,
 }
 
@@ -285,11 +346,19 @@ pub fn combine(mut shards: Vec<ShardRestore>) -> Result<Combined, RestoreError> 
         // Without a decision, a transaction has not happened.
         for xid in shard.pending.keys().copied().collect::<Vec<_>>() {
             let commit = committed.contains(&xid);
-            shard.settle(xid, commit);
+            let dequeues = shard.settle(xid, commit).unwrap_or_default();
             if commit {
                 *decisions[usize::from(xid.shard)].entry(xid).or_insert(0u16) += 1;
-                notes.push(xid);
+                notes.push((xid, dequeues));
             }
+        }
+        for (xid, dequeues) in std::mem::take(&mut shard.open) {
+            // What was written again behind the decision is gone too.
+            for (queue, first, last) in &dequeues {
+                shard.dequeue(QueueId(*queue), *first, *last);
+            }
+            *decisions[usize::from(xid.shard)].entry(xid).or_insert(0u16) += 1;
+            notes.push((xid, dequeues));
         }
         to_note.push(notes);
     }
@@ -540,3 +609,6 @@ impl ShardRestore {
         self.segments[..self.reached].iter().any(|(other, ..)| *other == base)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,6 +45,7 @@ impl Model {
         }
         if after == After::Crash {
             self.check_whole(found, now, &n, marks);
+            self.check_transactions(found, now, &n, marks);
             self.check_redelivered(found, marks);
         }
         self.check_order(found);
@@ -97,6 +98,9 @@ impl Model {
         let name = &q.facts.name;
         let moving = c.moved > 0 || !there || self.may_go(q);
         assert!(moving, "message {number} is lost from {name} ({queue:?}): {c:?}");
+        if c.transacted {
+            return; // Its queue may have been deleted before the commit.
+        }
         for alternate in &q.facts.alternates {
             marks.hit("moved to an alternate exchange", true);
             let to = self.queues.get(alternate);
@@ -222,6 +226,7 @@ impl Model {
         after: After,
     ) {
         self.open.clear();
+        self.transactions.clear();
         let mut moved = BTreeSet::new();
         for (queue, all) in found {
             let numbers = all.iter().map(|found| message_id(&found.message));
@@ -254,6 +259,7 @@ impl Model {
                     left: (0, 0),
                     moved: 0,
                     direct: false,
+                    transacted: false,
                     delivered: true,
                     seen: false,
                     returned: false,

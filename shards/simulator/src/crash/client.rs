@@ -10,8 +10,8 @@ use fletch_amqp::types::Map;
 use fletch_engine::queue::INFINITE;
 use fletch_engine::topology::Routes;
 use fletch_engine::{
-    Binding, CreditUnit, DeclareExchange, DeclareQueue, ErrorKind, Mode, Outcome, Published,
-    QueueId, Request, Selection, SessionId, ShardId, Subscribe, SubscriptionId, Time,
+    Binding, CreditUnit, DeclareExchange, DeclareQueue, ErrorKind, Message, Mode, Outcome,
+    Published, QueueId, Request, Selection, SessionId, ShardId, Subscribe, SubscriptionId, Time,
 };
 use std::sync::Arc;
 
@@ -46,6 +46,7 @@ impl World<'_> {
                     self.publish_any(id);
                 }
             }
+            Act::Commit => self.transact(id),
             Act::Subscribe => self.subscribe(id),
             Act::Grant => {
                 if let Some(tag) = self.open_tag(id) {
@@ -265,17 +266,27 @@ impl World<'_> {
 
     // ---- messages ------------------------------------------------------------------------
 
-    fn publish_any(&mut self, id: SessionId) {
+    /// An exchange and a key to publish with.
+    pub(super) fn any_target(&mut self) -> (Arc<str>, Arc<str>) {
         if self.rng.chance(self.mix.fanout_percent) {
-            let (exchange, key) = (self.any_exchange(), self.key());
-            self.publish(id, &exchange, &key);
+            (self.any_exchange(), self.key())
         } else {
-            let queue = self.queue_name();
-            self.publish(id, "", &queue);
+            (Arc::from(""), self.queue_name())
         }
     }
 
-    fn publish(&mut self, id: SessionId, exchange: &str, key: &str) {
+    fn publish_any(&mut self, id: SessionId) {
+        let (exchange, key) = self.any_target();
+        self.publish(id, &exchange, &key);
+    }
+
+    /// The next message, if its exchange exists.
+    pub(super) fn make_message(
+        &mut self,
+        id: SessionId,
+        exchange: &str,
+        key: &str,
+    ) -> Option<(Content, Message)> {
         let expires = match self.rng.chance(self.mix.ttl_percent) {
             true => Time(self.now.0 + self.rng.range(1, self.mix.time * 20) as u64),
             false => Time::NEVER,
@@ -293,12 +304,17 @@ impl World<'_> {
         };
         let message = content.message(key);
         // The router has tests of its own; here its word is taken for where a message goes.
+        let topology = self.engines[id.shard().index()].topology();
+        topology.route(exchange, &message, &mut Routes::default()).ok()?;
+        Some((content, message))
+    }
+
+    fn publish(&mut self, id: SessionId, exchange: &str, key: &str) {
+        let Some((content, message)) = self.make_message(id, exchange, key) else { return };
         let shard = id.shard();
         let mut routes = Routes::default();
-        let engine = &self.engines[shard.index()];
-        if engine.topology().route(exchange, &message, &mut routes).is_err() {
-            return;
-        }
+        let topology = self.engines[shard.index()].topology();
+        topology.route(exchange, &message, &mut routes).expect("the exchange was there just now");
         let to: Vec<QueueId> = routes.iter().map(|r| r.queue).collect();
         to.iter().for_each(|queue| self.know(shard, *queue));
         self.mark_publish(&content, &routes);

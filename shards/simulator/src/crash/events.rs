@@ -122,6 +122,9 @@ impl World<'_> {
                     self.on_released(id, outcome);
                 }
             }
+            Asked::Commit(number, accepted) => {
+                self.on_committed(id, number, accepted, result.err());
+            }
             Asked::Close => {
                 assert!(!failed, "a close fails");
                 self.ended_one(id);

@@ -7,6 +7,8 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Act {
     Publish,
+    /// Publishes and accepts at once.
+    Commit,
     Subscribe,
     Grant,
     Accept,
@@ -25,7 +27,7 @@ pub(super) enum Act {
 }
 
 /// Every act with the weight it usually has.
-const ACTS: [(Act, u32); 16] = [
+const ACTS: [(Act, u32); 17] = [
     (Act::Publish, 40),
     (Act::Subscribe, 8),
     (Act::Grant, 10),
@@ -42,6 +44,8 @@ const ACTS: [(Act, u32); 16] = [
     (Act::Unbind, 3),
     (Act::Close, 2),
     (Act::Reroute, 2),
+    // The last: of some seeds only, see `Mix::draw`.
+    (Act::Commit, 0),
 ];
 
 /// What the world does next.
@@ -69,6 +73,9 @@ const STEPS: [Step; 7] = [
     Step::PassTime,
     Step::Shuffle,
 ];
+
+/// What makes the draw of a seed's transactions one of its own.
+const TRANSACTIONS: u64 = 0x7472_616e_7361_6374;
 
 /// Sizes of segments; the smallest has room for two batches.
 const SEGMENTS: [u64; 4] = [8192, 8192, 16384, 65536];
@@ -139,7 +146,7 @@ impl Mix {
     pub(super) fn draw(seed: u64, rng: &mut Rng, steps: Option<u64>) -> Mix {
         // Of its own, so that other seeds stay what they were.
         let paging = (seed % 5 == 2).then(|| *Rng::new(!seed).pick(&[u64::MAX, u64::MAX, 200_000]));
-        let acts = ACTS
+        let mut acts: Vec<u32> = ACTS[..ACTS.len() - 1]
             .iter()
             .map(|(_, usual)| match rng.below(5) {
                 0 => usual / 4,
@@ -147,6 +154,9 @@ impl Mix {
                 n => usual * n as u32 / 2,
             })
             .collect();
+        if seed % 2 == 1 {
+            acts.push(*Rng::new(seed ^ TRANSACTIONS).pick(&[10, 60, 200]));
+        }
         let mut often = |choices: &[u32]| *rng.pick(choices);
         let [large_percent, ttl_percent, no_accept_percent] =
             [often(&[0, 0, 3, 20]), often(&[0, 0, 0, 20]), often(&[0, 20, 60])];

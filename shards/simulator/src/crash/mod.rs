@@ -15,6 +15,7 @@ mod rehome;
 mod session;
 mod start;
 mod topology;
+mod transaction;
 mod world;
 
 use crate::run::Summary;

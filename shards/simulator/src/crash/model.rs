@@ -4,6 +4,7 @@
 //! Of each message in each queue the model keeps how often it came and how often it left: at least (as
 //! far as anybody was told) and at most (as far as anybody has asked). Here it learns; `check` compares.
 
+use super::transaction::Work;
 use crate::message::{Content, MessageId, message_id};
 use fletch_engine::{DeliveryRef, Message, Mode, Position, QueueId, Time};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,8 @@ pub(super) struct Copies {
     pub(super) moved: u32,
     /// It was published to this queue, and has not come here from another one.
     pub(super) direct: bool,
+    /// It was published in a transaction.
+    pub(super) transacted: bool,
     /// Delivered since the start of the broker.
     pub(super) delivered: bool,
     /// Delivered to somebody who had to settle it, ever: if it comes back, it is said so.
@@ -86,6 +89,8 @@ pub(super) struct Model {
     pub(super) taken: BTreeSet<Arc<str>>,
     /// Published since the last check.
     pub(super) open: BTreeSet<MessageId>,
+    /// Committed since the last check.
+    pub(super) transactions: Vec<Work>,
     pub(super) deliveries: u64,
 }
 
@@ -122,6 +127,7 @@ impl Model {
                     left: (0, left),
                     moved: q.reroutes,
                     direct: true,
+                    transacted: false,
                     delivered: false,
                     seen: false,
                     returned: false,
@@ -164,6 +170,7 @@ impl Model {
             left: (0, if q.purges > 0 { OFTEN } else { q.reroutes }),
             moved: q.reroutes,
             direct: false,
+            transacted: false,
             delivered: false,
             seen: false,
             returned: false,

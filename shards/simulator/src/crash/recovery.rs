@@ -38,7 +38,9 @@ impl World<'_> {
         let segments: Vec<Segment<'_>> =
             disk.segments().map(|(base, bytes)| Segment { base, bytes }).collect();
         let needed = segments.iter().filter(|s| s.base.after(s.bytes.len()) > oldest);
-        let mut restore = ShardRestore::new(needed.map(|s| (s.base, s.bytes.len() as u64)), memory);
+        let shard = superblock.shard;
+        let mut restore =
+            ShardRestore::new(shard, needed.map(|s| (s.base, s.bytes.len() as u64)), memory);
         let (mut prepared, mut decided) = (BTreeSet::new(), BTreeSet::new());
         let walked = walk(
             &superblock,

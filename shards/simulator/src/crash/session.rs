@@ -37,6 +37,8 @@ pub(super) enum Asked {
     Cancel(u32),
     Stop,
     Settle(Outcome, Vec<(QueueId, MessageId)>),
+    /// Which transaction of the model's, and what it accepts.
+    Commit(usize, Vec<Held>),
     Close,
 }
 
@@ -153,7 +155,8 @@ impl World<'_> {
             return;
         }
         session.stage = Stage::Stopping;
-        session.awaited = session.subscriptions.len() + 1;
+        let commits = session.asked.values().filter(|asked| matches!(asked, Asked::Commit(..)));
+        session.awaited = session.subscriptions.len() + commits.count() + 1;
         let tags: Vec<u32> = session.subscriptions.keys().copied().collect();
         for tag in tags {
             self.ask(id, Asked::Stop, Request::Stop { tag });
@@ -215,6 +218,7 @@ fn request_name(request: &Request) -> &'static str {
         Request::Settle { outcome: Outcome::Accepted, .. } => "ask accept",
         Request::Settle { outcome: Outcome::Rejected, .. } => "ask reject",
         Request::Settle { .. } => "ask release",
+        Request::Commit(_) => "ask commit",
         _ => "ask",
     }
 }

@@ -1,0 +1,120 @@
+//! A session's transaction, as far as it has come: what it has published, and what it has accepted.
+//!
+//! Nothing of it is done before the commit. Messages are routed when they come, so that what is wrong with
+//! them is said then. Accepted deliveries stay unsettled: a rollback, or the end of the session, forgets
+//! that they were accepted.
+
+use super::error::Refusal;
+use super::unsettled::Unsettled;
+use crate::shard::Ctx;
+use fletch_amqp::serial::{CommandId, SequenceSet};
+use fletch_amqp::v0_10::ErrorCode;
+use fletch_engine::{DeliveryRef, Message, Transaction};
+
+/// What a message costs that waits for the commit, besides its content.
+const OVERHEAD: u64 = 128;
+
+/// What each of its queues costs.
+const ROUTE: u64 = 16;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Tx {
+    publishes: Transaction,
+    /// Bytes of those.
+    bytes: u64,
+    /// Transfers whose records say that they are accepted.
+    accepts: Vec<CommandId>,
+}
+
+/// What is to be committed, and which transfers are settled by it.
+pub(super) struct Commit {
+    pub(super) transaction: Transaction,
+    pub(super) settles: SequenceSet,
+}
+
+impl Tx {
+    /// Bytes that its messages take.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// A message was published, and this transaction may take so many bytes, as the connection's limit is
+    /// `limit`.
+    pub(super) fn publish(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        exchange: &str,
+        message: Message,
+        (most, limit): (u64, u64),
+    ) -> Result<(), Refusal> {
+        let routes = ctx.engine.route(exchange, &message)?;
+        self.bytes += OVERHEAD + ROUTE * routes.len() as u64 + message.size() as u64;
+        if self.bytes > most {
+            let text = format!(
+                "resource-limit-exceeded: What a connection publishes in transactions takes more than \
+                 {limit} bytes before it is committed (max-transaction-size)"
+            );
+            return Err(Refusal::new(ErrorCode::RESOURCE_LIMIT_EXCEEDED, text));
+        }
+        if !routes.is_empty() {
+            self.publishes.publishes.push((message, routes));
+        }
+        Ok(())
+    }
+
+    /// Deliveries are accepted.
+    pub(super) fn accept(&mut self, ids: &SequenceSet, unsettled: &mut Unsettled) {
+        unsettled.for_each_in(ids, |r| {
+            if !r.ended && !std::mem::replace(&mut r.accepted, true) {
+                self.accepts.push(r.id);
+            }
+        });
+    }
+
+    /// Forgets everything.
+    pub(super) fn rollback(&mut self, unsettled: &mut Unsettled) {
+        let accepted = self.take_accepted(unsettled);
+        unsettled.for_each_in(&accepted, |r| r.accepted = false);
+        *self = Tx::default();
+    }
+
+    /// Begins anew, with what was to be committed.
+    pub(super) fn commit(&mut self, unsettled: &mut Unsettled) -> Commit {
+        let settles = self.take_accepted(unsettled);
+        let mut transaction = std::mem::take(self).publishes;
+        unsettled.visit(&settles, |r| {
+            if r.accepted && r.acquired && !r.ended {
+                transaction.accepts.push(r.delivery);
+            }
+        });
+        Commit { transaction, settles }
+    }
+
+    fn take_accepted(&mut self, unsettled: &Unsettled) -> SequenceSet {
+        let mut ids = std::mem::take(&mut self.accepts);
+        // In order, whatever order they were accepted in: each is added at the end.
+        let oldest = unsettled.oldest().unwrap_or(CommandId(0));
+        ids.sort_unstable_by_key(|id| id.0.wrapping_sub(oldest.0));
+        let mut set = SequenceSet::new();
+        ids.into_iter().for_each(|id| set.add(id));
+        set
+    }
+}
+
+/// A commit has succeeded, or there was nothing to be done: what it settles.
+pub(super) fn settle(settles: &SequenceSet, unsettled: &mut Unsettled) -> Vec<DeliveryRef> {
+    let mut settled = Vec::new();
+    unsettled.for_each_in(settles, |r| {
+        if std::mem::take(&mut r.accepted) && !std::mem::replace(&mut r.ended, true) && r.acquired {
+            settled.push(r.delivery);
+        }
+    });
+    settled
+}
+
+/// The session has no transaction.
+pub(super) fn not_selected() -> Refusal {
+    let text = "command-invalid: Session has not been selected for use with transactions";
+    Refusal::new(ErrorCode::COMMAND_INVALID, text)
+}

@@ -1,0 +1,516 @@
+//! Transactions: messages published and deliveries accepted over any queues on any shards, all or nothing.
+//!
+//! Nothing of a transaction is seen before it is decided: a message has its place in each queue kept for it
+//! and comes there then; an accepted one stays acquired until then. Transient ones touch no disk. What a
+//! journal has to know is *prepared* there; if only one shard takes part, the decision is staged right
+//! behind it, so that one write does for both. Else the session's shard *decides* when all have it
+//! durable, as for publishes to several shards; when that is durable each home *carries it out*, journals
+//! the dequeues as such and *notes* the decision. Without a decision, recovery presumes that there was
+//! none.
+
+use super::Engine;
+use crate::error::{Error, ErrorKind};
+use crate::frame::{Effects, Frame};
+use crate::ids::{Position, QueueId, SessionId, ShardId, Time};
+use crate::message::Message;
+use crate::queue::Queue;
+use crate::request::{DeliveryRef, OpId, Reply};
+use crate::store::{Stored, Waiter, payload_len, volume_of};
+use crate::topology::{Detour, Route, Routes, Way};
+use crate::transaction::{Branch, Coordinated, Kept, Share, Transaction, TxFrame};
+use fletch_journal::{REFS_MAX, Ref, Refs, Seq, Volume, Xid};
+use smallvec::SmallVec;
+
+impl Engine {
+    /// Where a message that a session here publishes in a transaction goes when that is committed.
+    ///
+    /// # Errors
+    /// `NotFound` if the exchange does not exist; `NotImplemented` if it numbers its messages or keeps the
+    /// last of them: it would have to do so when the transaction is committed.
+    pub fn route(
+        &mut self,
+        exchange: &str,
+        message: &Message,
+    ) -> Result<SmallVec<[Route; 1]>, Error> {
+        let mut routes = Routes::default();
+        let found = match self.topology.way(exchange, message, &mut routes)? {
+            Way::Queues(found) => found,
+            Way::Home(Detour { exchange, .. }) => {
+                return Err(Error::new(
+                    ErrorKind::NotImplemented,
+                    format!(
+                        "Transactions cannot publish to exchange {exchange}, which has qpid.msg_sequence \
+                         or qpid.ive"
+                    ),
+                ));
+            }
+        };
+        self.stats.published += 1;
+        self.stats.unroutable += u64::from(!found);
+        Ok(routes.iter().copied().collect())
+    }
+
+    /// Commits of sessions here that are not answered.
+    pub(super) fn commits(&self) -> usize {
+        self.transactions.coordinated.len()
+    }
+
+    // ---- the coordinator -----------------------------------------------------------------
+
+    /// A session here commits.
+    pub(super) fn commit(
+        &mut self,
+        session: SessionId,
+        op: OpId,
+        transaction: Transaction,
+        fx: &mut Effects,
+    ) {
+        let Transaction { publishes, accepts } = transaction;
+        let mut shares: Vec<(ShardId, Share)> = Vec::new();
+        let mut share_of = |home: ShardId| match shares.iter().position(|(h, _)| *h == home) {
+            Some(at) => at,
+            None => {
+                shares.push((home, Share::default()));
+                shares.len() - 1
+            }
+        };
+        let (mut messages, mut runs) = (Vec::new(), Vec::new());
+        for (message, routes) in publishes {
+            let mut homes: SmallVec<[(usize, SmallVec<[QueueId; 1]>); 1]> = SmallVec::new();
+            for route in routes {
+                let at = share_of(route.home);
+                match homes.iter_mut().find(|(other, _)| *other == at) {
+                    Some((_, queues)) => queues.push(route.queue),
+                    None => homes.push((at, std::iter::once(route.queue).collect())),
+                }
+            }
+            messages.extend(homes.into_iter().map(|(at, queues)| (at, message.clone(), queues)));
+        }
+        // Deleted: there is nothing left to accept. The orderer's shard knows it before it is durable.
+        let mut behind_deletes = false;
+        for run in accepts.chunk_by(|a, b| a.queue == b.queue) {
+            match self.topology.home_of(run[0].queue) {
+                None => behind_deletes |= self.orderer.is_some(),
+                Some(home) => {
+                    let positions: Vec<Position> = run.iter().map(|d| d.position).collect();
+                    runs.push((share_of(home), (run[0].queue, positions)));
+                }
+            }
+        }
+        messages.into_iter().for_each(|(at, message, queues)| {
+            shares[at].1.publishes.push((message, queues));
+        });
+        runs.into_iter().for_each(|(at, run)| shares[at].1.accepts.push(run));
+        let number = self.next_transaction();
+        let coordinated = Coordinated {
+            asker: (session, op),
+            homes: shares.iter().map(|(home, _)| *home).collect(),
+            missing: shares.len(),
+            durable: 0,
+            refused: None,
+            behind_deletes,
+        };
+        if shares.is_empty() {
+            self.answer_commit(coordinated, fx);
+            return;
+        }
+        self.transactions.coordinated.insert(number, coordinated);
+        let (epoch, alone) = (self.topology.epoch(), shares.len() == 1);
+        for (home, share) in shares {
+            self.tell_of(home, TxFrame::Prepare { epoch, number, alone, share }, fx);
+        }
+    }
+
+    fn next_transaction(&mut self) -> u64 {
+        let next = match &mut self.store {
+            Some(store) => &mut store.next_number,
+            None => &mut self.transactions.next,
+        };
+        *next += 1;
+        *next - 1
+    }
+
+    fn tell_of(&mut self, to: ShardId, frame: TxFrame, fx: &mut Effects) {
+        self.send(to, Frame::Transact(Box::new(frame)), fx);
+    }
+
+    pub(super) fn on_transact(
+        &mut self,
+        now: Time,
+        from: ShardId,
+        frame: TxFrame,
+        fx: &mut Effects,
+    ) {
+        match frame {
+            TxFrame::Prepare { number, alone, share, .. } => {
+                self.prepare(now, (from, number), alone, share, fx);
+            }
+            TxFrame::Prepared { number, durable, refused } => {
+                self.on_prepared(number, durable, refused, fx);
+            }
+            TxFrame::End { number, commit } => {
+                let xid = Xid { shard: from.0, number };
+                match commit {
+                    true => self.carry_out(now, xid, fx),
+                    false => self.give_up(xid),
+                }
+            }
+            TxFrame::Ended { number } => self.on_ended(number, fx),
+        }
+    }
+
+    /// A home has prepared its share, or cannot.
+    fn on_prepared(
+        &mut self,
+        number: u64,
+        durable: bool,
+        refused: Option<Error>,
+        fx: &mut Effects,
+    ) {
+        let Some(c) = self.transactions.coordinated.get_mut(&number) else { return };
+        c.missing -= 1;
+        c.durable += u16::from(durable);
+        c.refused = c.refused.take().or(refused);
+        if c.missing > 0 {
+            return;
+        }
+        let (decides, participants) = (c.refused.is_none() && c.durable > 0, c.durable);
+        if decides && let Some(path) = self.no_room_for_small() {
+            let reason = format!("Cannot decide a transaction: no space left in {path}");
+            let c = self.transactions.coordinated.get_mut(&number);
+            if let Some(c) = c {
+                c.refused = Some(Error::new(ErrorKind::ResourceLimit, reason));
+            }
+        } else if decides && let Some(store) = &mut self.store {
+            let xid = Xid { shard: self.shard.0, number };
+            store.decisions.insert(number, participants);
+            let seq = store.log.decide(xid);
+            store.wait(seq, Waiter::Committed { number });
+            return;
+        }
+        self.end_transaction(number, fx);
+    }
+
+    /// A transaction of this shard is decided: those who have prepared it may know.
+    pub(super) fn end_transaction(&mut self, number: u64, fx: &mut Effects) {
+        let Some(c) = self.transactions.coordinated.get_mut(&number) else { return };
+        let commit = c.refused.is_none();
+        c.missing = c.homes.len();
+        for home in c.homes.clone() {
+            self.tell_of(home, TxFrame::End { number, commit }, fx);
+        }
+        if !commit && let Some(c) = self.transactions.coordinated.remove(&number) {
+            self.answer_commit(c, fx);
+        }
+    }
+
+    /// A home has carried out its share.
+    fn on_ended(&mut self, number: u64, fx: &mut Effects) {
+        let Some(c) = self.transactions.coordinated.get_mut(&number) else { return };
+        c.missing -= 1;
+        if c.missing == 0
+            && let Some(c) = self.transactions.coordinated.remove(&number)
+        {
+            self.answer_commit(c, fx);
+        }
+    }
+
+    fn answer_commit(&mut self, c: Coordinated, fx: &mut Effects) {
+        let (session, op) = c.asker;
+        let result = match c.refused {
+            None => Ok(Reply::Done),
+            Some(Error { text, .. }) => {
+                let text = format!("Transaction prepare failed. {text}");
+                Err(Error::new(ErrorKind::Internal, text))
+            }
+        };
+        match &mut self.store {
+            Some(store) if c.behind_deletes && store.log.last_seq() > store.log.durable() => {
+                store.wait_for_all(Waiter::Answer { session, op, result: Box::new(result) });
+            }
+            _ => self.answer(session, op, result, fx),
+        }
+    }
+
+    // ---- a home --------------------------------------------------------------------------
+
+    /// Prepares a share, and decides about it if there is no other.
+    fn prepare(
+        &mut self,
+        now: Time,
+        asker: (ShardId, u64),
+        alone: bool,
+        share: Share,
+        fx: &mut Effects,
+    ) {
+        if let Err(reason) = self.check_share(&share) {
+            self.refuse_share(asker, reason, fx);
+            return;
+        }
+        let xid = match alone {
+            true => Xid { shard: self.shard.0, number: self.next_transaction() },
+            false => Xid { shard: asker.0.0, number: asker.1 },
+        };
+        let mut publishes = Vec::new();
+        let mut staged = Seq::NONE;
+        for (message, queues) in share.publishes {
+            staged = staged.max(self.keep(xid, &message, queues, &mut publishes));
+        }
+        staged = staged.max(self.prepare_accepts(xid, &share.accepts));
+        let durable = staged != Seq::NONE;
+        let accepts = share.accepts;
+        let branch = Branch { asker, alone, publishes, accepts, durable };
+        self.transactions.prepared.insert(xid, branch);
+        match &mut self.store {
+            Some(store) if durable => {
+                if alone {
+                    store.decisions.insert(xid.number, 1);
+                    staged = store.log.decide(xid);
+                }
+                store.wait(staged, Waiter::Prepared { xid });
+            }
+            _ if alone => self.carry_out(now, xid, fx),
+            _ => {
+                let (to, number) = asker;
+                let refused = None;
+                self.tell_of(to, TxFrame::Prepared { number, durable: false, refused }, fx);
+            }
+        }
+    }
+
+    /// Refuses messages for which the journal's disk has no room.
+    fn check_share(&self, share: &Share) -> Result<(), Error> {
+        let Some(store) = &self.store else { return Ok(()) };
+        if !store.log.is_full() {
+            return Ok(());
+        }
+        let (mut len, mut first) = (0, None);
+        for (message, queues) in share.publishes.iter().filter(|(m, _)| m.meta().durable) {
+            let durable = |id: &QueueId| self.queues.get(id).is_some_and(Queue::is_durable);
+            if let Some(queue) = queues.iter().copied().find(durable) {
+                len += payload_len(Volume::Journal, message.size());
+                first = first.or(Some(queue));
+            }
+        }
+        match first {
+            Some(queue) if !store.log.admits(len) => Err(self.no_space(queue)),
+            _ => Ok(()),
+        }
+    }
+
+    fn refuse_share(&mut self, (to, number): (ShardId, u64), reason: Error, fx: &mut Effects) {
+        let refused = Some(reason);
+        self.tell_of(to, TxFrame::Prepared { number, durable: false, refused }, fx);
+    }
+
+    /// Keeps places for a message, and prepares it as far as it is durable.
+    fn keep(
+        &mut self,
+        xid: Xid,
+        message: &Message,
+        queues: SmallVec<[QueueId; 1]>,
+        kept: &mut Vec<Kept>,
+    ) -> Seq {
+        let journals = message.meta().durable && self.store.is_some();
+        let mut durable = SmallVec::<[(QueueId, Position); 1]>::new();
+        let mut transient = SmallVec::<[(QueueId, Position); 1]>::new();
+        for queue in queues {
+            let Some(q) = self.queues.get_mut(&queue) else {
+                // Deleted since it was routed.
+                self.stats.discarded += 1;
+                continue;
+            };
+            let Some(position) = q.keep_place(message) else { continue };
+            let durable = if journals && q.is_durable() { &mut durable } else { &mut transient };
+            durable.push((queue, position));
+        }
+        let mut staged = Seq::NONE;
+        if let Some(store) = &mut self.store {
+            for at in durable.chunks(REFS_MAX) {
+                let refs: Refs = at.iter().map(|at| (ref_of(*at), false)).collect();
+                staged = store.log.publish(refs, Stored::Durable(message.clone()), Some(xid));
+                kept.push(Kept { message: message.clone(), at: at.into(), place: staged });
+            }
+        }
+        if !transient.is_empty() {
+            let (message, place) = (message.clone(), Seq::NONE);
+            kept.push(Kept { message, at: transient, place });
+        }
+        staged
+    }
+
+    /// Prepares accepts of messages that the journal knows.
+    fn prepare_accepts(&mut self, xid: Xid, accepts: &[(QueueId, Vec<Position>)]) -> Seq {
+        let Some(store) = &mut self.store else { return Seq::NONE };
+        let mut all: Vec<(u64, Position)> = Vec::new();
+        for (queue, positions) in accepts {
+            let q = self.queues.get(queue);
+            // Of a queue that is deleted, which a crash could bring back, all that may be.
+            let known = |position: &&Position| {
+                q.is_none_or(|q| {
+                    q.place(**position).is_some_and(|(place, ..)| {
+                        place != Seq::NONE && volume_of(place) == Volume::Journal
+                    })
+                })
+            };
+            all.extend(positions.iter().filter(known).map(|position| (queue.0, *position)));
+        }
+        if all.is_empty() {
+            return Seq::NONE;
+        }
+        all.sort_unstable();
+        let ranges = all.chunk_by(|a, b| a.0 == b.0 && b.1 == a.1 + 1);
+        let ranges = ranges.map(|run| (run[0].0, run[0].1, run[run.len() - 1].1));
+        store.log.prepare_dequeues(xid, ranges)
+    }
+
+    /// What is prepared here is durable.
+    pub(super) fn prepared(&mut self, xid: Xid, fx: &mut Effects) {
+        let Some(branch) = self.transactions.prepared.get(&xid) else { return };
+        let (to, number) = branch.asker;
+        match branch.alone {
+            // It is decided too.
+            true => {
+                let end = TxFrame::End { number: xid.number, commit: true };
+                self.tell_of(self.shard, end, fx);
+            }
+            false => {
+                let refused = None;
+                self.tell_of(to, TxFrame::Prepared { number, durable: true, refused }, fx);
+            }
+        }
+    }
+
+    /// What was prepared holds.
+    fn carry_out(&mut self, now: Time, xid: Xid, fx: &mut Effects) {
+        let Some(branch) = self.transactions.prepared.remove(&xid) else { return };
+        let mut filled: Vec<QueueId> = Vec::new();
+        for (queue, positions) in branch.accepts {
+            if let Some(q) = self.queues.get_mut(&queue) {
+                positions.into_iter().for_each(|p| q.accept(p, &mut self.outputs));
+                filled.push(queue);
+            }
+        }
+        let mut gone: Vec<(DeliveryRef, Seq, usize)> = Vec::new();
+        for Kept { message, at, place } in branch.publishes {
+            self.pager.grown(at.len(), message.size());
+            for (queue, position) in at {
+                let Some(q) = self.queues.get_mut(&queue) else {
+                    self.stats.discarded += 1;
+                    gone.push((DeliveryRef { queue, position }, place, message.size()));
+                    continue;
+                };
+                q.fill(position, message.clone(), place, &mut self.outputs);
+                if filled.last() != Some(&queue) {
+                    filled.push(queue);
+                }
+            }
+        }
+        self.deliver(fx);
+        for (at, place, size) in gone.into_iter().filter(|(_, place, _)| *place != Seq::NONE) {
+            self.journal_dequeue(at, place, size);
+        }
+        if let Some(store) = self.store.as_mut().filter(|_| branch.durable) {
+            let seq = store.log.note(xid, true);
+            store.log.unprepare(xid);
+            store.wait(seq, Waiter::Noted { to: ShardId(xid.shard), number: xid.number });
+        }
+        // All of it is there before anybody sees some of it.
+        filled.sort_unstable();
+        filled.dedup();
+        let mut pressed = false;
+        for queue in filled {
+            let Some(q) = self.queues.get_mut(&queue) else { continue };
+            q.serve_filled(now, &mut self.outputs);
+            if q.is_over() {
+                self.pager.over.push(queue);
+            }
+            pressed |= q.is_far_over();
+        }
+        self.deliver(fx);
+        let (to, number) = branch.asker;
+        let ended = Frame::Transact(Box::new(TxFrame::Ended { number }));
+        match self.pager.behind(pressed) {
+            Some(seq) => self.wait(seq, Waiter::Tell { to, frame: Box::new(ended) }),
+            None => self.send(to, ended, fx),
+        }
+    }
+
+    /// What was prepared does not hold.
+    fn give_up(&mut self, xid: Xid) {
+        let Some(branch) = self.transactions.prepared.remove(&xid) else { return };
+        if !branch.durable {
+            return;
+        }
+        self.forget_kept(branch.publishes);
+        if let Some(store) = &mut self.store {
+            store.log.note(xid, false);
+            store.log.unprepare(xid);
+        }
+    }
+
+    /// Records of messages that come to no queue count no more.
+    fn forget_kept(&mut self, publishes: Vec<Kept>) {
+        for Kept { message, at, place } in publishes {
+            for (queue, position) in at.into_iter().filter(|_| place != Seq::NONE) {
+                self.journal_dequeue(DeliveryRef { queue, position }, place, message.size());
+            }
+        }
+    }
+
+    // ---- a full disk ---------------------------------------------------------------------
+
+    /// Whether publishes of a transaction would be written into the reserve of a full disk, from this
+    /// record on.
+    fn is_excess(&self, xid: Xid, from: Seq) -> bool {
+        let (Some(branch), Some(store)) = (self.transactions.prepared.get(&xid), &self.store)
+        else {
+            return false;
+        };
+        let mut places = branch.publishes.iter().map(|kept| kept.place);
+        places.any(|place| place >= from && store.log.retractable(place).is_some())
+    }
+
+    /// Refuses all such of what waits for the journal.
+    pub(super) fn refuse_excess_prepared(&mut self, from: Seq, fx: &mut Effects) {
+        let Some(store) = &self.store else { return };
+        let prepared = store.waiting.iter().filter_map(|(_, waiter)| match waiter {
+            Waiter::Prepared { xid } => Some(*xid),
+            _ => None,
+        });
+        let excess: Vec<Xid> = prepared.filter(|xid| self.is_excess(*xid, from)).collect();
+        for xid in excess {
+            if let Some(store) = &mut self.store {
+                store
+                    .waiting
+                    .retain(|(_, w)| !matches!(w, Waiter::Prepared { xid: x } if *x == xid));
+            }
+            self.refuse_prepared(xid, fx);
+        }
+    }
+
+    /// Refuses such a one.
+    fn refuse_prepared(&mut self, xid: Xid, fx: &mut Effects) {
+        let Some(mut branch) = self.transactions.prepared.remove(&xid) else { return };
+        let Some(store) = &mut self.store else { return };
+        if branch.alone {
+            let undecided = store.log.undecide(xid);
+            debug_assert!(undecided, "the decision is staged behind the publishes");
+            store.decisions.remove(&xid.number);
+        }
+        store.log.unprepare(xid);
+        let durable = |kept: &&Kept| kept.place != Seq::NONE;
+        let first = branch.publishes.iter().find(durable).and_then(|kept| kept.at.first());
+        let first = first.map_or(QueueId(0), |(queue, _)| *queue);
+        branch
+            .publishes
+            .retain(|kept| kept.place == Seq::NONE || store.log.retract(kept.place).is_none());
+        let reason = self.no_space(first);
+        self.forget_kept(branch.publishes);
+        self.refuse_share(branch.asker, reason, fx);
+    }
+}
+
+fn ref_of((queue, position): (QueueId, Position)) -> Ref {
+    Ref { queue: queue.0, position }
+}
