@@ -26,7 +26,7 @@ const BACKLOG: u32 = 40 * 256;
 
 /// What a broker may take more than before while it holds those: its limit, what is kept at the front of a queue, what
 /// is on its way from the socket and to the disk, and what an allocator likes to keep.
-const BOUND: u64 = 80 << 20;
+const BOUND: u64 = 64 << 20;
 
 const SMALL: [&str; 4] = ["--queue-memory", "2m", "--journal-segment-size", "1m"];
 

@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use fletch_tests::broker::{Broker, bin_dir, run_to_end};
@@ -17,12 +18,15 @@ fn it_says_its_port_serves_and_stops_with_status_0() -> Result<()> {
             wire.attach(0, "one")?;
             wire.sync(0)?;
             let listening = format!("port {}", broker.address().port());
-            assert!(
-                broker.log().lines().any(|line| line.contains("Listening on TCP")
-                    && line.trim_end().ends_with(&listening)),
-                "{}",
-                broker.log()
-            );
+            let said = |line: &str| {
+                line.contains("Listening on TCP") && line.trim_end().ends_with(&listening)
+            };
+            // What it logs is read by a thread of its own.
+            let deadline = Instant::now() + Duration::from_secs(5);
+            while !broker.log().lines().any(said) {
+                assert!(Instant::now() < deadline, "{}", broker.log());
+                std::thread::sleep(Duration::from_millis(2));
+            }
             // With a client still there: it must not hold up the stop.
             broker.stop_by(signal)?;
             wire.read_to_close()?;

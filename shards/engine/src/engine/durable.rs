@@ -111,7 +111,7 @@ impl Engine {
         }
         self.pager.grown(taken, message.size());
         if !self.waits_for(safe) {
-            safe = self.pager.behind(pressed).unwrap_or(safe);
+            safe = self.pager.behind(pressed, taken).unwrap_or(safe);
         }
         // Not before: what is delivered may be gone again by now, which the journal has to hear in order.
         self.deliver(fx);

@@ -260,13 +260,15 @@ impl Engine {
         }
     }
 
-    /// Lets publishers go on for which the paging file has caught up, or is full and will not.
+    /// Lets publishers go on for which the paging file has caught up; all of them if there is nothing more to
+    /// write, or it is full.
     pub(super) fn release_publishers(&mut self, fx: &mut Effects) {
         while let Some(pages) = &mut self.pager.pages {
             // What was taken back needs no write.
             pages.log.skip_gone();
-            let (full, durable) = (pages.log.is_full(), pages.log.durable());
-            let released = pages.waiting.pop_front_if(|(seq, _)| full || *seq <= durable);
+            let durable = pages.log.durable();
+            let all = pages.log.is_full() || pages.log.last_seq() <= durable;
+            let released = pages.waiting.pop_front_if(|(seq, _)| all || *seq <= durable);
             match released.map(|(_, waiter)| waiter) {
                 Some(Waiter::Published { session, op }) => {
                     fx.events.push(Event::Published { session, op });
@@ -274,7 +276,12 @@ impl Engine {
                 Some(Waiter::Receipt { to, slot, .. }) => self.receipt_for(to, slot, fx),
                 Some(Waiter::Tell { to, frame }) => self.send(to, *frame, fx),
                 Some(_) => debug_assert!(false, "only publishes wait"),
-                None => return,
+                None => {
+                    if pages.waiting.is_empty() {
+                        self.pager.confirmed = Seq::NONE;
+                    }
+                    return;
+                }
             }
         }
     }

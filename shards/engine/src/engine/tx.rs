@@ -392,8 +392,10 @@ impl Engine {
             }
         }
         let mut gone: Vec<(DeliveryRef, Seq, usize)> = Vec::new();
+        let mut came = 0;
         for Kept { message, at, place } in branch.publishes {
             self.pager.grown(at.len(), message.size());
+            came += at.len();
             for (queue, position) in at {
                 let Some(q) = self.queues.get_mut(&queue) else {
                     self.stats.discarded += 1;
@@ -430,7 +432,7 @@ impl Engine {
         self.deliver(fx);
         let (to, number) = branch.asker;
         let ended = Frame::Transact(Box::new(TxFrame::Ended { number }));
-        match self.pager.behind(pressed) {
+        match self.pager.behind(pressed, came) {
             Some(seq) => self.wait(seq, Waiter::Tell { to, frame: Box::new(ended) }),
             None => self.send(to, ended, fx),
         }

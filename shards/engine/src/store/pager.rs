@@ -88,6 +88,8 @@ pub(crate) struct Pager {
     pub(crate) over: Vec<QueueId>,
     /// Where transient bodies go, if there is such a place.
     pub(crate) pages: Option<Pages>,
+    /// The record that the last publish waits for which is held up.
+    pub(crate) confirmed: Seq,
     /// Queues that want bodies, each once.
     pub(crate) waiting: VecDeque<QueueId>,
     /// Some of them were not looked at yet.
@@ -111,13 +113,18 @@ impl Pager {
         self.estimate += refs as u64 * (size as u64 + 80);
     }
 
-    /// What has to be written to the paging file before more is taken on, if memory is short, or a queue is
-    /// `pressed`, and that would help.
-    pub(crate) fn behind(&self, pressed: bool) -> Option<Seq> {
+    /// What has to be written to the paging file before a message that came to so many queues is confirmed,
+    /// if memory is short, or a queue is `pressed`, and that would help. Each waits for as many records more
+    /// than the one before as it takes room: publishers go on as fast as the file is written.
+    pub(crate) fn behind(&mut self, pressed: bool, refs: usize) -> Option<Seq> {
         let pressed = pressed || self.estimate > (self.budget / 8).saturating_mul(9);
         let log = &self.pages.as_ref().filter(|_| pressed)?.log;
         let last = log.last_seq();
-        (last > log.durable() && !log.is_full()).then_some(last)
+        if last <= log.durable() || log.is_full() {
+            return None;
+        }
+        self.confirmed = Seq(self.confirmed.max(last).0 + refs as u64);
+        Some(self.confirmed)
     }
 
     /// Whether another read may begin.
