@@ -60,4 +60,9 @@ fn seeds_that_found_something_pass() {
     for seed in [786_885, 1_075_447, 1_642_300, 737_294, 1_229_150, 1_365_514, 1_397_650] {
         passes(seed);
     }
+    // Nor here: a purge found messages gone that a reroute before it had taken, which a crash brought back; a
+    // transaction accepted a message whose publish another shard had refused, which no crash brings back.
+    for seed in [17_024, 1_001] {
+        passes(seed);
+    }
 }

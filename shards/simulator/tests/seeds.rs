@@ -7,10 +7,11 @@ fn passes(seed: u64) -> Summary {
 }
 
 #[test]
-fn a_hundred_seeds_pass_and_reach_every_situation() {
+fn some_hundred_seeds_pass_and_reach_every_situation() {
     let mut marks = Marks::default();
     let (mut messages, mut deliveries) = (0, 0);
-    for seed in 0..100 {
+    // One in fifty comes to the rarest of them.
+    for seed in 0..600 {
         let summary = passes(seed);
         marks.add(&summary.marks);
         messages += summary.messages;

@@ -258,12 +258,13 @@ impl Model {
     ) {
         let Some(q) = self.queues.get_mut(&queue) else { return };
         q.purges = q.purges.saturating_sub(1);
-        // What another purge took need not be gone for good.
+        // What another purge took need not be gone for good, nor what was rejected or rerouted before it
+        // came: that stays a message of this queue for the journal until it is safe where it went.
         let Some(there) = there.filter(|_| q.purges == 0 && q.purged == purge.number) else {
             return;
         };
         for number in purge.sure.iter().filter(|number| !there.contains(number)) {
-            if let Some(c) = q.copies.get_mut(number).filter(|c| !c.delivered) {
+            if let Some(c) = q.copies.get_mut(number).filter(|c| !c.delivered && c.moved == 0) {
                 c.left.0 = 1;
             }
         }

@@ -1,7 +1,7 @@
 //! Transactions: what a client commits at once, and whether it is whole after a crash.
 
 use super::check::AllFound;
-use super::model::Model;
+use super::model::{Model, Sent};
 use super::session::{Asked, Held, Stage};
 use super::world::World;
 use crate::message::MessageId;
@@ -184,7 +184,7 @@ impl Model {
         n: &impl Fn(QueueId, MessageId) -> u32,
         (queue, number): (QueueId, MessageId),
     ) -> Option<bool> {
-        let content = &self.messages[number as usize].content;
+        let Sent { content, refused, .. } = &self.messages[number as usize];
         let q = self.queues.get(&queue).filter(|q| q.facts.durable && content.durable)?;
         let c = q.copies.get(&number).filter(|c| c.direct && c.came.1 == 1)?;
         if self.arrivals(queue, number) > 0 || content.expires <= now {
@@ -193,7 +193,9 @@ impl Model {
         if n(queue, number) > 0 {
             return Some(false);
         }
-        let by_this = c.came.0 == 1 && c.left.1 == 1 && !self.may_go(q) && !self.may_be_held(q);
+        // One that another shard refused when somebody here had it already is his, but not the journal's.
+        let kept = c.came.0 == 1 && !refused;
+        let by_this = kept && c.left.1 == 1 && !self.may_go(q) && !self.may_be_held(q);
         (by_this && found.contains_key(&queue)).then_some(true)
     }
 }
