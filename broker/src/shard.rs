@@ -5,7 +5,8 @@ use crate::timers::Timers;
 use crate::v0_10::{Connection, Ending, Settings, Step};
 use crate::{critical, notice};
 use fletch_engine::{
-    self as engine, Effects, Engine, Event, Frame, PagingConfig, Restored, SessionId, ShardId, Time,
+    self as engine, Effects, Engine, Event, Frame, Notice, PagingConfig, Restored, SessionId,
+    ShardId, Time, What,
 };
 use fletch_journal::{Done, Request, Volume, Write};
 use fletch_shards::{ConnectionId, Cx, Disconnect, DiskError, Peer, Service};
@@ -81,6 +82,7 @@ impl Shard {
             kept: engine::Config::KEPT,
             default_group: Arc::clone(&settings.default_group),
             paging,
+            queues: settings.queues,
         };
         let engine = match restored {
             Some(restored) => Engine::restored(&config, restored),
@@ -199,6 +201,7 @@ impl Shard {
     /// left of either.
     fn dispatch(&mut self, cx: &mut Cx<'_, Frame>) {
         loop {
+            self.fx.notices.drain(..).for_each(|notice| report(&notice));
             for (to, frame) in self.fx.frames.drain(..) {
                 cx.send(to, frame);
             }
@@ -236,6 +239,7 @@ impl Shard {
                     }
                 }
                 Event::Published { .. }
+                | Event::Withheld { .. }
                 | Event::Refused { .. }
                 | Event::SubscriptionEnded { .. }
                 | Event::Evicted { .. } => {}
@@ -485,6 +489,28 @@ impl Service for Shard {
 
     fn stopped(&self) -> bool {
         self.is_deserted() && self.engine.is_journal_closed()
+    }
+}
+
+/// Says what management is to be told.
+fn report(Notice { queue, what, count, size }: &Notice) {
+    match what {
+        What::ThresholdCrossedUpward => notice!(target: "model",
+            "Queue {queue} has grown to a threshold: {count} messages, {size} bytes"),
+        What::ThresholdCrossedDownward => notice!(target: "model",
+            "Queue {queue} has shrunk to a threshold: {count} messages, {size} bytes"),
+        What::ThresholdExceeded => notice!(target: "model",
+            "Queue {queue} exceeds a threshold: {count} messages, {size} bytes"),
+        What::FlowStopped => tracing::info!(target: "broker",
+            "Queue {queue}: producer flow control begins at {count} messages, {size} bytes"),
+        What::FlowResumed => tracing::info!(target: "broker",
+            "Queue {queue}: producer flow control ends at {count} messages, {size} bytes"),
+        What::FlowIgnored => tracing::warn!(target: "model",
+            "Queue {queue}: its thresholds of flow control have no effect: it is a ring, or has no \
+             stop threshold"),
+        What::SelfDestructed => notice!(target: "model",
+            "Queue {queue} deletes itself, for it holds more than it may: {count} messages, {size} \
+             bytes"),
     }
 }
 

@@ -88,7 +88,8 @@ impl BrokerOptions {
     fn command(&self) -> Result<Command> {
         let mut command = Command::new(self.program()?);
         command.args(["--port", "0", "--auth", "no", "--interface", "127.0.0.1"]);
-        command.args(["--max-connections", "65530"]);
+        // Of the broker's own limits none is measured.
+        command.args(["--max-connections", "65530", "--default-queue-limit", "0"]);
         if self.reference {
             command.args(["--no-module-dir"]);
         } else {

@@ -28,7 +28,8 @@ const BACKLOG: u32 = 40 * 256;
 /// is on its way from the socket and to the disk, and what an allocator likes to keep.
 const BOUND: u64 = 64 << 20;
 
-const SMALL: [&str; 4] = ["--queue-memory", "2m", "--journal-segment-size", "1m"];
+const SMALL: [&str; 6] =
+    ["--queue-memory", "2m", "--journal-segment-size", "1m", "--default-queue-limit", "0"];
 
 /// A message for a queue that no restart keeps.
 fn transient<'a>(queue: &'a str, body: &'a [u8]) -> Outgoing<'a> {
@@ -95,7 +96,8 @@ fn paged_queues_have_limits_of_their_own() -> Result<()> {
     let by_count = policy.with("qpid.max_count", 50);
     for arguments in [paging, larger, by_size, by_count] {
         let store = Store::new()?;
-        let scene = store.scene_with(1, &["--journal-segment-size", "1m"])?;
+        let options = ["--journal-segment-size", "1m", "--default-queue-limit", "0"];
+        let scene = store.scene_with(1, &options)?;
         said(&scene, |scene| {
             let session = scene.session("client")?;
             let encoded = arguments.encoded()?;

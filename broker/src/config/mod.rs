@@ -12,6 +12,7 @@ mod value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use fletch_engine::QueueDefaults;
 use fletch_journal::{ALIGN, LogConfig as JournalConfig};
 use fletch_shards::{ConnectionPlacement, CpuList, Durability, IdleStrategy};
 use sources::Values;
@@ -70,6 +71,8 @@ pub struct Config {
     pub max_purge_batch: Option<usize>,
     /// Whether messages are stamped with their time of arrival.
     pub enable_timestamp: bool,
+    /// Limits and thresholds of queues that set none.
+    pub queues: QueueDefaults,
     /// CPUs to pin shards on, one each, in that order; none leaves the choice to the runtime.
     pub cpus: Option<CpuList>,
     /// Number of shards.
@@ -368,6 +371,7 @@ fn build(
         default_message_group: text(values, "default-message-group").unwrap_or_default().to_owned(),
         max_purge_batch: integer(values, "max-purge-batch")?.filter(|batch| *batch > 0),
         enable_timestamp: flag(values, "enable-timestamp"),
+        queues: queue_defaults(values)?,
         cpus,
         shards,
         idle: parsed(values, "idle-strategy", from_str)?.unwrap_or_default(),
@@ -383,6 +387,24 @@ fn build(
         },
         notes,
     })
+}
+
+fn queue_defaults(values: &Values) -> Result<QueueDefaults, ConfigError> {
+    let percent = |name| integer(values, name).map(Option::unwrap_or_default);
+    let defaults = QueueDefaults {
+        limit: parsed(values, "default-queue-limit", value::size)?.unwrap_or_default(),
+        flow_stop: percent("default-flow-stop-threshold")?,
+        flow_resume: percent("default-flow-resume-threshold")?,
+        alert: percent("default-event-threshold-ratio")?,
+    };
+    let QueueDefaults { flow_stop, flow_resume, .. } = defaults;
+    if flow_resume > flow_stop {
+        return Err(ConfigError::Refused(format!(
+            "--default-flow-resume-threshold {flow_resume} must not be more than \
+             --default-flow-stop-threshold {flow_stop}"
+        )));
+    }
+    Ok(defaults)
 }
 
 fn build_store(

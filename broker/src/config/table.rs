@@ -156,7 +156,6 @@ const HA: &str = "HA is";
 const QMF: &str = "management is";
 const AUTH: &str = "authentication is";
 const ACL: &str = "access control is";
-const FLOW: &str = "queue flow control is";
 const LINKS: &str = "federation is";
 const DTX: &str = "distributed transactions are";
 const AMQP_1_0: &str = "AMQP 1.0 is";
@@ -243,9 +242,8 @@ const QUEUES: &[OptionSpec] = &[
     size(
         "default-queue-limit",
         "104857600",
-        "Largest content of a queue that sets no limit of its own",
-    )
-    .later("a limit on queues is"),
+        "Largest content of a queue that sets no limit of its own; 0 is no limit",
+    ),
     OptionSpec::new(
         "queue-memory",
         Kind::Size,
@@ -263,23 +261,20 @@ const QUEUES: &[OptionSpec] = &[
         "default-flow-stop-threshold",
         100,
         "80",
-        "Percent of the limit at which producers are held",
-    )
-    .later(FLOW),
+        "Percent of a queue's limit above which producers are held; 0 is never",
+    ),
     number(
         "default-flow-resume-threshold",
         100,
         "70",
-        "Percent of the limit at which producers go on",
-    )
-    .later(FLOW),
+        "Percent of a queue's limit below which producers go on; 0 is the stop threshold",
+    ),
     number(
         "default-event-threshold-ratio",
         100,
         "80",
-        "Percent of the limit at which an event is raised",
-    )
-    .later(QMF),
+        "Percent of a queue's own limit at which an event is raised; 0 is never",
+    ),
     text("default-message-group", "GROUP", "Group of messages without one in a grouped queue")
         .alias("default-msg-group")
         .default("qpid.no-group"),

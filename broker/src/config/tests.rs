@@ -50,6 +50,8 @@ fn defaults_are_the_reference_brokers() {
     assert_eq!(config.known_hosts_url, None);
     assert_eq!(config.queue_purge_interval, Duration::from_secs(600));
     assert_eq!((config.max_purge_batch, config.enable_timestamp), (Some(1000), false));
+    let queues = QueueDefaults { limit: 104_857_600, flow_stop: 80, flow_resume: 70, alert: 80 };
+    assert_eq!(config.queues, queues);
     assert_eq!(config.stop_timeout, Duration::from_secs(5));
     assert_eq!(config.daemon.wait, Duration::from_secs(600));
     assert_eq!(config.log.enable, [Rule::at_least(Level::Notice)]);
@@ -179,6 +181,21 @@ fn options_without_effect_are_noted_once() {
         "--ha-cluster is accepted but HA is not available yet in this version: it has no effect";
     let module = "--load-module is accepted and not needed: every module is built in";
     assert_eq!(notes, [(Level::Warning, ha), (Level::Debug, module)]);
+}
+
+#[test]
+fn limits_of_queues() {
+    let args = ["--default-queue-limit", "4k", "--default-flow-stop-threshold=50"];
+    let thresholds =
+        ["--default-flow-resume-threshold", "0", "--default-event-threshold-ratio", "100"];
+    let queues = config(&[&args[..], &thresholds].concat()).queues;
+    let expected = QueueDefaults { limit: 4096, flow_stop: 50, flow_resume: 0, alert: 100 };
+    assert_eq!(queues, expected);
+    assert_eq!(
+        error(&args),
+        "--default-flow-resume-threshold 70 must not be more than --default-flow-stop-threshold 50"
+    );
+    assert!(error(&["--default-event-threshold-ratio", "101"]).contains("allowed is 100"));
 }
 
 #[test]

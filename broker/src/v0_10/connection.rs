@@ -412,6 +412,12 @@ impl Connection {
                 self.published(channel, id);
                 self.transferred(channel, id, explicit);
             }
+            Event::Withheld { op, .. } => {
+                let session = self.sessions.iter_mut().find(|(c, _)| *c == channel);
+                if let Some((_, session)) = session {
+                    session.publishes.withhold(transfer_of(op).0, &mut self.publishes);
+                }
+            }
             Event::Refused { op, reason, .. } => {
                 let (id, _) = transfer_of(op);
                 self.published(channel, id);

@@ -29,22 +29,35 @@ const WORK: &[&str] = &[
     "qpid.queue_msg_sequence",
     "qpid.trace.exclude",
     "qpid.trace.id",
+    "qpid.policy_type",
+    "qpid.max_count",
+    "qpid.max_size",
+    "qpid.flow_stop_count",
+    "qpid.flow_stop_size",
+    "qpid.flow_resume_count",
+    "qpid.flow_resume_size",
+    "qpid.alert_count",
+    "qpid.alert_count_up",
+    "qpid.alert_count_down",
+    "qpid.alert_size",
+    "qpid.alert_size_up",
+    "qpid.alert_size_down",
+    "qpid.alert_repeat_gap",
+    "x-qpid-minimum-alert-repeat-gap",
+    "x-qpid-maximum-message-count",
+    "x-qpid-maximum-message-size",
 ];
-/// Those that do something with this policy.
-const FLOW_TO_DISK: [&str; 3] = ["qpid.policy_type", "qpid.max_size", "qpid.max_count"];
 
 /// Warns of each argument that is kept and does nothing.
 pub(super) fn warn_of(what: &str, name: &str, arguments: &Map) {
-    let policy = arguments.get_str("qpid.policy_type");
-    let pages = matches!(policy, Some("flow_to_disk" | "flow-to-disk"));
     let works = |argument: &str| {
         WORK.contains(&argument)
             || argument.starts_with("qpid.fairshare")
             || argument.starts_with("x-qpid-fairshare")
-            || pages && FLOW_TO_DISK.contains(&argument)
     };
     for (argument, _) in arguments.iter() {
-        if PREFIXES.iter().any(|prefix| argument.starts_with(prefix)) && !works(argument) {
+        let known = PREFIXES.iter().any(|prefix| argument.starts_with(prefix));
+        if known && !works(argument) {
             tracing::warn!(target: "model",
                 "{what} {name}: argument {argument} is accepted but not available yet in this version");
         }

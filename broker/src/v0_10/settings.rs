@@ -2,7 +2,7 @@
 
 use fletch_amqp::types::Map;
 use fletch_amqp::v0_10::{Limits, ServerConfig};
-use fletch_engine as engine;
+use fletch_engine::{self as engine, QueueDefaults};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub(crate) struct Settings {
     pub(crate) default_group: Arc<str>,
     /// Bytes that the messages of a connection's transactions may take before they are committed.
     pub(crate) transaction_max: u64,
+    /// Limits and thresholds of queues that set none.
+    pub(crate) queues: QueueDefaults,
     pub(crate) amqp: Arc<ServerConfig>,
     pub(crate) anonymous: Arc<str>,
     pub(crate) realm: Arc<str>,
@@ -33,8 +35,7 @@ pub(crate) struct Settings {
 impl Settings {
     /// Of the options `--realm`, `--max-negotiate-time`, `--queue-purge-interval`, `--max-purge-batch`,
     /// `--enable-timestamp`, `--journal-flush-timeout`, `--queue-memory`, `--max-transaction-size`,
-    /// `--federation-tag` and
-    /// `--known-hosts-url`.
+    /// `--federation-tag` and `--known-hosts-url`.
     pub(crate) fn new(
         realm: &str,
         max_negotiate_time: Duration,
@@ -63,6 +64,7 @@ impl Settings {
             queue_memory,
             default_group: engine::Config::DEFAULT_GROUP.into(),
             transaction_max,
+            queues: QueueDefaults::UNLIMITED,
             amqp: Arc::new(amqp),
             anonymous: Arc::from(format!("anonymous@{realm}")),
             realm: Arc::from(realm),

@@ -1,6 +1,9 @@
 //! Publishes that are not complete: other shards or the disk have still to take them, and the broker holds
 //! them meanwhile. How many may be, for each connection, is limited: nothing more is read from it then, so
 //! that a client which does not wait for completions goes no faster than the disk.
+//!
+//! One that only a queue's flow control holds back weighs nothing any more: the queue has its message, and
+//! its consumers may be on this very connection.
 
 use fletch_amqp::serial::CommandId;
 use std::collections::VecDeque;
@@ -43,18 +46,28 @@ impl UnderWay {
         total.bytes += u64::from(size);
     }
 
-    /// It is complete, or has failed.
-    pub(super) fn end(&mut self, id: CommandId, total: &mut Total) {
-        let Some(&(first, _)) = self.publishes.front() else { return };
+    /// The size of one that is not complete.
+    fn find(&mut self, id: CommandId) -> Option<&mut u32> {
+        let &(first, _) = self.publishes.front()?;
         let offset = |id: CommandId| id.0.wrapping_sub(first.0);
         let at = match id == first {
             true => 0,
             false => self.publishes.partition_point(|(other, _)| offset(*other) < offset(id)),
         };
-        let Some((_, size)) = self.publishes.get_mut(at).filter(|p| p.0 == id && p.1 != DONE)
-        else {
-            return;
-        };
+        let found = self.publishes.get_mut(at).filter(|p| p.0 == id && p.1 != DONE);
+        found.map(|(_, size)| size)
+    }
+
+    /// It is safe where it went, but held back.
+    pub(super) fn withhold(&mut self, id: CommandId, total: &mut Total) {
+        if let Some(size) = self.find(id) {
+            total.bytes -= u64::from(std::mem::take(size));
+        }
+    }
+
+    /// It is complete, or has failed.
+    pub(super) fn end(&mut self, id: CommandId, total: &mut Total) {
+        let Some(size) = self.find(id) else { return };
         let size = std::mem::replace(size, DONE);
         total.messages -= 1;
         total.bytes -= u64::from(size);
@@ -94,6 +107,22 @@ mod tests {
         assert_eq!((total.messages, total.bytes, session.publishes.len()), (1, 100, 4));
         session.end(id(6), &mut total);
         assert_eq!((total.messages, total.bytes, session.publishes.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn what_is_held_back_has_no_weight_but_is_counted() {
+        let (mut session, mut total) = (UnderWay::default(), Total::default());
+        for n in 0..3 {
+            session.begin(CommandId(n), 100 << 20, &mut total);
+        }
+        for n in [1, 0, 2, 2] {
+            session.withhold(CommandId(n), &mut total);
+        }
+        assert!(!total.is_too_much());
+        assert_eq!((total.messages, total.bytes), (3, 0));
+        session.end(CommandId(1), &mut total);
+        session.forget(&mut total);
+        assert_eq!((total.messages, total.bytes), (0, 0));
     }
 
     #[test]

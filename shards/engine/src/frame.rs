@@ -10,6 +10,7 @@
 use crate::error::Error;
 use crate::ids::{Epoch, Position, QueueId, SessionId, ShardId, SubscriptionId};
 use crate::message::Message;
+use crate::notice::Notice;
 use crate::queue::{CreditUnit, FlowMode, Marks, Selection};
 use crate::request::{DeliveryRef, OpId, Outcome, Reply, Subscribe};
 use crate::topology::{Change, Conditions, TopologyRequest};
@@ -24,30 +25,37 @@ pub enum Frame {
     /// C → O: a message for queues homed there, all of them known to the sender at `epoch`.
     /// With a `slot`, O answers it in [`Frame::Receipts`] when the message is safe, or in
     /// [`Frame::Refused`]. With a `number`, it is prepared under this transaction of C's. One that
-    /// `moves` there from another queue is never refused: it waits for room.
+    /// `moves` there from another queue is never refused: it waits for room. `hops`: how often it did so
+    /// because it gave way to another message.
     Publish {
         epoch: Epoch,
         slot: Option<u32>,
         number: Option<NonZeroU64>,
         moves: bool,
+        hops: u8,
         message: Message,
         queues: SmallVec<[QueueId; 1]>,
     },
     /// C → the home of an exchange that keeps something of its messages: a message for that exchange, which
-    /// routes it. Answered as a `Publish` is. `last`: the exchange is an alternate, so its own is not
+    /// routes it. Answered as a `Publish` is; `hops` as there. `last`: the exchange is an alternate, so its own is not
     /// asked. One that `moves` has left this queue, does not come back to it, and is never refused.
     Route {
         epoch: Epoch,
         slot: Option<u32>,
         moves: Option<QueueId>,
+        hops: u8,
         last: bool,
         exchange: Arc<str>,
         message: Message,
     },
     /// O → C: these publish slots are safe.
     Receipts(Vec<u32>),
-    /// O → C: there is no room on the disk for this one.
+    /// O → C: there is no room for this one, on the disk or in a queue.
     Refused { slot: u32, reason: Box<Error> },
+    /// O → C, before its receipt: a queue holds the completion of this one back.
+    Held { slot: u32 },
+    /// O → C: for each, one queue that did does so no more.
+    Resumed(Vec<u32>),
     /// C → O: a transaction of C's that was prepared there is decided.
     Decided { number: u64, commit: bool },
     /// O → C: these decisions are noted durably.
@@ -96,6 +104,8 @@ pub enum Frame {
     /// O → 0: this auto-delete queue has become unused; `asker` is answered when it is gone, by way
     /// of O, whose deliveries come before.
     Unused { queue: QueueId, asker: Option<(SessionId, OpId)> },
+    /// O → 0: this queue is to be deleted because it was too full.
+    SelfDestruct { queue: QueueId },
 }
 
 /// C → O, about one queue.
@@ -178,13 +188,15 @@ impl Frame {
     }
 }
 
-/// What handling an input asks of the runtime. Reused; the runtime drains both lists.
+/// What handling an input asks of the runtime. Reused; the runtime drains all lists.
 #[derive(Debug, Default)]
 pub struct Effects {
     /// For sessions of this shard, in order.
     pub events: Vec<crate::request::Event>,
     /// For other shards, in order; never to this shard itself.
     pub frames: Vec<(ShardId, Frame)>,
+    /// For management.
+    pub notices: Vec<Notice>,
 }
 
 // Rings hold thousands of frames.

@@ -9,6 +9,7 @@ mod error;
 mod frame;
 mod ids;
 mod message;
+mod notice;
 mod pending;
 pub mod queue;
 mod request;
@@ -24,7 +25,10 @@ pub use error::{Error, ErrorKind};
 pub use frame::{Destination, Effects, Frame, QueueCommand, QueueFrame, Taking};
 pub use ids::{Epoch, Position, QueueId, SessionId, ShardId, SubscriptionId, Time};
 pub use message::{Format, Message, Meta};
-pub use queue::{CreditUnit, FlowMode, HeaderFilter, ROOM_BYTES, ROOM_MESSAGES, Selection};
+pub use notice::{Notice, What};
+pub use queue::{
+    CreditUnit, FlowMode, HeaderFilter, QueueDefaults, ROOM_BYTES, ROOM_MESSAGES, Selection,
+};
 pub use request::*;
 pub use store::{
     CodecError, Combined, Journal, PagingConfig, Rehome, RestoreError, Restored, ShardRestore,

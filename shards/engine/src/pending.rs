@@ -10,13 +10,19 @@ use smallvec::SmallVec;
 
 /// Publishes under way, by slot: to other shards, or to be durable here.
 #[derive(Debug, Default)]
-pub(crate) struct Publishes(Slab<Publish>);
+pub(crate) struct Publishes {
+    all: Slab<Publish>,
+    /// Those that wait for nothing but queues that hold them back.
+    withheld: usize,
+}
 
 /// One of them.
 #[derive(Debug)]
 pub(crate) struct Publish {
     pub(crate) origin: Origin,
     receipts_missing: u16,
+    /// Queues that hold it back; it is not complete before they do not.
+    holds: u16,
     /// The transaction it is prepared under, and where.
     pub(crate) prepared: Option<Box<Prepared>>,
     /// A home refused it.
@@ -40,6 +46,8 @@ pub(crate) enum Origin {
     /// Another publish: one of its queues was deleted while it was under way, and this goes where the
     /// queue's messages went. It counts as a receipt of that one.
     Publish { to: ShardId, slot: u32 },
+    /// A session that has been told it is refused, while queues that took it hold it back.
+    Nobody,
 }
 
 /// Rejections and moves at homes here that wait until what was rejected or moved is safe where it went.
@@ -87,16 +95,36 @@ impl Rejections {
     }
 }
 
-/// A publish to durable queues on several shards.
+/// A publish to several shards that is prepared on these.
 #[derive(Clone, Debug)]
 pub(crate) struct Prepared {
     pub(crate) xid: Xid,
     pub(crate) homes: SmallVec<[ShardId; 4]>,
 }
 
+impl Publish {
+    /// Whether a queue holds it back.
+    pub(crate) fn is_held(&self) -> bool {
+        self.holds > 0
+    }
+
+    /// One more receipt has to come: that of the decision.
+    pub(crate) fn await_decision(&mut self) -> Option<Prepared> {
+        let prepared = self.prepared.take()?;
+        self.receipts_missing = 1;
+        Some(*prepared)
+    }
+}
+
 impl Publishes {
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
+    /// Those that are not safe yet.
+    pub(crate) fn unsafe_yet(&self) -> usize {
+        self.all.len() - self.withheld
+    }
+
+    /// Those that wait for nothing but queues that hold them back.
+    pub(crate) fn withheld(&self) -> usize {
+        self.withheld
     }
 
     /// A publish that `receipts` shards will acknowledge.
@@ -106,29 +134,57 @@ impl Publishes {
         receipts: u16,
         prepared: Option<Box<Prepared>>,
     ) -> u32 {
-        let publish = Publish { origin, receipts_missing: receipts, prepared, refused: None };
-        let slot = self.0.insert(publish);
+        let publish =
+            Publish { origin, receipts_missing: receipts, holds: 0, prepared, refused: None };
+        let slot = self.all.insert(publish);
         u32::try_from(slot).expect("fewer than 2^32 publishes under way: memory ends before")
     }
 
     /// One shard has it. The publish, if that was the last.
-    pub(crate) fn receipt(&mut self, slot: u32) -> Option<Publish> {
-        let publish = self.0.get_mut(slot as usize)?;
+    pub(crate) fn receipt(&mut self, slot: u32) -> Option<&mut Publish> {
+        let publish = self.all.get_mut(slot as usize)?;
         publish.receipts_missing -= 1;
-        if publish.receipts_missing > 0 {
+        (publish.receipts_missing == 0).then_some(publish)
+    }
+
+    /// A queue that has it holds it back.
+    pub(crate) fn hold(&mut self, slot: u32) {
+        if let Some(publish) = self.all.get_mut(slot as usize) {
+            publish.holds += 1;
+        }
+    }
+
+    /// One that did does so no more. The publish, if it is complete by that.
+    pub(crate) fn resume(&mut self, slot: u32) -> Option<Origin> {
+        let publish = self.all.get_mut(slot as usize)?;
+        publish.holds -= 1;
+        let complete = publish.holds == 0 && publish.receipts_missing == 0;
+        let origin = publish.origin;
+        if !complete {
             return None;
         }
-        let publish = self.0.remove(slot as usize);
+        self.withheld -= 1;
+        self.end(slot);
+        Some(origin)
+    }
+
+    /// All receipts are in, and it is held back.
+    pub(crate) fn withhold(&mut self) {
+        self.withheld += 1;
+    }
+
+    /// It is over.
+    pub(crate) fn end(&mut self, slot: u32) {
+        self.all.try_remove(slot as usize);
         // A burst must not keep its table for good.
-        if self.0.is_empty() && self.0.capacity() > 4096 {
-            self.0.shrink_to_fit();
+        if self.all.is_empty() && self.all.capacity() > 4096 {
+            self.all.shrink_to_fit();
         }
-        Some(publish)
     }
 
     /// One shard cannot have it; that counts as its receipt.
     pub(crate) fn refuse(&mut self, slot: u32, reason: Box<Error>) {
-        if let Some(publish) = self.0.get_mut(slot as usize) {
+        if let Some(publish) = self.all.get_mut(slot as usize) {
             publish.refused = Some(reason);
         }
     }

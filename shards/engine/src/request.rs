@@ -250,7 +250,9 @@ pub enum Event {
     Reply { session: SessionId, op: OpId, result: Result<Reply, Error> },
     /// All receipts of a publish that was not done at once are in: it is safe.
     Published { session: SessionId, op: OpId },
-    /// Such a publish could not be stored everywhere.
+    /// Such a publish is safe but not complete: a queue is so full that publishers are held back.
+    Withheld { session: SessionId, op: OpId },
+    /// Such a publish could not be stored everywhere, or a queue has no room for it.
     Refused { session: SessionId, op: OpId, reason: Error },
     /// A message for a subscription. `redelivered`: it may have been delivered before. `marks`: what its
     /// header has to say besides.
@@ -275,6 +277,7 @@ impl Event {
         match self {
             Event::Reply { session, .. }
             | Event::Published { session, .. }
+            | Event::Withheld { session, .. }
             | Event::Refused { session, .. }
             | Event::Evicted { session, .. } => *session,
             Event::Deliver { to, .. } | Event::SubscriptionEnded { to, .. } => to.session,

@@ -8,6 +8,7 @@
 use fletch_amqp::types::Map;
 use fletch_amqp::v0_10::Compound;
 use fletch_amqp::v0_10::table::message::MessageProperties;
+use fletch_engine::QueueDefaults;
 use fletch_engine::queue::{
     CreditUnit, FlowMode, INFINITE, Next, Output, Queue, QueueSettings, ROOM_BYTES, ROOM_MESSAGES,
 };
@@ -331,7 +332,9 @@ impl Model {
             }
         };
         let mut queue = Queue::new(QueueId(9));
-        queue.configure(&QueueSettings::new("q", &arguments).unwrap());
+        let settings = QueueSettings::new("q", &arguments).unwrap();
+        let defaults = (&QueueDefaults::UNLIMITED, false);
+        queue.configure(Time(0), &settings, defaults, &mut Vec::new());
         Model {
             kind,
             queue,
@@ -460,10 +463,8 @@ impl Model {
                         self.check_delivery(to.tag, delivery.position, &message, redelivered);
                     }
                     Output::More { .. } => looking = true,
-                    Output::Dequeued { .. } | Output::Wanted { .. } | Output::Emptied { .. } => {
-                        panic!("nothing here is journalled")
-                    }
                     Output::Flushed { to, op, .. } => self.check_flushed(to.tag, op, served),
+                    other => panic!("nothing here is journalled or limited: {other:?}"),
                 }
             }
             if !std::mem::take(&mut looking) {
@@ -768,7 +769,7 @@ impl Model {
             }
             Op::Reject { pick } => {
                 for position in self.pick(&[pick]) {
-                    let size = self.queue.reject(position).map(|(m, _)| m.size());
+                    let size = self.queue.reject(position, &mut self.out).map(|(m, _)| m.size());
                     assert_eq!(size, Some(self.entry(position).size));
                     self.set(position, State::Gone);
                 }
@@ -794,7 +795,7 @@ impl Model {
             Op::Stray { position } => {
                 if !self.held.contains(&position) {
                     self.queue.accept(position, &mut self.out);
-                    assert!(self.queue.reject(position).is_none());
+                    assert!(self.queue.reject(position, &mut self.out).is_none());
                     self.queue.release(now, [position], true, &mut self.out);
                     self.check_outputs(Served::All);
                 }

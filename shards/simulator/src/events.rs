@@ -4,8 +4,8 @@ use crate::message::message_id;
 use crate::session::{Asked, Record, Stage};
 use crate::world::{Private, World};
 use fletch_engine::{
-    DeliveryRef, Engine, Error, Event, Message, Mode, Outcome, QueueId, Reply, SessionId,
-    SubscriptionId,
+    DeliveryRef, Engine, Error, ErrorKind, Event, Message, Mode, Outcome, QueueId, Reply,
+    SessionId, SubscriptionId,
 };
 use std::sync::Arc;
 
@@ -18,10 +18,23 @@ impl World<'_> {
             Event::Published { op, .. } => {
                 self.trace.add(id.shard().0, "published", id.raw(), op);
                 let known = self.session(id).publishing.remove(&op);
-                assert!(known.is_some(), "publish {op} of {id:?} completed twice");
+                let known = known.unwrap_or_else(|| panic!("{op} of {id:?} completed twice"));
+                self.model.published(known);
             }
-            Event::Refused { reason, .. } => {
-                panic!("a publish without a disk is refused: {reason}")
+            Event::Withheld { op, .. } => {
+                self.trace.add(id.shard().0, "withheld", id.raw(), op);
+                let known = self.session(id).publishing.get(&op).copied();
+                self.model.published(known.expect("it is not complete"));
+            }
+            Event::Refused { op, reason, .. } => {
+                self.trace.add(id.shard().0, "refused", id.raw(), op);
+                assert!(reason.kind == ErrorKind::ResourceLimit, "a publish is refused: {reason}");
+                self.marks.hit("publish refused by another shard", true);
+                let known = self.session(id).publishing.remove(&op);
+                self.model.refused(known.expect("it is refused once"), false);
+                if self.mix.strict {
+                    self.end(id);
+                }
             }
             Event::Reply { op, result, .. } => {
                 self.trace.add(
@@ -266,6 +279,11 @@ impl World<'_> {
     /// The session has a queue for itself: all shards know, and nobody else consumes.
     fn check_owned(&mut self, id: SessionId, name: &str) {
         if self.session(id).stage != Stage::Live {
+            return;
+        }
+        // It may have been too full meanwhile.
+        let destroyed = self.engines.iter().any(|e| e.topology().queue(name).is_none());
+        if destroyed && self.mix.limited_percent > 0 {
             return;
         }
         let mut queue = None;

@@ -13,6 +13,7 @@ mod ending;
 mod events;
 mod flow;
 mod lifetimes;
+mod limits;
 mod message;
 mod mix;
 mod model;

@@ -1,5 +1,6 @@
 //! Queues that are deleted by themselves: which there are, and when none of them may go.
 
+use crate::limits::{Kind, Limit};
 use crate::model::Model;
 use crate::rng::Rng;
 use crate::session::Stage;
@@ -45,6 +46,8 @@ pub(crate) fn time(rng: &mut Rng, usual: usize, percent: u32) -> u64 {
 pub(crate) struct Lifetime {
     name: Arc<str>,
     auto_delete: bool,
+    /// It may have been too full, at any time.
+    destroys_itself: bool,
     empty: bool,
     delayed: bool,
     /// When it was used for certain.
@@ -56,6 +59,7 @@ impl Lifetime {
         Lifetime {
             name: Arc::clone(&q.name),
             auto_delete: q.auto_delete,
+            destroys_itself: Limit::of(&q.arguments).kind == Kind::SelfDestruct,
             empty: q.arguments.get_str(POLICY) == Some(EMPTY),
             delayed: q.arguments.get(TIMEOUT).is_some(),
             used: Time(0),
@@ -81,7 +85,7 @@ impl World<'_> {
     /// A queue is gone at its home. If nobody has asked for that, it may be.
     pub(crate) fn check_end(&mut self, queue: QueueId) {
         let Some(lifetime) = self.model.lifetimes.get(&queue) else { return };
-        if self.model.delete_asked.contains(&lifetime.name) {
+        if self.model.delete_asked.contains(&lifetime.name) || lifetime.destroys_itself {
             return;
         }
         let name = &lifetime.name;

@@ -94,6 +94,8 @@ pub(crate) struct Mix {
     pub(crate) alternate_percent: u32,
     pub(crate) conditional_percent: u32,
     pub(crate) force_percent: u32,
+    /// Of the queues, those with limits or flow control.
+    pub(crate) limited_percent: u32,
     /// An error ends the session, as in 0-10.
     pub(crate) strict: bool,
     /// Frames delivered in one step at most.
@@ -124,6 +126,7 @@ impl Mix {
             alternate_percent: often(&[0, 50, 90]),
             conditional_percent: often(&[0, 30, 80]),
             force_percent: often(&[0, 50, 100]),
+            limited_percent: often(&[0, 0, 40, 90]),
             ttl_percent: often(&[0, 0, 20, 60]),
             large_percent: often(&[0, 0, 0, 5]),
             lag_percent: often(&[0, 20, 60]),

@@ -5,6 +5,7 @@
 //! keeps a lower and an upper bound; everything else is exact.
 
 use crate::lifetimes::Lifetime;
+use crate::limits::{Kind, Limit};
 use fletch_engine::topology::QueueDescriptor;
 use fletch_engine::{DeliveryRef, Position, QueueId, SessionId, Time};
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +37,8 @@ struct Message {
     publisher: SessionId,
     sequence: u64,
     expires: Time,
+    /// Where it went, if it may be refused and nobody has said.
+    open: Vec<QueueId>,
 }
 
 /// Copies of one message in one queue: how many came, how many left by settling; at least, at most.
@@ -71,6 +74,7 @@ struct Entry {
 struct Queue {
     name: Arc<str>,
     alternate: Alternate,
+    limit: Limit,
     deleted: bool,
     copies: BTreeMap<MessageId, Copies>,
     entries: BTreeMap<Position, Entry>,
@@ -122,6 +126,7 @@ impl Model {
             name: Arc::clone(&q.name),
             ordered: !dead && alternate != Alternate::Loop,
             alternate,
+            limit: Limit::of(&q.arguments),
             deleted: false,
             copies: BTreeMap::new(),
             entries: BTreeMap::new(),
@@ -149,6 +154,9 @@ impl Model {
         assert!(!q.deleted, "{queue:?} deleted twice");
         q.deleted = true;
         let (alternate, mut all) = (q.alternate.clone(), std::mem::take(&mut q.copies));
+        if q.limit.kind == Kind::Ring {
+            return; // Each message may have gone to the alternate since it came.
+        }
         if alternate == Alternate::Loop {
             // Others may be here too, come by the alternate exchange of an earlier such queue.
             for message in self.looped.keys() {
@@ -203,6 +211,49 @@ impl Model {
             let copies = q.copies.entry(message).or_default();
             copies.came.0 += n.0;
             copies.came.1 += n.1;
+            if q.limit.kind == Kind::Ring {
+                let alternate = q.alternate.clone();
+                self.loops(&alternate, message, n.1);
+                self.reroute(&alternate, message, (0, n.1));
+            }
+        }
+    }
+
+    /// Whether one of these queues may refuse a message.
+    fn may_refuse(&self, queues: &[QueueId]) -> bool {
+        queues.iter().any(|q| self.queues[q].limit.kind == Kind::Reject)
+    }
+
+    /// Whether a queue holds publishers back.
+    pub(crate) fn may_hold(&self, queue: QueueId) -> bool {
+        self.queues[&queue].limit.holds
+    }
+
+    /// A queue never has more than it may, at its home.
+    pub(crate) fn check_depth(&self, queue: QueueId, count: u64) {
+        let limit = self.queues[&queue].limit;
+        let bounded = matches!(limit.kind, Kind::Reject | Kind::Ring);
+        let within = !bounded || count <= limit.count;
+        assert!(within, "{queue:?} has {count} messages: {limit:?}");
+    }
+
+    /// A publish was refused: at once, so that it is nowhere, or by another shard.
+    pub(crate) fn refused(&mut self, message: MessageId, at_once: bool) {
+        for queue in std::mem::take(&mut self.messages[message as usize].open) {
+            let q = self.queues.get_mut(&queue).filter(|q| at_once && !q.deleted);
+            if let Some(copies) = q.and_then(|q| q.copies.get_mut(&message)) {
+                copies.came.1 -= 1;
+            }
+        }
+    }
+
+    /// A publish is complete, or safe and held back.
+    pub(crate) fn published(&mut self, message: MessageId) {
+        for queue in std::mem::take(&mut self.messages[message as usize].open) {
+            let q = self.queues.get_mut(&queue).filter(|q| !q.deleted);
+            if let Some(copies) = q.and_then(|q| q.copies.get_mut(&message)) {
+                copies.came.0 = copies.came.1;
+            }
         }
     }
 
@@ -229,9 +280,12 @@ impl Model {
         queues: impl Iterator<Item = QueueId>,
     ) {
         let message = self.next_message();
-        self.messages.push(Message { publisher, sequence, expires });
-        for queue in queues {
-            self.come(queue, message, (1, 1));
+        let all: Vec<QueueId> = queues.collect();
+        let refusable = self.may_refuse(&all);
+        let open = if refusable { all.clone() } else { Vec::new() };
+        self.messages.push(Message { publisher, sequence, expires, open });
+        for queue in all {
+            self.come(queue, message, (u64::from(!refusable), 1));
         }
     }
 
@@ -361,15 +415,24 @@ impl Model {
         copies.left.0 += 1;
         copies.left.1 += 1;
         let message = entry.message;
-        let alternate = self.queues[&delivery.queue].alternate.clone();
-        self.loops(&alternate, message, 1);
-        self.reroute(&alternate, message, (1, 1));
+        let q = &self.queues[&delivery.queue];
+        let alternate = q.alternate.clone();
+        // A ring may have sent it there before.
+        let most = u64::from(q.limit.kind != Kind::Ring);
+        self.loops(&alternate, message, most);
+        self.reroute(&alternate, message, (1, most));
     }
 
     // ---- the end -------------------------------------------------------------------------
 
     /// All sessions have ended and all channels are empty: this is what a queue has.
-    pub(crate) fn check_left(&self, now: Time, queue: QueueId, found: &BTreeMap<MessageId, u64>) {
+    /// `displaced`: so many gave way to others.
+    pub(crate) fn check_left(
+        &self,
+        now: Time,
+        (queue, displaced): (QueueId, u64),
+        found: &BTreeMap<MessageId, u64>,
+    ) {
         let q = &self.queues[&queue];
         let from_deleted = self.queues.values().filter(|other| {
             other.deleted
@@ -378,7 +441,8 @@ impl Model {
                     Alternate::Loop => *q.name == *DEAD[0],
                 }
         });
-        let mut allowed = q.purged + from_deleted.map(|other| other.purged).sum::<u64>();
+        let mut allowed =
+            displaced + q.purged + from_deleted.map(|other| other.purged).sum::<u64>();
         for (message, copies) in &q.copies {
             let n = found.get(message).copied().unwrap_or_default();
             let expired = self.messages[*message as usize].expires <= now;

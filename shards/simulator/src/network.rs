@@ -120,5 +120,8 @@ pub(crate) fn label(frame: &Frame) -> (&'static str, u64, u64) {
         Frame::Vote { queue, result } => ("vote", queue.0, u64::from(result.is_ok())),
         Frame::Touched { queue } => ("touched", queue.0, 0),
         Frame::Unused { queue, .. } => ("unused", queue.0, 0),
+        Frame::Held { slot } => ("held", u64::from(*slot), 0),
+        Frame::Resumed(slots) => ("resumed", slots.len() as u64, 0),
+        Frame::SelfDestruct { queue } => ("self-destruct", queue.0, 0),
     }
 }

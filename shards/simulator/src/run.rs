@@ -122,8 +122,11 @@ impl World<'_> {
         let open = self.sessions.values().filter(|s| s.stage == Stage::Live);
         let flushing = open.flat_map(|s| s.asked.values()).any(|a| matches!(a, Asked::Clear(_)));
         self.marks.hit("a flush waits for room", flushing);
+        let queues = self.engines.iter().flat_map(|engine| engine.queues());
+        let held: usize = queues.map(|q| q.held_publishes()).sum();
+        let publishing: usize = self.sessions.values().map(|s| s.publishing.len()).sum();
+        assert!(publishing <= held, "{publishing} publishes wait, and queues hold {held}");
         for session in self.sessions.values() {
-            assert!(session.publishing.is_empty(), "{:?}: {:?}", session.id, session.publishing);
             for (op, asked) in &session.asked {
                 // A flush waits for room.
                 let may_wait = matches!(asked, Asked::Clear(_));
@@ -178,6 +181,12 @@ impl World<'_> {
         }
     }
 
+    /// Messages that gave way to others in a queue.
+    fn displaced(&self, queue: QueueId) -> u64 {
+        let mut all = self.engines.iter().flat_map(|engine| engine.queues());
+        all.find(|q| q.id() == queue).map_or(0, |q| q.counters().displaced)
+    }
+
     /// Takes all messages from all queues, and compares.
     fn drain(&mut self) {
         for engine in &self.engines {
@@ -218,8 +227,10 @@ impl World<'_> {
                 }
                 self.give_room(id);
             }
+            let displaced = self.displaced(queue);
+            self.marks.hit("displaced", displaced > 0);
             let found = self.drained.as_mut().and_then(|d| d.remove(&queue)).unwrap_or_default();
-            self.model.check_left(self.now, queue, &found);
+            self.model.check_left(self.now, (queue, displaced), &found);
             // Accepted, so that the auto-delete queues among them have nothing to reroute.
             let records = std::mem::take(&mut self.session(id).records);
             let deliveries: Vec<_> =
@@ -233,5 +244,8 @@ impl World<'_> {
         self.end(id);
         self.rest();
         self.check_idle();
+        for engine in &self.engines {
+            assert_eq!(engine.withheld(), 0, "a publish has never become complete");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::flow::Flow;
 use crate::lifetimes;
+use crate::limits::{Kind, Limit};
 use crate::message::Content;
 use crate::mix::Act;
 use crate::model::{ALTERNATES, DEAD, LOOP, LOOPED};
@@ -11,8 +12,8 @@ use fletch_amqp::types::Map;
 use fletch_engine::queue::INFINITE;
 use fletch_engine::topology::Routes;
 use fletch_engine::{
-    Binding, CreditUnit, DeclareExchange, DeclareQueue, DeliveryRef, FlowMode, Mode, Outcome,
-    Published, Request, Selection, SessionId, ShardId, Subscribe, SubscriptionId, Time,
+    Binding, CreditUnit, DeclareExchange, DeclareQueue, DeliveryRef, ErrorKind, FlowMode, Mode,
+    Outcome, Published, Request, Selection, SessionId, ShardId, Subscribe, SubscriptionId, Time,
 };
 use std::sync::Arc;
 
@@ -192,10 +193,16 @@ impl World<'_> {
         let name = self.shared_queue();
         let exclusive = self.rng.chance(self.mix.exclusive_percent);
         let passive = self.rng.chance(5);
-        let alternate = if *name == *LOOPED { Some(Arc::from(LOOP)) } else { self.alternate() };
-        let placement = self.placement();
+        let looped = *name == *LOOPED;
+        let alternate = if looped { Some(Arc::from(LOOP)) } else { self.alternate() };
+        let mut arguments = self.placement();
+        if !looped && self.rng.chance(self.mix.limited_percent) {
+            let kinds = [Kind::Free, Kind::Reject, Kind::Ring, Kind::SelfDestruct];
+            let kinds = if exclusive { &kinds[..3] } else { &kinds[..] };
+            arguments = Limit::draw(&mut self.rng, kinds, arguments);
+        }
         let percent = self.mix.auto_delete_percent;
-        let (auto_delete, arguments) = lifetimes::draw(&mut self.rng, percent, false, placement);
+        let (auto_delete, arguments) = lifetimes::draw(&mut self.rng, percent, false, arguments);
         let declare = DeclareQueue {
             name: Arc::clone(&name),
             passive,
@@ -352,15 +359,26 @@ impl World<'_> {
         let shard = id.shard();
         let result = self
             .input(shard, |engine, now, fx| engine.publish(now, (id, op), exchange, &message, fx));
-        assert!(result.is_ok() == routed.is_ok(), "routing and publishing disagree: {result:?}");
+        let full = result.as_ref().is_err_and(|e| e.kind == ErrorKind::ResourceLimit);
+        let agree = routed.is_ok() == (result.is_ok() || full);
+        assert!(agree, "routing and publishing disagree: {result:?}");
+        let held = routes.iter().any(|r| r.home == shard && self.model.may_hold(r.queue));
         let remote = routes.iter().any(|r| r.home != shard);
         match result {
             Ok(Published::Done) => {
                 assert!(!remote, "a publish to another shard is done at once");
                 self.session(id).publishing.remove(&op);
+                self.model.published(number);
             }
-            Ok(Published::Pending) => assert!(remote, "a publish on its shard alone is pending"),
+            Ok(Published::Pending) => {
+                assert!(remote || held, "a publish on its shard alone is pending");
+            }
             Err(_) => {
+                if full {
+                    self.marks.hit("publish refused", true);
+                    self.session(id).publishing.remove(&op);
+                    self.model.refused(number, true);
+                }
                 if self.mix.strict {
                     self.end(id);
                 }

@@ -13,7 +13,7 @@ use crate::session::{Asked, Session};
 use crate::trace::{Marks, Trace};
 use fletch_engine::{
     Config, DeliveryRef, Effects, Engine, Event, Frame, Message, Mode, OpId, Outcome, QueueId,
-    Request, SessionId, ShardId, SubscriptionId, Time,
+    Request, SessionId, ShardId, SubscriptionId, Time, What,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -123,6 +123,11 @@ impl<'t> World<'t> {
         let live = &mut self.live[shard.index()];
         let mut here: Vec<QueueId> = engine.queues().map(fletch_engine::queue::Queue::id).collect();
         here.sort_unstable();
+        for q in engine.queues() {
+            if live.contains(&q.id()) {
+                self.model.check_depth(q.id(), q.depth().0);
+            }
+        }
         for queue in &here {
             if live.insert(*queue) {
                 self.trace.add(shard.0, "queue", queue.0, 0);
@@ -192,6 +197,11 @@ impl<'t> World<'t> {
     }
 
     fn collect(&mut self, shard: ShardId) {
+        for notice in self.fx.notices.drain(..) {
+            self.marks.hit("queue destroyed itself", notice.what == What::SelfDestructed);
+            self.marks.hit("publishers held", notice.what == What::FlowStopped);
+            self.marks.hit("publishers go on", notice.what == What::FlowResumed);
+        }
         for (to, frame) in self.fx.frames.drain(..) {
             self.network.send(shard, to, frame);
         }

@@ -153,7 +153,9 @@ impl Engine {
         let slot = Some(self.publishes.insert(Origin::Away(session, op), 1, None));
         let (epoch, message) = (self.topology.epoch(), message.clone());
         let Detour { exchange, last } = detour;
-        self.send(home, Frame::Route { epoch, slot, moves: None, last, exchange, message }, fx);
+        let (moves, hops) = (None, 0);
+        let frame = Frame::Route { epoch, slot, moves, hops, last, exchange, message };
+        self.send(home, frame, fx);
     }
 
     /// Does what has waited, in order, as far as it need not wait again.

@@ -9,17 +9,18 @@ use super::moving::Onward;
 use super::{Config, Engine, paging};
 use crate::error::Error;
 use crate::frame::{Effects, Frame};
-use crate::ids::{QueueId, SessionId, ShardId, Time};
+use crate::ids::{Position, QueueId, SessionId, ShardId, Time};
 use crate::message::Message;
-use crate::pending::Origin;
-use crate::queue::{Output, Queue};
+use crate::pending::{Origin, Prepared};
+use crate::queue::{Output, Publisher, Queue};
 use crate::request::{DeliveryRef, Event, OpId, Reply};
 use crate::store::{Decided, Restored, Store, Stored, Waiter, payload_len, volume_of};
-use crate::topology::{Change, FixedMap, Routes};
+use crate::topology::{Change, FixedMap, Route, Routes};
 use fletch_journal::record::ops;
 use fletch_journal::{
     Cleaned, Damaged, Done, Op, REFS_MAX, Ref, Refs, Request, Seq, Volume, Write, Xid,
 };
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 impl Engine {
@@ -35,7 +36,7 @@ impl Engine {
                 let mut queue = queues.remove(&q.id).unwrap_or_else(|| Queue::new(q.id));
                 queue.set_durable();
                 let settings = self.settings(q);
-                queue.configure(&settings);
+                self.configure(Time(0), &mut queue, (q, &settings));
                 self.resume_lifetime(q, &settings, &mut queue);
                 self.queues.insert(q.id, queue);
             }
@@ -63,14 +64,13 @@ impl Engine {
         message.meta().durable && self.store.is_some()
     }
 
-    /// Enqueues on queues homed here, and journals that as far as it is durable. `tracked`: somebody
-    /// waits for it to be safe.
+    /// Enqueues on queues homed here, and journals that as far as it is durable.
     pub(super) fn enqueue_all(
         &mut self,
         now: Time,
         queues: impl Iterator<Item = QueueId>,
         message: &Message,
-        (xid, tracked): (Option<Xid>, bool),
+        Arrival { xid, tracked, moves, hops }: Arrival,
         fx: &mut Effects,
     ) -> Enqueued {
         let journals = self.journals(message);
@@ -78,7 +78,7 @@ impl Engine {
         let mut place = if journals { next(&self.store) } else { Seq::NONE };
         let mut refs = Refs::new();
         let mut safe = Seq::NONE;
-        let mut instead = Vec::new();
+        let (mut instead, mut held) = (Vec::new(), Vec::new());
         let (mut taken, mut pressed) = (0, false);
         for queue in queues {
             let Some(q) = self.queues.get_mut(&queue) else {
@@ -87,13 +87,16 @@ impl Engine {
                     let onward = self.rerouted(queue, message);
                     instead.extend((!onward.is_empty()).then_some((queue, onward)));
                 } else {
-                    self.reroute(queue, message, fx);
+                    self.reroute(queue, message, hops, fx);
                 }
                 continue;
             };
             let at = if journals && q.is_durable() { place } else { Seq::NONE };
-            let position = q.enqueue_at(now, message.clone(), at, &mut self.outputs);
+            let position = q.enqueue_at(now, message.clone(), (at, hops), &mut self.outputs);
             taken += usize::from(position.is_some());
+            if !moves && q.is_flow_stopped() {
+                held.extend(position.map(|position| (queue, position)));
+            }
             if q.is_over() {
                 self.pager.over.push(queue);
             }
@@ -115,7 +118,7 @@ impl Engine {
         }
         // Not before: what is delivered may be gone again by now, which the journal has to hear in order.
         self.deliver(fx);
-        Enqueued { safe, instead }
+        Enqueued { safe, instead, held }
     }
 
     /// Acknowledges a publish when it is safe, also where it went instead of a deleted queue.
@@ -126,7 +129,8 @@ impl Engine {
         (to, slot, moves): (ShardId, u32, bool),
         fx: &mut Effects,
     ) {
-        let Enqueued { safe, instead } = enqueued;
+        self.hold_back(&enqueued, Publisher { shard: to, slot }, fx);
+        let Enqueued { safe, instead, .. } = enqueued;
         if instead.is_empty() {
             self.receipt_when_safe(safe, (to, slot, moves), fx);
             return;
@@ -135,7 +139,7 @@ impl Engine {
         let slot = self.publishes.insert(Origin::Publish { to, slot }, receipts, None);
         self.receipt_when_safe(safe, (self.shard, slot, true), fx);
         for (queue, onward) in &instead {
-            self.pass_on(onward, message, *queue, Some(slot), fx);
+            self.pass_on(onward, message, *queue, (Some(slot), 0), fx);
         }
     }
 
@@ -450,8 +454,8 @@ impl Engine {
                 }
                 Waiter::Part { session, op } => self.answer_part(session, op, Vec::new(), fx),
                 Waiter::Decided(decided) => {
-                    let Decided { origin, number, homes } = *decided;
-                    self.published(origin, Ok(()), fx);
+                    let Decided { slot, number, homes } = *decided;
+                    self.on_receipt(slot, fx);
                     for home in homes {
                         self.send(home, Frame::Decided { number, commit: true }, fx);
                     }
@@ -464,30 +468,29 @@ impl Engine {
         }
     }
 
-    /// A publish of some shard is safe here.
-    pub(super) fn receipt_for(&mut self, to: ShardId, slot: u32, fx: &mut Effects) {
-        if to == self.shard {
-            self.on_receipt(slot, fx);
-        } else {
-            self.receipts[to.index()].push(slot);
+    // ---- publishes to several shards -----------------------------------------------------
+
+    /// The shards that journal a message, of those in `routes`, which are sorted by them.
+    pub(super) fn durable_homes(
+        &self,
+        message: &Message,
+        routes: &Routes,
+    ) -> SmallVec<[ShardId; 4]> {
+        let durable = |r: &Route| self.topology.queue_by_id(r.queue).is_some_and(|q| q.durable);
+        let homes = routes.by_home().filter(|(_, group)| group.iter().any(durable));
+        match self.journals(message) {
+            true => homes.map(|(home, _)| home).collect(),
+            false => SmallVec::new(),
         }
     }
 
-    // ---- publishes to several shards -----------------------------------------------------
-
-    /// The number of a transaction, if a message needs one: durable queues on several shards.
-    pub(super) fn transaction_for(&mut self, message: &Message, routes: &Routes) -> Option<Xid> {
-        if !self.journals(message) {
-            return None;
-        }
-        let mut first = None;
-        let durable =
-            routes.iter().filter(|r| self.topology.queue_by_id(r.queue).is_some_and(|q| q.durable));
-        let several = durable.into_iter().any(|r| *first.get_or_insert(r.home) != r.home);
-        let store = self.store.as_mut().filter(|_| several)?;
+    /// The transaction of a message that goes to several shards, if any of them journals it: also the others
+    /// may refuse it, and then it is on no durable queue.
+    pub(super) fn transaction_for(&mut self, homes: SmallVec<[ShardId; 4]>) -> Option<Prepared> {
+        let store = self.store.as_mut().filter(|_| !homes.is_empty())?;
         let number = store.next_number;
         store.next_number += 1;
-        Some(Xid { shard: self.shard.0, number })
+        Some(Prepared { xid: Xid { shard: self.shard.0, number }, homes })
     }
 
     /// Every home has prepared a publish: it is decided.
@@ -499,7 +502,13 @@ impl Engine {
     }
 
     /// A coordinator has decided.
-    pub(super) fn on_decided(&mut self, from: ShardId, number: u64, commit: bool) {
+    pub(super) fn on_decided(
+        &mut self,
+        from: ShardId,
+        number: u64,
+        commit: bool,
+        fx: &mut Effects,
+    ) {
         let Some(store) = &mut self.store else { return };
         let xid = Xid { shard: from.0, number };
         let prepared = store.undecided.remove(&xid);
@@ -508,7 +517,7 @@ impl Engine {
             store.wait(seq, Waiter::Noted { to: from, number });
         } else if let Some(refs) = prepared {
             store.log.note(xid, false);
-            self.withdraw_prepared(refs);
+            self.withdraw_prepared(refs, fx);
         }
     }
 
@@ -670,6 +679,28 @@ pub(super) struct Enqueued {
     pub(super) safe: Seq,
     /// Where it has to go instead of queues that were deleted.
     pub(super) instead: Vec<(QueueId, Onward)>,
+    /// Queues that are so full that the publisher is held back, and where it is in them.
+    pub(super) held: Vec<(QueueId, Position)>,
+}
+
+/// How a message comes to queues.
+#[derive(Clone, Copy)]
+pub(super) struct Arrival {
+    /// It is prepared under this transaction.
+    pub(super) xid: Option<Xid>,
+    /// Somebody waits for it to be safe.
+    pub(super) tracked: bool,
+    /// From another queue.
+    pub(super) moves: bool,
+    /// So often has it given way to others.
+    pub(super) hops: u8,
+}
+
+impl Arrival {
+    /// As a session of this shard publishes.
+    pub(super) fn published(xid: Option<Xid>) -> Arrival {
+        Arrival { xid, tracked: true, moves: false, hops: 0 }
+    }
 }
 
 /// As many bytes are written at once even if they could gather longer.

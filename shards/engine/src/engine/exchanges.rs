@@ -110,7 +110,7 @@ impl Engine {
         &mut self,
         now: Time,
         (from, slot): (ShardId, Option<u32>),
-        moves: Option<QueueId>,
+        (moves, hops): (Option<QueueId>, u8),
         (exchange, last): (Arc<str>, bool),
         message: &Message,
         fx: &mut Effects,
@@ -135,10 +135,11 @@ impl Engine {
             (Ok(Way::Queues(_)), Some(queue)) => {
                 routes.retain(|r| r.queue != queue && !self.gone.contains(r.queue));
                 let onward = Onward::Queues(std::mem::take(&mut routes));
-                self.move_through(&onward, &message, queue, (from, slot), fx);
+                self.move_through(&onward, &message, (queue, hops), (from, slot), fx);
             }
             (Ok(Way::Home(detour)), Some(queue)) => {
-                self.move_through(&Onward::Home(detour), &message, queue, (from, slot), fx);
+                let onward = Onward::Home(detour);
+                self.move_through(&onward, &message, (queue, hops), (from, slot), fx);
             }
             (Ok(way), None) => {
                 let Some(slot) = slot else { return };
@@ -148,8 +149,9 @@ impl Engine {
                         let home = home_of_exchange(self.shards, &exchange);
                         let slot = Some(self.publishes.insert(origin, 1, None));
                         let epoch = self.topology.epoch();
+                        let (moves, hops) = (None, 0);
                         let frame =
-                            Frame::Route { epoch, slot, moves: None, last, exchange, message };
+                            Frame::Route { epoch, slot, moves, hops, last, exchange, message };
                         self.send(home, frame, fx);
                     }
                     Way::Queues(found) => match self.check_room_for(&message, &routes) {
@@ -174,7 +176,7 @@ impl Engine {
         &mut self,
         onward: &Onward,
         message: &Message,
-        queue: QueueId,
+        (queue, hops): (QueueId, u8),
         (from, slot): (ShardId, Option<u32>),
         fx: &mut Effects,
     ) {
@@ -186,7 +188,7 @@ impl Engine {
             let origin = Origin::Publish { to: from, slot };
             self.publishes.insert(origin, onward.receipts(), None)
         });
-        self.pass_on(onward, message, queue, slot, fx);
+        self.pass_on(onward, message, queue, (slot, hops), fx);
     }
 
     /// A message that has left a queue has nowhere to go.
@@ -219,6 +221,7 @@ impl Engine {
             slot: Some(self.publishes.insert(Origin::Initial(epoch), 1, None)),
             number: None,
             moves: false,
+            hops: 0,
             message,
             queues: std::iter::once(binding.queue).collect(),
         };

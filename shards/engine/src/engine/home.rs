@@ -27,6 +27,14 @@ impl Engine {
                     let wait = *place != Seq::NONE && self.journal_delivery(*delivery, *place);
                     self.output(queue, wait, output, fx);
                 }
+                Output::Displaced { delivery, message, place, size, hops } => {
+                    self.displaced(*delivery, message, (*place, *size), *hops, fx);
+                }
+                Output::Resumed { to } => self.let_go(*to, fx),
+                Output::Notice { queue, what, count, size } => {
+                    self.notice(*queue, *what, (*count, *size), fx);
+                }
+                Output::Overfull { queue } => self.overfull(*queue, fx),
                 Output::Wanted { queue } => self.want_bodies(*queue),
                 Output::More { queue } => self.looks.push_back(*queue),
                 Output::Emptied { queue } => self.lifetimes.emptied(*queue),
@@ -40,6 +48,10 @@ impl Engine {
     pub(super) fn emit(&mut self, output: Output, fx: &mut Effects) {
         match output {
             Output::Dequeued { .. }
+            | Output::Displaced { .. }
+            | Output::Resumed { .. }
+            | Output::Notice { .. }
+            | Output::Overfull { .. }
             | Output::Wanted { .. }
             | Output::More { .. }
             | Output::Emptied { .. } => {}
@@ -227,9 +239,14 @@ impl Engine {
                 );
             }
             Some(Outcome::Accepted) => {
-                positions.for_each(|p| q.accept(p, &mut self.outputs));
+                let mut all = true;
+                positions.for_each(|p| all &= q.accept(p, &mut self.outputs));
                 q.serve_freed(now, &mut self.outputs);
                 self.deliver(fx);
+                if let Some(store) = self.store.as_mut().filter(|_| !all) {
+                    // One that gave way to another is gone when that is durable.
+                    store.dequeued = store.log.last_seq();
+                }
             }
             Some(Outcome::Released { set_redelivered }) => {
                 q.release(now, positions, set_redelivered, &mut self.outputs);
@@ -238,7 +255,7 @@ impl Engine {
             Some(Outcome::Rejected) => {
                 let mut rejected: Vec<(Position, Message, Seq, usize)> = positions
                     .filter_map(|p| {
-                        let (message, place) = q.reject(p)?;
+                        let (message, place) = q.reject(p, &mut self.outputs)?;
                         let size = message.size();
                         let marked = q.marks().map(|marks| marks.apply(&message, p));
                         Some((p, marked.unwrap_or(message), place, size))
@@ -248,6 +265,7 @@ impl Engine {
                 if q.ends_empty() {
                     self.lifetimes.emptied(queue);
                 }
+                self.deliver(fx);
                 for (position, _, place, size) in &mut rejected {
                     let at = DeliveryRef { queue, position: *position };
                     *place = self.journalled(at, *place, *size);
@@ -259,7 +277,7 @@ impl Engine {
                 let key = (moving > 0).then(|| self.rejections.insert(asker, moving));
                 for (position, message, place, size) in rejected {
                     let from = DeliveryRef { queue, position };
-                    self.move_on(from, &message, (place, size), key, fx);
+                    self.move_on(from, &message, (place, size), (key, 0), fx);
                 }
                 return key.is_some();
             }

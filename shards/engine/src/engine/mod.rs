@@ -12,6 +12,7 @@ mod exchanges;
 mod gone;
 mod home;
 mod lifetimes;
+mod limits;
 mod moving;
 mod ordering;
 mod paging;
@@ -25,7 +26,7 @@ use crate::error::Error;
 use crate::frame::{Effects, Frame, QueueCommand, QueueFrame};
 use crate::ids::{Epoch, Position, QueueId, SessionId, ShardId, SubscriptionId, Time};
 use crate::pending::{Parts, Publishes, Rejections};
-use crate::queue::{CreditUnit, FlowMode, Output, Queue};
+use crate::queue::{CreditUnit, FlowMode, Output, Queue, QueueDefaults};
 use crate::request::{DeliveryRef, Event, OpId, Outcome, Reply, Request, Subscribe};
 use crate::store::{Pager, Pages, PagingConfig, Restored, Store, Waiter};
 use crate::sweep::Sweep;
@@ -33,7 +34,7 @@ use crate::topology::{Change, Decision, FixedMap, Orderer, Routes, Topology, Top
 use crate::transaction::Transactions;
 use away::Away;
 use exchanges::Exchanges;
-use fletch_journal::{Damaged, Volume, Xid};
+use fletch_journal::{Damaged, Volume};
 use gone::Gone;
 use lifetimes::Lifetimes;
 use moving::Moving;
@@ -68,10 +69,12 @@ pub struct Config {
     pub default_group: Arc<str>,
     /// The paging file of this shard, if there is to be one (`--paging-dir`).
     pub paging: Option<PagingConfig>,
+    /// What queues have that do not say.
+    pub queues: QueueDefaults,
 }
 
 impl Config {
-    /// One that sweeps nothing, waits for nothing and limits no memory.
+    /// One that sweeps nothing, waits for nothing, and limits no memory and no queue by itself.
     pub fn new(shard: ShardId, shards: u16) -> Config {
         Config {
             shard,
@@ -84,6 +87,7 @@ impl Config {
             kept: Config::KEPT,
             default_group: Config::DEFAULT_GROUP.into(),
             paging: None,
+            queues: QueueDefaults::UNLIMITED,
         }
     }
 
@@ -143,6 +147,10 @@ pub struct Engine {
     parked: VecDeque<(ShardId, Frame)>,
     /// Per peer: slots to acknowledge at the end of the turn.
     receipts: Vec<Vec<u32>>,
+    /// Per peer: slots that queues here hold back no more.
+    resumed: Vec<Vec<u32>>,
+    /// What queues have that do not say.
+    defaults: QueueDefaults,
     sweep: Sweep,
     jobs: VecDeque<slices::Job>,
     /// Queues whose subscribers look for messages they select.
@@ -178,7 +186,8 @@ impl Engine {
             shard: config.shard,
             shards: config.shards,
             topology: Topology::new(),
-            orderer: (config.shard == ShardId::ORDERER).then(|| Orderer::new(config.shards)),
+            orderer: (config.shard == ShardId::ORDERER)
+                .then(|| Orderer::new(config.shards, config.queues)),
             queues: FixedMap::default(),
             subscriptions: FixedMap::default(),
             cancels: FixedMap::default(),
@@ -191,6 +200,8 @@ impl Engine {
             deferred: (0..peers).map(|_| VecDeque::new()).collect(),
             parked: VecDeque::new(),
             receipts: vec![Vec::new(); peers],
+            resumed: vec![Vec::new(); peers],
+            defaults: config.queues,
             sweep: Sweep::new(config.purge_interval, config.purge_batch),
             jobs: VecDeque::new(),
             looks: VecDeque::new(),
@@ -236,10 +247,16 @@ impl Engine {
         self.queues.values()
     }
 
-    /// Requests, publishes and subscriptions of sessions here that are not over: zero when every
+    /// Publishes of sessions here, closed ones too, that are complete but for queues that hold them back.
+    pub fn withheld(&self) -> usize {
+        self.publishes.withheld()
+    }
+
+    /// Requests, subscriptions and other publishes of sessions here that are not over: zero when every
     /// session has closed.
     pub fn pending(&self) -> usize {
-        self.publishes.len() + self.parts.len() + self.subscriptions.len() + self.commits()
+        let under_way = self.publishes.unsafe_yet() + self.parts.len() + self.commits();
+        under_way + self.subscriptions.len()
     }
 
     /// Whether nothing at all is under way here, and for the orderer's shard in the whole broker: no
@@ -253,7 +270,7 @@ impl Engine {
             && self.looks.is_empty()
             && self.deferred.iter().all(VecDeque::is_empty)
             && self.parked.is_empty()
-            && self.receipts.iter().all(Vec::is_empty)
+            && self.receipts.iter().chain(&self.resumed).all(Vec::is_empty)
             && self.moving.is_empty()
             && self.rejections.is_empty()
             && self.exchanges.is_idle()
@@ -457,10 +474,11 @@ impl Engine {
     pub fn turn_end(&mut self, now: Time, fx: &mut Effects) {
         self.journal_turn_end(now, fx);
         self.run_local(now, fx);
-        for (peer, slots) in self.receipts.iter_mut().enumerate() {
-            if !slots.is_empty() {
-                let to = ShardId(peer as u16);
-                fx.frames.push((to, Frame::Receipts(std::mem::take(slots))));
+        type Slots = fn(Vec<u32>) -> Frame;
+        let (receipts, resumed) = (&mut self.receipts, &mut self.resumed);
+        for (all, frame) in [(receipts, Frame::Receipts as Slots), (resumed, Frame::Resumed)] {
+            for (peer, slots) in all.iter_mut().enumerate().filter(|(_, slots)| !slots.is_empty()) {
+                fx.frames.push((ShardId(peer as u16), frame(std::mem::take(slots))));
             }
         }
     }
@@ -632,35 +650,18 @@ impl Engine {
 
     fn on_frame(&mut self, now: Time, from: ShardId, frame: Frame, fx: &mut Effects) {
         match frame {
-            Frame::Publish { epoch, slot, number, moves, message, queues } => {
-                if let Some(slot) = slot
-                    && let Err(reason) = self.check_space(&message, queues.iter().copied())
-                {
-                    if moves {
-                        let slot = Some(slot);
-                        let frame = Frame::Publish { epoch, slot, number, moves, message, queues };
-                        self.parked.push_back((from, frame));
-                    } else {
-                        self.refuse_slot(from, slot, reason, fx);
-                    }
-                    return;
-                }
-                let xid = number.map(|n| Xid { shard: from.0, number: n.get() });
-                let how = (xid, slot.is_some());
-                let enqueued = self.enqueue_all(now, queues.into_iter(), &message, how, fx);
-                if let Some(slot) = slot {
-                    self.receipt_when_enqueued(enqueued, &message, (from, slot, moves), fx);
-                }
-            }
-            Frame::Route { slot, moves, last, exchange, message, .. } => {
-                self.on_route(now, (from, slot), moves, (exchange, last), &message, fx);
+            publish @ Frame::Publish { .. } => self.on_publish(now, from, publish, fx),
+            Frame::Route { slot, moves, hops, last, exchange, message, .. } => {
+                self.on_route(now, (from, slot), (moves, hops), (exchange, last), &message, fx);
             }
             Frame::Receipts(slots) => slots.into_iter().for_each(|slot| self.on_receipt(slot, fx)),
             Frame::Refused { slot, reason } => {
                 self.publishes.refuse(slot, reason);
                 self.on_receipt(slot, fx);
             }
-            Frame::Decided { number, commit } => self.on_decided(from, number, commit),
+            Frame::Held { slot } => self.publishes.hold(slot),
+            Frame::Resumed(slots) => slots.into_iter().for_each(|slot| self.on_resumed(slot, fx)),
+            Frame::Decided { number, commit } => self.on_decided(from, number, commit, fx),
             Frame::Noted(numbers) => self.on_noted(numbers),
             Frame::Transact(frame) => self.on_transact(now, from, *frame, fx),
             Frame::Queue(q) => {
@@ -705,6 +706,9 @@ impl Engine {
                 self.ends.extend(asker.map(|asker| (asker, from)));
                 self.with_orderer(fx, |o, t, out| o.auto_delete(t, queue, asker, out));
             }
+            Frame::SelfDestruct { queue } => self.with_orderer(fx, |o, t, out| {
+                o.self_destruct(t, queue, out);
+            }),
             Frame::Applied { epoch } => {
                 // This shard's own is complete when its initial values are where they belong.
                 let shown = match from == self.shard {
@@ -749,10 +753,11 @@ impl Engine {
             Change::QueueCreated(q) if q.home == self.shard => {
                 let mut queue = self.new_queue(q);
                 let settings = self.settings(q);
-                queue.configure(&settings);
+                self.configure(now, &mut queue, (q, &settings));
                 self.begin_lifetime(q, &settings, &mut queue);
                 queue.set_owner(q.owner);
                 self.queues.insert(q.id, queue);
+                self.deliver(fx);
             }
             Change::QueueOwner { queue, owner } => {
                 if let Some(q) = self.queues.get_mut(queue) {

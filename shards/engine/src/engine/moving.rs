@@ -98,10 +98,17 @@ impl Engine {
         onward
     }
 
-    /// Sends a message to the queue's alternate exchange, or drops it.
-    pub(super) fn reroute(&mut self, queue: QueueId, message: &Message, fx: &mut Effects) {
+    /// Sends a message to the queue's alternate exchange, or drops it. `hops`: how often it has given way to
+    /// others.
+    pub(super) fn reroute(
+        &mut self,
+        queue: QueueId,
+        message: &Message,
+        hops: u8,
+        fx: &mut Effects,
+    ) {
         let onward = self.rerouted(queue, message);
-        self.pass_on(&onward, message, queue, None, fx);
+        self.pass_on(&onward, message, queue, (None, hops), fx);
     }
 
     /// Sends a message on that has left a queue: to queues, each for itself.
@@ -110,7 +117,7 @@ impl Engine {
         onward: &Onward,
         message: &Message,
         from: QueueId,
-        slot: Option<u32>,
+        (slot, hops): (Option<u32>, u8),
         fx: &mut Effects,
     ) {
         // Through `local`, never by recursion: an alternate may lead back here.
@@ -120,7 +127,7 @@ impl Engine {
                 let home = home_of_exchange(self.shards, exchange);
                 let (epoch, exchange) = (self.topology.epoch(), Arc::clone(exchange));
                 let (moves, last, message) = (Some(from), *last, message.clone());
-                let frame = Frame::Route { epoch, slot, moves, last, exchange, message };
+                let frame = Frame::Route { epoch, slot, moves, hops, last, exchange, message };
                 self.send(home, frame, fx);
                 return;
             }
@@ -131,6 +138,7 @@ impl Engine {
                 slot,
                 number: None,
                 moves: true,
+                hops,
                 message: message.clone(),
                 queues: std::iter::once(route.queue).collect(),
             };
@@ -139,17 +147,18 @@ impl Engine {
     }
 
     /// A message has left its queue for the alternate exchange. If it is journalled, its record, of a message
-    /// of this size, goes when it is safe where it went. `reject`: the rejection that waits for that.
+    /// of this size, goes when it is safe where it went. `reject`: the rejection that waits for that; `hops`:
+    /// how often it has given way to others.
     pub(super) fn move_on(
         &mut self,
         from: DeliveryRef,
         message: &Message,
         (place, size): (Seq, usize),
-        reject: Option<u32>,
+        (reject, hops): (Option<u32>, u8),
         fx: &mut Effects,
     ) {
         if place == Seq::NONE {
-            self.reroute(from.queue, message, fx);
+            self.reroute(from.queue, message, hops, fx);
             return;
         }
         let onward = self.rerouted(from.queue, message);
@@ -157,7 +166,7 @@ impl Engine {
             self.journal_dequeue(from, place, size);
             return;
         }
-        self.move_to(from, message, (place, size), &onward, reject, fx);
+        self.move_to(from, message, (place, size), &onward, (reject, hops), fx);
     }
 
     /// A message has left its queue for others. Its record, if it has one, goes when it is safe there, which
@@ -168,13 +177,13 @@ impl Engine {
         message: &Message,
         (place, size): (Seq, usize),
         onward: &Onward,
-        reject: Option<u32>,
+        (reject, hops): (Option<u32>, u8),
         fx: &mut Effects,
     ) {
         self.moving.entry(from.queue).or_default().messages += 1;
         let origin = Origin::Queue { from, place, size, reject };
         let slot = self.publishes.insert(origin, onward.receipts(), None);
-        self.pass_on(onward, message, from.queue, Some(slot), fx);
+        self.pass_on(onward, message, from.queue, (Some(slot), hops), fx);
     }
 
     /// A message that left a queue is safe where it went.

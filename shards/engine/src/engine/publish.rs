@@ -1,25 +1,27 @@
-//! A message from a session to queues, wherever they are, and the receipts that come back.
+//! A message from a session to queues, wherever they are, and what comes back: receipts, refusals, and that it
+//! is held back by queues that are too full.
 
 use super::Engine;
 use super::away::Waiting;
+use super::durable::Arrival;
 use crate::error::Error;
 use crate::frame::{Effects, Frame};
 use crate::ids::{SessionId, ShardId, Time};
 use crate::message::Message;
 use crate::pending::{Origin, Prepared};
+use crate::queue::Publisher;
 use crate::request::{Event, OpId, Published};
 use crate::store::{Decided, Waiter};
 use crate::topology::{Routes, Way};
-use fletch_journal::Seq;
-use smallvec::SmallVec;
+use fletch_journal::{Seq, Xid};
 use std::num::NonZeroU64;
 
 impl Engine {
     /// A session here publishes `message` to `exchange`.
     ///
     /// # Errors
-    /// `NotFound` if the exchange does not exist, `ResourceLimit` if the message is durable and the
-    /// journal's disk is full. Nothing was enqueued then.
+    /// `NotFound` if the exchange does not exist, `ResourceLimit` if a queue here is full, or the message is
+    /// durable and the journal's disk is full. Nothing was enqueued then.
     pub fn publish(
         &mut self,
         now: Time,
@@ -67,10 +69,11 @@ impl Engine {
         result
     }
 
-    /// Refuses a message that is to be durable where there is no room for it, as far as that is known here.
+    /// Refuses a message for which there is no room, in a queue or on the disk, as far as that is known here.
     pub(super) fn check_room_for(&self, message: &Message, routes: &Routes) -> Result<(), Error> {
-        let here = routes.iter().filter(|r| r.home == self.shard);
-        self.check_space(message, here.map(|r| r.queue))?;
+        let here = || routes.iter().filter(|r| r.home == self.shard).map(|r| r.queue);
+        self.check_space(message, here())?;
+        self.check_depths(message, here())?;
         self.check_decision(message, routes)
     }
 
@@ -86,10 +89,11 @@ impl Engine {
         let here = self.shard;
         if routes.iter().all(|r| r.home == here) {
             let queues = routes.iter().map(|r| r.queue);
-            let enqueued = self.enqueue_all(now, queues, message, (None, true), fx);
-            if !enqueued.instead.is_empty() {
+            let enqueued = self.enqueue_all(now, queues, message, Arrival::published(None), fx);
+            if !enqueued.instead.is_empty() || !enqueued.held.is_empty() {
                 let slot = self.publishes.insert(origin, 1, None);
-                self.receipt_when_enqueued(enqueued, message, (here, slot, true), fx);
+                let moves = !enqueued.instead.is_empty();
+                self.receipt_when_enqueued(enqueued, message, (here, slot, moves), fx);
                 return Published::Pending;
             }
             let seq = enqueued.safe;
@@ -102,7 +106,8 @@ impl Engine {
                 Origin::Queue { .. }
                 | Origin::Publish { .. }
                 | Origin::Away(..)
-                | Origin::Initial(_) => {
+                | Origin::Initial(_)
+                | Origin::Nobody => {
                     let slot = self.publishes.insert(origin, 1, None);
                     Waiter::Receipt { to: here, slot, moves: true }
                 }
@@ -111,27 +116,69 @@ impl Engine {
             return Published::Pending;
         }
         routes.sort_by_home();
-        let homes = routes.by_home().map(|(home, _)| home).collect::<SmallVec<[ShardId; 4]>>();
-        let xid = self.transaction_for(message, routes);
-        let receipts = u16::try_from(homes.len()).unwrap_or(u16::MAX);
-        let prepared = xid.map(|xid| Box::new(Prepared { xid, homes }));
+        let durable = self.durable_homes(message, routes);
+        let receipts = u16::try_from(routes.by_home().count()).unwrap_or(u16::MAX);
+        let transaction = self.transaction_for(durable);
+        let xid = |home| {
+            let prepared = transaction.as_ref().filter(|t| t.homes.contains(&home));
+            prepared.map(|prepared| prepared.xid)
+        };
         let moves = matches!(origin, Origin::Queue { .. } | Origin::Publish { .. });
-        let slot = self.publishes.insert(origin, receipts, prepared);
+        let slot = self.publishes.insert(origin, receipts, transaction.clone().map(Box::new));
         for (home, group) in routes.by_home() {
             let queues = group.iter().map(|r| r.queue);
+            let xid = xid(home);
             if home == here {
-                let enqueued = self.enqueue_all(now, queues, message, (xid, true), fx);
+                let enqueued = self.enqueue_all(now, queues, message, Arrival::published(xid), fx);
                 self.receipt_when_enqueued(enqueued, message, (here, slot, moves), fx);
             } else {
                 let queues = queues.collect();
                 let epoch = self.topology.epoch();
                 let (message, slot) = (message.clone(), Some(slot));
                 let number = xid.and_then(|xid| NonZeroU64::new(xid.number));
-                let publish = Frame::Publish { epoch, slot, number, moves, message, queues };
+                let hops = 0;
+                let publish = Frame::Publish { epoch, slot, number, moves, hops, message, queues };
                 fx.frames.push((home, publish));
             }
         }
         Published::Pending
+    }
+
+    /// A message comes from another shard, or from another queue of this one.
+    pub(super) fn on_publish(
+        &mut self,
+        now: Time,
+        from: ShardId,
+        publish: Frame,
+        fx: &mut Effects,
+    ) {
+        let Frame::Publish { slot, number, moves, hops, ref message, ref queues, .. } = publish
+        else {
+            return;
+        };
+        if let Some(slot) = slot {
+            let all = || queues.iter().copied();
+            match self.check_space(message, all()) {
+                Err(_) if moves => {
+                    self.parked.push_back((from, publish));
+                    return;
+                }
+                Err(reason) => return self.refuse_slot(from, slot, reason, fx),
+                Ok(()) if moves => {}
+                Ok(()) => {
+                    if let Err(reason) = self.check_depths(message, all()) {
+                        return self.refuse_slot(from, slot, reason, fx);
+                    }
+                }
+            }
+        }
+        let Frame::Publish { message, queues, .. } = publish else { return };
+        let xid = number.map(|n| Xid { shard: from.0, number: n.get() });
+        let arrival = Arrival { xid, tracked: slot.is_some(), moves, hops };
+        let enqueued = self.enqueue_all(now, queues.into_iter(), &message, arrival, fx);
+        if let Some(slot) = slot {
+            self.receipt_when_enqueued(enqueued, &message, (from, slot, moves), fx);
+        }
     }
 
     /// Acknowledges a publish when what it has staged is durable.
@@ -147,19 +194,36 @@ impl Engine {
         }
     }
 
+    /// A publish of some shard is safe here.
+    pub(super) fn receipt_for(&mut self, to: ShardId, slot: u32, fx: &mut Effects) {
+        if to == self.shard {
+            self.on_receipt(slot, fx);
+        } else {
+            self.receipts[to.index()].push(slot);
+        }
+    }
+
     /// A home has a publish of this shard.
     pub(super) fn on_receipt(&mut self, slot: u32, fx: &mut Effects) {
         let Some(publish) = self.publishes.receipt(slot) else { return };
-        let origin = publish.origin;
+        let (held, origin) = (publish.is_held(), publish.origin);
         match origin {
             Origin::Session(..) | Origin::Away(..) | Origin::Routed { .. } => {
-                match (publish.refused, publish.prepared) {
-                    (None, None) => self.published(origin, Ok(()), fx),
-                    (None, Some(prepared)) => {
-                        let Prepared { xid, homes } = *prepared;
-                        self.decide(xid, Decided { origin, number: xid.number, homes });
+                match publish.refused.take() {
+                    None => {
+                        if let Some(Prepared { xid, homes }) = publish.await_decision() {
+                            // Also if it is held back, so that it is not in doubt for as long.
+                            self.decide(xid, Decided { slot, number: xid.number, homes });
+                            return;
+                        }
+                        match held {
+                            true => self.withheld_yet(origin, fx),
+                            false => self.published(origin, Ok(()), fx),
+                        }
                     }
-                    (Some(reason), prepared) => {
+                    Some(reason) => {
+                        publish.origin = Origin::Nobody;
+                        let prepared = publish.prepared.take();
                         // Those who have prepared it may know now that it will not hold.
                         for home in prepared.iter().flat_map(|p| p.homes.iter().copied()) {
                             let number = prepared.as_ref().map_or(0, |p| p.xid.number);
@@ -180,6 +244,29 @@ impl Engine {
             }
             Origin::Publish { to, slot } => self.receipt_for(to, slot, fx),
             Origin::Initial(epoch) => self.initial_arrived(epoch, fx),
+            Origin::Nobody => {}
+        }
+        match held {
+            true => self.publishes.withhold(),
+            false => self.publishes.end(slot),
+        }
+    }
+
+    /// A publish is safe, and held back.
+    fn withheld_yet(&mut self, origin: Origin, fx: &mut Effects) {
+        match origin {
+            Origin::Session(session, op) => fx.events.push(Event::Withheld { session, op }),
+            Origin::Away(session, op) => {
+                fx.events.push(Event::Withheld { session, op });
+                // What is behind it need not wait for longer.
+                self.away.arrived(session);
+            }
+            // It is held back where it comes from; before its receipt there.
+            Origin::Routed { to, slot } => {
+                self.hold_at(Publisher { shard: to, slot }, fx);
+                self.receipt_for(to, slot, fx);
+            }
+            _ => debug_assert!(false, "nobody waits for these"),
         }
     }
 
@@ -202,9 +289,51 @@ impl Engine {
             }
             (Origin::Routed { to, slot }, Ok(())) => self.receipt_for(to, slot, fx),
             (Origin::Routed { to, slot }, Err(reason)) => self.refuse_slot(to, slot, reason, fx),
-            (Origin::Queue { .. } | Origin::Publish { .. } | Origin::Initial(_), _) => {
+            (_, _) => {
                 debug_assert!(false, "these are nobody's publish");
             }
+        }
+    }
+
+    /// Holds back a publish whose messages have come to queues that are too full, as far as they are still
+    /// there.
+    pub(super) fn hold_back(
+        &mut self,
+        enqueued: &super::durable::Enqueued,
+        to: Publisher,
+        fx: &mut Effects,
+    ) {
+        for (queue, position) in &enqueued.held {
+            if self.queues.get_mut(queue).is_some_and(|q| q.hold(*position, to)) {
+                self.hold_at(to, fx);
+            }
+        }
+    }
+
+    fn hold_at(&mut self, to: Publisher, fx: &mut Effects) {
+        match to.shard == self.shard {
+            true => self.publishes.hold(to.slot),
+            false => fx.frames.push((to.shard, Frame::Held { slot: to.slot })),
+        }
+    }
+
+    /// A queue here holds a publish back no more.
+    pub(super) fn let_go(&mut self, to: Publisher, fx: &mut Effects) {
+        if to.shard == self.shard {
+            self.on_resumed(to.slot, fx);
+        } else {
+            self.resumed[to.shard.index()].push(to.slot);
+        }
+    }
+
+    /// The same of a publish of this shard, wherever the queue is.
+    pub(super) fn on_resumed(&mut self, slot: u32, fx: &mut Effects) {
+        match self.publishes.resume(slot) {
+            Some(Origin::Session(session, op) | Origin::Away(session, op)) => {
+                fx.events.push(Event::Published { session, op });
+            }
+            Some(Origin::Routed { to, slot }) => self.let_go(Publisher { shard: to, slot }, fx),
+            _ => {}
         }
     }
 }

@@ -78,7 +78,7 @@ impl Engine {
                             let place = self.journalled(delivery, place, size);
                             let marked = rest.marks().map(|m| m.apply(&message, delivery.position));
                             let message = without_trace(marked.unwrap_or(message));
-                            self.move_on(delivery, &message, (place, size), None, fx);
+                            self.move_on(delivery, &message, (place, size), (None, 0), fx);
                         }
                         Next::Message { delivery, message: None, size, place } => {
                             self.stats.discarded += 1;

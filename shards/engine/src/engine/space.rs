@@ -8,7 +8,7 @@ use crate::ids::{QueueId, ShardId};
 use crate::message::Message;
 use crate::request::{DeliveryRef, Event};
 use crate::store::{Waiter, payload_len};
-use crate::topology::Routes;
+use crate::topology::{Route, Routes};
 use fletch_journal::{Ref, Refs, Seq, Volume};
 use std::sync::Arc;
 
@@ -49,17 +49,16 @@ impl Engine {
     }
 
     /// Refuses a durable message that goes to queues on several shards if there is no room here to decide
-    /// about it.
+    /// about it: see [`Engine::transaction_for`].
     pub(super) fn check_decision(&self, message: &Message, routes: &Routes) -> Result<(), Error> {
         if self.no_room_for_small().is_none() || !message.meta().durable {
             return Ok(());
         }
-        let mut durable =
-            routes.iter().filter(|r| self.topology.queue_by_id(r.queue).is_some_and(|q| q.durable));
-        let Some(first) = durable.next() else { return Ok(()) };
-        match durable.find(|r| r.home != first.home) {
-            None => Ok(()),
-            Some(other) => Err(self.no_space(other.queue)),
+        let durable = |r: &&Route| self.topology.queue_by_id(r.queue).is_some_and(|q| q.durable);
+        let Some(first) = routes.iter().find(durable) else { return Ok(()) };
+        match routes.iter().any(|r| r.home != first.home) {
+            false => Ok(()),
+            true => Err(self.no_space(first.queue)),
         }
     }
 
@@ -108,6 +107,7 @@ impl Engine {
             for (r, _) in refs {
                 self.withdraw(r);
             }
+            self.deliver(fx);
             match waiter {
                 Waiter::Published { session, op } => {
                     fx.events.push(Event::Refused { session, op, reason });
@@ -126,16 +126,17 @@ impl Engine {
     /// Takes a message out of a queue because its publish does not hold. Who has it already keeps it, and
     /// the journal knows nothing of it. Where its record stands.
     fn withdraw(&mut self, r: Ref) -> Option<(Seq, usize)> {
-        self.queues.get_mut(&QueueId(r.queue))?.withdraw(r.position)
+        self.queues.get_mut(&QueueId(r.queue))?.withdraw(r.position, &mut self.outputs)
     }
 
     /// Takes a message out of all queues here because its transaction does not hold.
-    pub(super) fn withdraw_prepared(&mut self, refs: Refs) {
+    pub(super) fn withdraw_prepared(&mut self, refs: Refs, fx: &mut Effects) {
         for (r, _) in refs {
             if let Some((place, size)) = self.withdraw(r) {
                 let at = DeliveryRef { queue: QueueId(r.queue), position: r.position };
                 self.journal_dequeue(at, place, size);
             }
         }
+        self.deliver(fx);
     }
 }

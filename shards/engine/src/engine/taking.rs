@@ -171,7 +171,7 @@ impl Engine {
                         continue;
                     }
                     let reroutes = matches!(take.what.to, Destination::Exchange(_));
-                    let taken = q.take_out(position, reroutes);
+                    let taken = q.take_out(position, reroutes, &mut self.outputs);
                     if q.ends_empty() {
                         self.lifetimes.emptied(take.queue);
                     }
@@ -223,7 +223,7 @@ impl Engine {
             self.stats.rerouted += 1;
         }
         self.rejections.add(key);
-        self.move_to(from, &message, (place, size), &onward, Some(key), fx);
+        self.move_to(from, &message, (place, size), &onward, (Some(key), 0), fx);
     }
 
     /// One more of what a rejection or a move waits for has come to pass.

@@ -243,7 +243,9 @@ impl Engine {
         share: Share,
         fx: &mut Effects,
     ) {
-        if let Err(reason) = self.check_share(&share) {
+        if let Err(reason) =
+            self.check_share(&share).and_then(|()| self.keep_room_for_share(&share))
+        {
             self.refuse_share(asker, reason, fx);
             return;
         }
@@ -295,6 +297,36 @@ impl Engine {
         match first {
             Some(queue) if !store.log.admits(len) => Err(self.no_space(queue)),
             _ => Ok(()),
+        }
+    }
+
+    /// Keeps room for messages in queues, or refuses them if there is none.
+    fn keep_room_for_share(&mut self, share: &Share) -> Result<(), Error> {
+        let mut reserved: Vec<(QueueId, &Message)> = Vec::new();
+        for (message, queues) in &share.publishes {
+            for id in queues {
+                let Some(q) = self.queues.get_mut(id) else { continue };
+                if let Err(full) = q.keep_room(message) {
+                    for (id, message) in reserved {
+                        self.give_up_room(id, message);
+                    }
+                    return Err(self.too_full(*id, full, message));
+                }
+                reserved.push((*id, message));
+            }
+        }
+        Ok(())
+    }
+
+    fn give_up_room(&mut self, queue: QueueId, message: &Message) {
+        if let Some(q) = self.queues.get_mut(&queue) {
+            q.give_up_room(message);
+        }
+    }
+
+    fn give_up_rooms(&mut self, publishes: &[Kept]) {
+        for Kept { message, at, .. } in publishes {
+            at.iter().for_each(|(queue, _)| self.give_up_room(*queue, message));
         }
     }
 
@@ -385,9 +417,12 @@ impl Engine {
     fn carry_out(&mut self, now: Time, xid: Xid, fx: &mut Effects) {
         let Some(branch) = self.transactions.prepared.remove(&xid) else { return };
         let mut filled: Vec<QueueId> = Vec::new();
+        let mut all = true;
         for (queue, positions) in branch.accepts {
             if let Some(q) = self.queues.get_mut(&queue) {
-                positions.into_iter().for_each(|p| q.accept(p, &mut self.outputs));
+                for position in positions {
+                    all &= q.accept(position, &mut self.outputs);
+                }
                 filled.push(queue);
             }
         }
@@ -402,7 +437,8 @@ impl Engine {
                     gone.push((DeliveryRef { queue, position }, place, message.size()));
                     continue;
                 };
-                q.fill(position, message.clone(), place, &mut self.outputs);
+                let copy = (message.clone(), place);
+                q.fill(now, position, copy, &mut self.outputs);
                 if filled.last() != Some(&queue) {
                     filled.push(queue);
                 }
@@ -432,7 +468,10 @@ impl Engine {
         self.deliver(fx);
         let (to, number) = branch.asker;
         let ended = Frame::Transact(Box::new(TxFrame::Ended { number }));
-        match self.pager.behind(pressed, came) {
+        // One that gave way to another is gone when that is durable.
+        let displaced = self.store.as_ref().filter(|_| !all).map(|store| store.log.last_seq());
+        let behind = displaced.filter(|seq| self.waits_for(*seq));
+        match behind.or_else(|| self.pager.behind(pressed, came)) {
             Some(seq) => self.wait(seq, Waiter::Tell { to, frame: Box::new(ended) }),
             None => self.send(to, ended, fx),
         }
@@ -441,6 +480,7 @@ impl Engine {
     /// What was prepared does not hold.
     fn give_up(&mut self, xid: Xid) {
         let Some(branch) = self.transactions.prepared.remove(&xid) else { return };
+        self.give_up_rooms(&branch.publishes);
         if !branch.durable {
             return;
         }
@@ -494,6 +534,7 @@ impl Engine {
     /// Refuses such a one.
     fn refuse_prepared(&mut self, xid: Xid, fx: &mut Effects) {
         let Some(mut branch) = self.transactions.prepared.remove(&xid) else { return };
+        self.give_up_rooms(&branch.publishes);
         let Some(store) = &mut self.store else { return };
         if branch.alone {
             let undecided = store.log.undecide(xid);

@@ -476,6 +476,20 @@ impl Entries {
         true
     }
 
+    /// Takes a message out of everybody's sight if it is available, wherever its body is.
+    pub(super) fn hide(&mut self, position: Position) {
+        self.take(position);
+    }
+
+    /// The oldest message at `from` or later, acquired or not.
+    pub(super) fn oldest(&self, from: Position) -> Option<Position> {
+        self.chunks.range(chunk_of(from)..).find_map(|(n, chunk)| {
+            let mask = if *n == chunk_of(from) { u64::MAX << slot_of(from) } else { u64::MAX };
+            let slot = (chunk.present & mask).trailing_zeros() as usize;
+            (slot < SLOTS).then(|| n * SLOTS as u64 + slot as u64)
+        })
+    }
+
     /// Makes an acquired message available again, at its place.
     pub(super) fn release(&mut self, position: Position, set_redelivered: bool) -> bool {
         let (n, bit) = (chunk_of(position), 1 << slot_of(position));

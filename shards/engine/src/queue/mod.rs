@@ -9,15 +9,18 @@
 //! the alternate exchange are handed to the caller. Names, owners and the rules of deletion are
 //! the caller's; so are positions: a settled delivery must have been the settling session's.
 
+mod alerts;
 mod credit;
 mod dispatch;
 mod entries;
+mod flow;
 mod grouped;
 mod groups;
 mod header;
 mod intake;
 mod last_value;
 mod lifetime;
+mod limit;
 pub(crate) mod marks;
 mod order;
 mod packed;
@@ -25,27 +28,32 @@ mod positions;
 mod priority;
 mod reserved;
 mod rest;
+mod restore;
 mod select;
 pub(crate) mod settings;
 mod subscription;
 pub(crate) mod taking;
 
 pub use credit::{CreditUnit, FlowMode, INFINITE, ROOM_BYTES, ROOM_MESSAGES};
+pub use flow::Publisher;
 pub use groups::GroupReport;
+pub(crate) use limit::Full;
 pub use marks::Marks;
 pub use rest::{Next, Rest};
-pub use settings::QueueSettings;
+pub use settings::{QueueDefaults, QueueSettings};
 pub use taking::{HeaderFilter, Selection};
 
 use crate::error::Error;
 use crate::ids::{Position, QueueId, SessionId, SubscriptionId, Time};
 use crate::message::Message;
+use crate::notice::What;
 use crate::request::{DeliveryRef, Mode, OpId, Subscribe};
 use crate::store::volume_of;
 use credit::add;
 use entries::{Body, Entries, Removed};
 use fletch_journal::{Seq, Volume};
 use intake::Intake;
+use limit::Bounds;
 use order::Order;
 use settings::{Depth, Lifetime, Policy};
 use std::fmt;
@@ -78,6 +86,40 @@ pub enum Output {
         place: Seq,
         /// The message's size.
         size: usize,
+    },
+    /// A message has given way to a newer one and goes to the alternate exchange.
+    Displaced {
+        /// Which.
+        delivery: DeliveryRef,
+        /// The message, as it leaves.
+        message: Message,
+        /// Where its record stands, which is still there.
+        place: Seq,
+        /// Its size as it was here.
+        size: usize,
+        /// How often the message for which it went had been displaced itself.
+        hops: u8,
+    },
+    /// A publish is held back no more.
+    Resumed {
+        /// Which.
+        to: Publisher,
+    },
+    /// Management has to be told.
+    Notice {
+        /// The queue.
+        queue: QueueId,
+        /// What has happened.
+        what: What,
+        /// Messages in it.
+        count: u64,
+        /// Bytes of those.
+        size: u64,
+    },
+    /// The queue is too full, and to be deleted for that. Said once.
+    Overfull {
+        /// The queue.
+        queue: QueueId,
     },
     /// A message is wanted whose body is away, or will be soon: see [`Queue::first_wanted`].
     Wanted {
@@ -126,6 +168,8 @@ pub struct Counters {
     pub rejected: u64,
     /// Of the dequeued: replaced by a newer one with the same key.
     pub replaced: u64,
+    /// Messages that gave way to newer ones.
+    pub displaced: u64,
 }
 
 /// See the module.
@@ -159,6 +203,8 @@ pub struct Queue {
     limit: Option<Box<MemoryLimit>>,
     /// [`Queue::is_over`] was said.
     relieving: bool,
+    /// Limits, flow control and alerts. Boxed because it is seldom looked at as a whole.
+    bounds: Option<Box<Bounds>>,
 }
 
 /// What a paged queue may have in memory.
@@ -170,7 +216,7 @@ pub(crate) struct MemoryLimit {
 
 impl MemoryLimit {
     fn of(settings: &QueueSettings) -> Option<MemoryLimit> {
-        let most = |n: Option<u64>| n.unwrap_or(u64::MAX);
+        let most = |n: Option<u64>| n.filter(|n| *n > 0).unwrap_or(u64::MAX);
         match settings.paging {
             Some(paging) => {
                 let bytes = paging.pages.saturating_mul(paging.factor).saturating_mul(PAGE);
@@ -222,6 +268,7 @@ impl Queue {
             durable: None,
             limit: None,
             relieving: false,
+            bounds: None,
         }
     }
 
@@ -233,70 +280,6 @@ impl Queue {
     /// Whether it is durable.
     pub fn is_durable(&self) -> bool {
         self.durable.is_some()
-    }
-
-    /// Puts back a message that recovery found; a newer record of one that is there takes its place.
-    pub(crate) fn restore(&mut self, at: Position, message: Message, place: Seq, seen: bool) {
-        if !self.restore_place(at, place, seen) {
-            self.entries.put(at, message, place, seen);
-        }
-    }
-
-    /// The same with one of a size and time to live whose body stays away.
-    pub(crate) fn restore_away(
-        &mut self,
-        at: Position,
-        what: (usize, Time),
-        place: Seq,
-        seen: bool,
-    ) {
-        if !self.restore_place(at, place, seen) {
-            self.entries.put_away(at, what, place, seen);
-        }
-    }
-
-    /// If the message is there, the newer record takes the place of the one found before.
-    fn restore_place(&mut self, at: Position, place: Seq, seen: bool) -> bool {
-        let there = self.entries.get(at).is_some();
-        if there {
-            self.entries.set_place(at, place);
-            if seen {
-                self.entries.set_redelivered(at);
-            }
-        }
-        there
-    }
-
-    /// Takes away what recovery found and later found to be gone.
-    pub(crate) fn unrestore(&mut self, first: Position, last: Position) {
-        for position in first..=last.min(self.newest()) {
-            self.entries.remove_available(position);
-        }
-        self.restore_end(last);
-    }
-
-    /// Deliveries up to this position may have happened before the restart.
-    pub(crate) fn restore_delivered(&mut self, upto: Position) {
-        let durable = self.durable.get_or_insert_default();
-        durable.told = durable.told.max(upto);
-        durable.known = durable.told;
-        self.restore_end(upto);
-    }
-
-    /// The position was given out, even if nothing that was there is left: the next message is another
-    /// one, which nobody has seen.
-    pub(crate) fn restore_end(&mut self, position: Position) {
-        self.entries.skip_to(position.saturating_add(1));
-    }
-
-    /// Recovery has found all there is.
-    pub(crate) fn restored(&mut self) {
-        self.set_durable();
-        if let Some(durable) = &self.durable {
-            self.entries.mark_delivered(durable.told);
-        }
-        self.entries.pack();
-        self.entries.shrink();
     }
 
     /// All messages in order: position, size, whether it was delivered before, and where its record
@@ -332,7 +315,11 @@ impl Queue {
 
     /// Takes a journalled message out, as if it had never come. One that somebody has acquired stays,
     /// and is journalled no more. Where its record stands, and its size.
-    pub(crate) fn withdraw(&mut self, position: Position) -> Option<(Seq, usize)> {
+    pub(crate) fn withdraw(
+        &mut self,
+        position: Position,
+        out: &mut Vec<Output>,
+    ) -> Option<(Seq, usize)> {
         let entry = self.entries.get(position)?;
         let (place, size, here) = (entry.place, entry.size, matches!(entry.body, Body::Here(_)));
         if place == Seq::NONE {
@@ -340,6 +327,7 @@ impl Queue {
         }
         if self.remove_available(position).is_some() {
             self.counters.dequeued += 1;
+            self.left(position, out);
         } else if here {
             self.entries.set_place(position, Seq::NONE);
         } else {
@@ -373,13 +361,24 @@ impl Queue {
         }
     }
 
-    /// Makes it the kind of queue that its arguments ask for.
-    pub fn configure(&mut self, settings: &QueueSettings) {
+    /// Makes it the kind of queue that its arguments, and the broker's options, ask for. `reroutes`: it has an
+    /// alternate exchange. What it holds already counts as if it had just come.
+    pub fn configure(
+        &mut self,
+        now: Time,
+        settings: &QueueSettings,
+        (defaults, reroutes): (&QueueDefaults, bool),
+        out: &mut Vec<Output>,
+    ) {
         self.intake = Intake::of(settings);
         self.marks = Marks::of(settings);
         self.browse_only = settings.browse_only;
         self.limit = MemoryLimit::of(settings).map(Box::new);
         self.set_order(Order::new(settings));
+        self.bounds = Bounds::of(settings, defaults, reroutes);
+        if self.entries.messages() > 0 {
+            self.arrived(now, out);
+        }
     }
 
     /// The session that has the queue for itself.
@@ -395,6 +394,12 @@ impl Queue {
     /// What it adds to headers.
     pub(crate) fn marks(&self) -> Option<&Arc<Marks>> {
         self.marks.as_ref()
+    }
+
+    /// Whether the queue wants such a message at all.
+    fn takes(&self, message: &Message) -> bool {
+        let users = [self.owner, self.exclusive];
+        self.intake.as_ref().is_none_or(|intake| intake.takes(message, users))
     }
 
     /// Which queue it is.
@@ -444,36 +449,33 @@ impl Queue {
 
     /// Appends a message, and delivers it if anybody waits for one.
     pub fn enqueue(&mut self, now: Time, message: Message, out: &mut Vec<Output>) {
-        self.enqueue_at(now, message, Seq::NONE, out);
+        self.enqueue_at(now, message, (Seq::NONE, 0), out);
     }
 
-    /// The same with a message whose record is about to stand at `place`. Its position; `None` if
-    /// the queue does not take it.
+    /// The same with a message whose record is about to stand at `place`, and that has been displaced by
+    /// others so often. Its position; `None` if the queue does not take it.
     pub(crate) fn enqueue_at(
         &mut self,
         now: Time,
         message: Message,
-        place: Seq,
+        (place, hops): (Seq, u8),
         out: &mut Vec<Output>,
     ) -> Option<Position> {
-        if !self.takes(&message) {
+        if !self.takes(&message) || !self.make_room(&message, hops, out) {
             return None;
         }
         self.order_next(&message, out);
         let position = self.entries.push(message, place);
         self.counters.enqueued += 1;
+        self.arrived(now, out);
+        // What gave way may have been all that kept a group from others.
+        self.serve_freed(now, out);
         self.serve_all(now, out);
         Some(position)
     }
 
-    /// Whether a message comes in that is routed here.
-    fn takes(&self, message: &Message) -> bool {
-        let users = [self.owner, self.exclusive];
-        self.intake.as_ref().is_none_or(|intake| intake.takes(message, users))
-    }
-
-    /// Tells that a message left the queue for good, if that matters to anybody.
-    fn dequeued(&self, position: Position, removed: &Removed, out: &mut Vec<Output>) {
+    /// A message left the queue for good: tells so if that matters to anybody.
+    fn dequeued(&mut self, position: Position, removed: &Removed, out: &mut Vec<Output>) {
         if removed.place != Seq::NONE {
             let delivery = DeliveryRef { queue: self.id, position };
             let (place, size) = (removed.place, removed.size);
@@ -482,6 +484,7 @@ impl Queue {
         if self.ends_empty() {
             out.push(Output::Emptied { queue: self.id });
         }
+        self.left(position, out);
     }
 
     /// Starts a subscription, without credit, in window mode. Whether the session may use the
@@ -621,12 +624,14 @@ impl Queue {
         self.serve(now, key, out);
     }
 
-    /// A delivered message is done with. Ignored if nobody holds it.
-    pub fn accept(&mut self, position: Position, out: &mut Vec<Output>) {
-        if let Some(removed) = self.remove_acquired(position) {
+    /// A delivered message is done with. Ignored if nobody holds it, and false.
+    pub fn accept(&mut self, position: Position, out: &mut Vec<Output>) -> bool {
+        let removed = self.remove_acquired(position);
+        if let Some(removed) = &removed {
             self.counters.dequeued += 1;
-            self.dequeued(position, &removed, out);
+            self.dequeued(position, removed, out);
         }
+        removed.is_some()
     }
 
     /// Delivered messages return to their places; those nobody holds are ignored.
@@ -649,10 +654,11 @@ impl Queue {
 
     /// A delivered message is refused: it leaves the queue, for the alternate exchange. With where its
     /// record stands, which the caller sees to.
-    pub fn reject(&mut self, position: Position) -> Option<(Message, Seq)> {
+    pub fn reject(&mut self, position: Position, out: &mut Vec<Output>) -> Option<(Message, Seq)> {
         let removed = self.remove_acquired(position)?;
         self.counters.dequeued += 1;
         self.counters.rejected += 1;
+        self.left(position, out);
         debug_assert!(removed.message.is_some(), "what is acquired stays in memory");
         Some((removed.message?, removed.place))
     }
@@ -729,6 +735,7 @@ impl Queue {
             ids.push((to, ended.credit.any()));
         }
         self.exclusive = None;
+        self.release_publishers(out);
         self.counters.dequeued += self.entries.messages();
         let mut entries = self.entries.take_all();
         entries.free_all();
@@ -812,7 +819,8 @@ impl Queue {
     /// `short` of memory, so soon that it does not leave again before: it is in one of `keep` chunks.
     pub fn first_wanted(&mut self, short: bool, keep: usize) -> Option<(Position, Seq)> {
         if self.is_unsorted() {
-            let position = self.entries.first_away(0, u64::MAX);
+            let available = self.entries.first_away(0, u64::MAX);
+            let position = available.or_else(|| self.first_leaving());
             let entry = position.and_then(|p| self.entries.get(p)).map(|e| (e.position, e.place));
             self.wanting = entry.is_some();
             return entry;
@@ -829,7 +837,7 @@ impl Queue {
             cursors.find_map(|cursor| self.entries.first_away(cursor, browsed))
         };
         let swept = || (self.swept > 0).then(|| self.entries.first_away(self.swept, 1)).flatten();
-        let position = ahead.or_else(browsed).or_else(swept);
+        let position = self.first_leaving().or(ahead).or_else(browsed).or_else(swept);
         let entry = position.and_then(|p| self.entries.get(p)).map(|e| (e.position, e.place));
         self.wanting = entry.is_some();
         entry
@@ -853,6 +861,7 @@ impl Queue {
     /// Bodies came back: whoever waited for them is served.
     pub fn serve_returned(&mut self, now: Time, out: &mut Vec<Output>) {
         self.wanting = false;
+        self.reroute_returned(out);
         self.sort(out);
         if self.swept > 0 {
             // At once: they may have left again when the next sweep comes.

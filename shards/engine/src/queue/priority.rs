@@ -69,6 +69,11 @@ impl Levels {
         (skip..count + skip).find_map(|n| turn(n).first())
     }
 
+    /// The message that is worth least: the oldest of the lowest level.
+    pub(super) fn lowest(&self) -> Option<Position> {
+        self.levels.iter().find_map(Positions::first)
+    }
+
     /// A message was consumed in turn.
     pub(super) fn had_turn(&mut self, message: &Message) {
         let Some(top) = self.shares.len().checked_sub(1) else { return };

@@ -7,6 +7,7 @@ use super::select::Selection;
 use super::{Output, Queue};
 use crate::ids::{Position, Time};
 use crate::message::Message;
+use crate::request::DeliveryRef;
 use fletch_journal::Seq;
 use std::cmp::Reverse;
 
@@ -19,14 +20,23 @@ impl Queue {
     /// Puts a message at the place that was kept for it. [`Queue::serve_filled`] follows.
     pub(crate) fn fill(
         &mut self,
+        now: Time,
         at: Position,
-        message: Message,
-        place: Seq,
+        (message, place): (Message, Seq),
         out: &mut Vec<Output>,
     ) {
+        self.give_up_room(&message);
+        if !self.make_room(&message, 0, out) {
+            if place != Seq::NONE {
+                let delivery = DeliveryRef { queue: self.id, position: at };
+                out.push(Output::Dequeued { delivery, place, size: message.size() });
+            }
+            return;
+        }
         self.entries.fill(at, message.clone(), place);
         self.counters.enqueued += 1;
         self.order_filled(at, &message, out);
+        self.arrived(now, out);
         let level = self.level_of(&message);
         for subscription in self.subscriptions.each_own() {
             let passed = subscription.cursor.in_level(level) > at;
@@ -84,7 +94,7 @@ mod tests {
 
     fn fill(q: &mut Queue, at: Position) -> Vec<Position> {
         let mut out = Vec::new();
-        q.fill(at, message(10), Seq::NONE, &mut out);
+        q.fill(Time(0), at, (message(10), Seq::NONE), &mut out);
         q.serve_filled(Time(1), &mut out);
         positions(out)
     }

@@ -2,6 +2,7 @@
 //!
 //! Names and rules are the reference's. A number may be an integer of any width or text that is one.
 
+use super::flow::Flow;
 use crate::error::Error;
 use crate::selector::Selector;
 use fletch_amqp::types::{Map, Value};
@@ -77,7 +78,7 @@ pub struct Alerts {
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueueSettings {
-    /// `qpid.max_count`, `qpid.max_size`; 0 is no limit.
+    /// `qpid.max_count`, `qpid.max_size`; 0 is no limit, whatever the broker's is.
     pub limit: Depth,
     /// `qpid.policy_type`.
     pub policy: Policy,
@@ -115,6 +116,26 @@ pub struct QueueSettings {
     pub alerts: Alerts,
     /// `qpid.queue_msg_sequence`: the header that numbers messages.
     pub sequence_key: Option<String>,
+}
+
+/// What queues have that do not say, by the broker's options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueDefaults {
+    /// Most bytes (`--default-queue-limit`); 0 is no limit.
+    pub limit: u64,
+    /// Percent of a limit above which producers are held (`--default-flow-stop-threshold`); 0: they are not.
+    pub flow_stop: u8,
+    /// Percent below which they go on (`--default-flow-resume-threshold`); 0: at the same.
+    pub flow_resume: u8,
+    /// Percent of a queue's own limit at which management is told (`--default-event-threshold-ratio`); 0: it
+    /// is not.
+    pub alert: u8,
+}
+
+impl QueueDefaults {
+    /// The reference's, but for the limit, of which there is none.
+    pub const UNLIMITED: QueueDefaults =
+        QueueDefaults { limit: 0, flow_stop: 80, flow_resume: 70, alert: 80 };
 }
 
 /// Other names of the same.
@@ -167,6 +188,33 @@ impl QueueSettings {
         }
     }
 
+    /// Checks what has to fit to the broker's own limit, where the queue sets none.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if flow control were to begin above it.
+    pub fn check_against(&self, defaults: &QueueDefaults, queue: &str) -> Result<(), Error> {
+        let limited = matches!(self.policy, Policy::Reject | Policy::SelfDestruct);
+        let max = Some(defaults.limit).filter(|max| *max > 0);
+        let max = max.filter(|_| limited && self.limit.size.is_none());
+        match (self.flow_stop.size, max) {
+            (Some(stop), Some(max)) if stop > max => Err(Error::invalid(format!(
+                "Queue \"{queue}\": qpid.flow_stop_size={stop} must be less than \
+                 --default-queue-limit={max}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether what the queue says about flow control has no effect: it has no threshold above which
+    /// publishers are held.
+    pub(crate) fn ignores_flow(&self, defaults: &QueueDefaults) -> bool {
+        let asks = |depth: Depth| depth.count.or(depth.size).is_some();
+        let resumes = asks(self.flow_resume) && !asks(self.flow_stop);
+        let is_ring =
+            self.policy == Policy::Ring && (asks(self.flow_stop) || asks(self.flow_resume));
+        is_ring || resumes && Flow::of(self, defaults).is_none()
+    }
+
     /// Those of a queue that is there: what would be refused today counts for nothing.
     pub fn of(queue: &str, arguments: &Map) -> QueueSettings {
         QueueSettings::new(queue, arguments).unwrap_or_default()
@@ -204,11 +252,6 @@ fn small(name: &str, value: &Value) -> Result<u32, Error> {
     u32::try_from(n).map_err(too_large)
 }
 
-/// None for 0.
-fn positive(name: &str, value: &Value) -> Result<Option<u64>, Error> {
-    unsigned(name, value).map(|n| Some(n).filter(|n| *n > 0))
-}
-
 fn seconds(name: &str, value: &Value) -> Result<Duration, Error> {
     small(name, value).map(|n| Duration::from_secs(u64::from(n)))
 }
@@ -231,8 +274,8 @@ impl Draft {
     fn take(&mut self, name: &str, value: &Value) -> Result<(), Error> {
         let s = &mut self.settings;
         match name {
-            "qpid.max_count" => s.limit.count = positive(name, value)?,
-            "qpid.max_size" => s.limit.size = positive(name, value)?,
+            "qpid.max_count" => s.limit.count = Some(unsigned(name, value)?),
+            "qpid.max_size" => s.limit.size = Some(unsigned(name, value)?),
             "qpid.policy_type" => s.policy = policy(name, value)?,
             "qpid.flow_stop_count" => s.flow_stop.count = Some(unsigned(name, value)?),
             "qpid.flow_stop_size" => s.flow_stop.size = Some(unsigned(name, value)?),
@@ -395,7 +438,7 @@ impl Draft {
                      qpid.flow_stop_{unit}={stop}"
                 )));
             }
-            if let Some(max) = max.filter(|max| *max < stop) {
+            if let Some(max) = max.filter(|max| *max > 0 && *max < stop) {
                 return Err(Error::invalid(format!(
                     "Queue \"{queue}\": qpid.flow_stop_{unit}={stop} must be less than \
                      qpid.max_{unit}={max}"
@@ -477,7 +520,8 @@ mod tests {
         let s = s.unwrap();
         assert_eq!(s.limit, Depth { count: Some(3), size: Some(u64::MAX) });
         assert_eq!(s.flow_stop.count, Some(2));
-        assert_eq!(settings(&[("qpid.max_size", str("0"))]).unwrap().limit, Depth::default());
+        let unlimited = Depth { count: None, size: Some(0) };
+        assert_eq!(settings(&[("qpid.max_size", str("0"))]).unwrap().limit, unlimited);
     }
 
     #[test]

@@ -164,8 +164,14 @@ impl Queue {
 
     /// Takes out a message that was found, to go to another queue. The caller sees to its record. With its
     /// marks.
-    pub(crate) fn take_out(&mut self, position: Position, reroutes: bool) -> Option<Taken> {
+    pub(crate) fn take_out(
+        &mut self,
+        position: Position,
+        reroutes: bool,
+        out: &mut Vec<Output>,
+    ) -> Option<Taken> {
         let removed = self.remove_available(position)?;
+        self.left(position, out);
         self.counters.dequeued += 1;
         self.counters.rerouted += u64::from(reroutes);
         let message = removed.message?;
@@ -232,7 +238,10 @@ mod tests {
             while let Found::Here(position) = queue.find(&mut cursor, 9, Some(&wanted), &mut budget)
             {
                 found.push(position);
-                assert_eq!(queue.take_out(position, true).map(|t| t.place), Some(Seq::NONE));
+                assert_eq!(
+                    queue.take_out(position, true, &mut Vec::new()).map(|t| t.place),
+                    Some(Seq::NONE)
+                );
             }
         }
         assert_eq!(found, [3, 6, 9]);

@@ -48,6 +48,11 @@ impl Bench {
         self.queue.subscribe(subscription_id(tag), &s)
     }
 
+    fn configure(&mut self, settings: &QueueSettings) {
+        let defaults = (&QueueDefaults::UNLIMITED, false);
+        self.queue.configure(NOW, settings, defaults, &mut self.out);
+    }
+
     fn consumer(&mut self, tag: u32) {
         self.subscribe(tag, Mode::Consume, true, false).unwrap();
         self.queue.set_mode(subscription_id(tag), FlowMode::Credit);
@@ -99,12 +104,7 @@ impl Bench {
                     }
                 }
                 Output::Flushed { to, op, .. } => Done(to.tag, op),
-                Output::Dequeued { .. }
-                | Output::Wanted { .. }
-                | Output::More { .. }
-                | Output::Emptied { .. } => {
-                    panic!("nothing here is journalled or selected")
-                }
+                other => panic!("nothing here is journalled or limited: {other:?}"),
             })
             .collect()
     }
@@ -167,9 +167,9 @@ fn accepted_and_rejected_messages_leave() {
     b.queue.accept(1, &mut b.out);
     b.queue.accept(3, &mut b.out);
     assert_eq!(b.queue.messages(), 2, "an available message cannot be accepted");
-    assert_eq!(b.queue.reject(2).map(|(m, _)| m.size()), Some(10));
-    assert!(b.queue.reject(2).is_none());
-    assert!(b.queue.reject(3).is_none());
+    assert_eq!(b.queue.reject(2, &mut b.out).map(|(m, _)| m.size()), Some(10));
+    assert!(b.queue.reject(2, &mut b.out).is_none());
+    assert!(b.queue.reject(3, &mut b.out).is_none());
     let c = b.queue.counters();
     assert_eq!((c.enqueued, c.dequeued, c.delivered, c.rejected), (3, 2, 2, 1));
     assert_eq!((b.queue.messages(), b.queue.bytes()), (1, 10));
@@ -434,7 +434,7 @@ fn deletion_hands_everything_over_in_order() {
 
 fn queue_of(arguments: Map) -> Bench {
     let mut b = Bench::new();
-    b.queue.configure(&QueueSettings::new("q", &arguments).unwrap());
+    b.configure(&QueueSettings::new("q", &arguments).unwrap());
     b
 }
 
@@ -475,7 +475,7 @@ fn an_unsorted_queue_serves_nobody() {
     b.queue.restore(1, message_of_priority(1), at(1), false);
     b.queue.restore_away(2, (10, Time::NEVER), at(2), false);
     b.queue.restored();
-    b.queue.configure(&QueueSettings::new("q", &Map::new().with("qpid.priorities", 10)).unwrap());
+    b.configure(&QueueSettings::new("q", &Map::new().with("qpid.priorities", 10)).unwrap());
     b.queue.sort(&mut b.out);
     assert!(matches!(b.out[..], [Output::Wanted { .. }]));
     b.out.clear();
@@ -495,7 +495,7 @@ fn a_restored_last_value_queue_keeps_the_newest() {
     }
     b.queue.restored();
     let arguments = Map::new().with("qpid.last_value_queue_key", "key");
-    b.queue.configure(&QueueSettings::new("q", &arguments).unwrap());
+    b.configure(&QueueSettings::new("q", &arguments).unwrap());
     b.queue.sort(&mut b.out);
     assert!(matches!(b.out[..], [Output::Dequeued { .. }]), "{:?}", b.out);
     assert_eq!(b.queue.messages(), 2);

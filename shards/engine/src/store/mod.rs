@@ -19,7 +19,6 @@ pub(crate) use codec::payload_len;
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::ids::{Position, QueueId, SessionId, ShardId, SubscriptionId, Time};
-use crate::pending::Origin;
 use crate::queue::Output;
 use crate::request::{OpId, Reply};
 use crate::topology::{Change, FixedMap};
@@ -66,7 +65,8 @@ pub(crate) enum Waiter {
 /// A publish to several shards that is decided.
 #[derive(Debug)]
 pub(crate) struct Decided {
-    pub(crate) origin: Origin,
+    /// The publish.
+    pub(crate) slot: u32,
     pub(crate) number: u64,
     pub(crate) homes: SmallVec<[ShardId; 4]>,
 }

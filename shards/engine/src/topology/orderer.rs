@@ -14,6 +14,7 @@ use super::names::FixedMap;
 use super::registry::{Attached, Registry};
 use crate::error::{Error, ErrorKind};
 use crate::ids::{Epoch, QueueId, SessionId, ShardId};
+use crate::queue::QueueDefaults;
 use crate::request::{OpId, Reply};
 use fletch_amqp::types::Map;
 use std::collections::{BTreeMap, VecDeque};
@@ -29,6 +30,8 @@ pub(super) enum Vote {
     Delete(Asker),
     /// It was seen unused. Who caused it may want to know when this is over.
     AutoDelete(Option<Asker>),
+    /// It was too full.
+    SelfDestruct,
     /// A session wants it for itself.
     Own(Asker),
     /// The owner of an auto-delete queue closes.
@@ -42,6 +45,7 @@ pub(super) enum Vote {
 enum Work {
     Request(Asker, TopologyRequest),
     AutoDelete(Option<Asker>),
+    SelfDestruct,
     Release(SessionId),
 }
 
@@ -90,11 +94,13 @@ pub struct Orderer {
     no_arguments: Arc<Map>,
     /// Where no room is left to keep anything new that is durable.
     no_room: Option<Arc<str>>,
+    /// What queues have that do not say.
+    pub(super) defaults: QueueDefaults,
 }
 
 impl Orderer {
     /// Orders for this many shards, from epoch 0.
-    pub fn new(shards: u16) -> Orderer {
+    pub fn new(shards: u16, defaults: QueueDefaults) -> Orderer {
         assert!(shards > 0, "a broker has a shard");
         Orderer {
             shards,
@@ -107,6 +113,7 @@ impl Orderer {
             registry: Registry::default(),
             no_arguments: Arc::new(Map::new()),
             no_room: None,
+            defaults,
         }
     }
 
@@ -169,6 +176,12 @@ impl Orderer {
         self.release_due(out);
     }
 
+    /// The home of a queue wants it deleted because it was too full.
+    pub fn self_destruct(&mut self, topology: &mut Topology, queue: QueueId, out: &mut Decisions) {
+        self.self_destruct_now(topology, queue, out);
+        self.release_due(out);
+    }
+
     /// The home of `queue` answers [`Decision::AskHome`] or [`Decision::AskUnused`].
     ///
     /// # Panics
@@ -187,6 +200,7 @@ impl Orderer {
                 // By name again: the queue may be another one by now.
                 Work::Request(asker, request) => self.run_request(topology, asker, request, out),
                 Work::AutoDelete(asker) => self.auto_delete_now(topology, queue, asker, out),
+                Work::SelfDestruct => self.self_destruct_now(topology, queue, out),
                 Work::Release(session) => self.release_queue(topology, queue, session, out),
             }
         }
@@ -294,6 +308,14 @@ impl Orderer {
         }
     }
 
+    fn self_destruct_now(&mut self, topology: &Topology, queue: QueueId, out: &mut Decisions) {
+        if let Some(ballot) = self.ballots.get_mut(&queue) {
+            ballot.waiting.push_back(Work::SelfDestruct);
+        } else if let Some(q) = topology.queue_by_id(queue) {
+            self.ask_delete(q, Vote::SelfDestruct, Conditions::default(), out);
+        }
+    }
+
     /// A closing session gives up a queue.
     fn release_queue(
         &mut self,
@@ -369,6 +391,8 @@ impl Orderer {
                     self.answer_when_applied(topology, asker);
                 }
             }
+            (Vote::SelfDestruct, Ok(())) => self.delete_queue(topology, queue, out),
+            (Vote::SelfDestruct, Err(_)) => {}
             (Vote::Release(session), result) => {
                 match result {
                     Ok(()) => self.delete_queue(topology, queue, out),

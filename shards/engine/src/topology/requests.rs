@@ -77,6 +77,7 @@ impl Orderer {
         check_queue_name(&d.name)?;
         let settings = QueueSettings::new(&d.name, &d.arguments)?;
         d.auto_delete = settings.auto_delete(d.auto_delete);
+        settings.check_against(&self.defaults, &d.name)?;
         let alternate = existing_alternate(topology, d.alternate.as_deref())?;
         let home = home_for(self.shards, session, &d)?;
         if let Some(q) = topology.queue(&d.name) {

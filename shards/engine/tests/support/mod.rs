@@ -87,7 +87,9 @@ impl Broker {
                     let got = Got { text, number, delivery };
                     self.delivered.entry(to).or_default().push(got);
                 }
-                Event::SubscriptionEnded { .. } | Event::Evicted { .. } => {}
+                Event::SubscriptionEnded { .. }
+                | Event::Evicted { .. }
+                | Event::Withheld { .. } => {}
             }
         }
     }

@@ -2,6 +2,7 @@
 //! what was found is what there is.
 
 use super::model::{Copies, Model, Queue, Sent};
+use crate::limits::Kind;
 use crate::message::{MessageId, is_whole, message_id};
 use crate::trace::Marks;
 use fletch_engine::{Message, Position, QueueId, Time};
@@ -250,6 +251,8 @@ impl Model {
             }
             q.purged = q.purges;
             q.copies.retain(|number, _| here.contains_key(number));
+            let displaces = q.facts.limit.kind == Kind::Ring;
+            let left = if displaces { q.may_leave() } else { 0 };
             for Found { position, message, redelivered } in all {
                 let number = message_id(message);
                 let n = here[&number];
@@ -267,7 +270,7 @@ impl Model {
                     deliveries_before,
                 });
                 c.came = (n, n);
-                c.left = (0, 0);
+                c.left = (0, left);
                 c.moved = 0;
                 c.direct &= n == 1 && !moved.contains(&(*queue, number));
                 c.position = c.direct.then_some(*position);

@@ -5,6 +5,7 @@ use super::session::{Asked, Held, Stage, Subscription};
 use super::topology::Name;
 use super::world::{ALTERNATES, DEAD, World};
 use crate::lifetimes;
+use crate::limits::{Kind, Limit};
 use crate::message::Content;
 use fletch_amqp::types::Map;
 use fletch_engine::queue::INFINITE;
@@ -23,7 +24,12 @@ impl World<'_> {
 
     /// A client does something, or a new one comes.
     pub(super) fn act(&mut self) {
-        let live: Vec<SessionId> = self.sessions.keys().copied().collect();
+        let live: Vec<SessionId> = self
+            .sessions
+            .iter()
+            .filter(|(_, s)| s.stage != Stage::Over)
+            .map(|(id, _)| *id)
+            .collect();
         if live.len() < self.mix.clients && (live.is_empty() || self.rng.chance(40)) {
             let shard = self.any_shard();
             self.attach(shard);
@@ -202,10 +208,14 @@ impl World<'_> {
         let paged = self.mix.paging.is_some() && self.rng.chance(30);
         let arguments = if paged { Map::new().with("qpid.paging", true) } else { Map::new() };
         // What leaves it for another queue is longer than what came.
-        let arguments = match self.rng.chance(20) {
+        let mut arguments = match self.rng.chance(20) {
             true => arguments.with("qpid.trace.id", "here").with("qpid.queue_msg_sequence", "n"),
             false => arguments,
         };
+        if self.mix.limited_percent > 0 && self.rng.chance(self.mix.limited_percent) {
+            let kinds = [Kind::Free, Kind::Reject, Kind::Ring, Kind::Ring];
+            arguments = Limit::draw(&mut self.rng, &kinds, arguments);
+        }
         let percent = self.mix.auto_delete_percent;
         let (auto_delete, arguments) = lifetimes::draw(&mut self.rng, percent, true, arguments);
         let declare = DeclareQueue {

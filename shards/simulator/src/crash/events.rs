@@ -27,6 +27,10 @@ impl World<'_> {
                 let number = self.session(id).publishing.remove(&op);
                 self.model.acknowledged(number.expect("a publish completes once"));
             }
+            Event::Withheld { op, .. } => {
+                self.trace.add(id.shard().0, "withheld", id.raw(), op);
+                assert!(self.session(id).publishing.contains_key(&op), "it is complete");
+            }
             Event::Refused { op, reason, .. } => {
                 self.trace.add(id.shard().0, "refused", id.raw(), op);
                 assert!(reason.kind == ErrorKind::ResourceLimit, "a publish is refused: {reason}");

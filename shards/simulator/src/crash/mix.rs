@@ -121,6 +121,8 @@ pub(super) struct Mix {
     pub(super) auto_delete_percent: u32,
     pub(super) alternate_percent: u32,
     pub(super) fanout_percent: u32,
+    /// Of the queues, those with limits or flow control.
+    pub(super) limited_percent: u32,
     /// Nanoseconds that a step of time brings at most.
     pub(super) time: usize,
     pub(super) batch: usize,
@@ -146,6 +148,7 @@ impl Mix {
     pub(super) fn draw(seed: u64, rng: &mut Rng, steps: Option<u64>) -> Mix {
         // Of its own, so that other seeds stay what they were.
         let paging = (seed % 5 == 2).then(|| *Rng::new(!seed).pick(&[u64::MAX, u64::MAX, 200_000]));
+        let limited = (seed % 4 == 1).then(|| *Rng::new(!seed).pick(&[40, 90]));
         let mut acts: Vec<u32> = ACTS[..ACTS.len() - 1]
             .iter()
             .map(|(_, usual)| match rng.below(5) {
@@ -206,6 +209,7 @@ impl Mix {
             auto_delete_percent,
             alternate_percent,
             fanout_percent,
+            limited_percent: limited.unwrap_or(0),
             time: *rng.pick(&[100, 100_000, 30_000_000]),
             batch: *rng.pick(&[1, 3, 20]),
             lag_percent,

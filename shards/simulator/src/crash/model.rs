@@ -5,6 +5,7 @@
 //! far as anybody was told) and at most (as far as anybody has asked). Here it learns; `check` compares.
 
 use super::transaction::Work;
+use crate::limits::{Kind, Limit};
 use crate::message::{Content, MessageId, message_id};
 use fletch_engine::{DeliveryRef, Message, Mode, Position, QueueId, Time};
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,6 +53,7 @@ pub(super) struct QueueFacts {
     pub(super) auto_delete: bool,
     /// Where its alternate exchange leads.
     pub(super) alternates: Vec<QueueId>,
+    pub(super) limit: Limit,
 }
 
 #[derive(Debug)]
@@ -64,6 +66,14 @@ pub(super) struct Queue {
     /// Purges asked for since the last check.
     pub(super) purged: u32,
     pub(super) deliveries: u64,
+}
+
+impl Queue {
+    /// How often a message may leave it though nobody has taken it.
+    pub(super) fn may_leave(&self) -> u32 {
+        let displaces = self.facts.limit.kind == Kind::Ring;
+        if self.purges > 0 || displaces { OFTEN } else { self.reroutes }
+    }
 }
 
 #[derive(Debug)]
@@ -119,7 +129,7 @@ impl Model {
         assert_eq!(number, content.number, "messages are numbered in order");
         for queue in &to {
             let q = self.queues.get_mut(queue).expect("it is known");
-            let left = if q.purges > 0 { OFTEN } else { q.reroutes };
+            let left = q.may_leave();
             q.copies.insert(
                 number,
                 Copies {
@@ -164,11 +174,11 @@ impl Model {
     /// by an alternate exchange: how often is counted when it matters.
     fn copies(&mut self, queue: QueueId, number: MessageId) -> Option<&mut Copies> {
         let q = self.queues.get_mut(&queue)?;
-        let deliveries_before = q.deliveries;
+        let (deliveries_before, left, moved) = (q.deliveries, q.may_leave(), q.reroutes);
         Some(q.copies.entry(number).or_insert(Copies {
             came: (0, 0),
-            left: (0, if q.purges > 0 { OFTEN } else { q.reroutes }),
-            moved: q.reroutes,
+            left: (0, left),
+            moved,
             direct: false,
             transacted: false,
             delivered: false,
@@ -228,7 +238,10 @@ impl Model {
 
     /// An accept was answered. A queue that was deleted meanwhile may have sent it on.
     pub(super) fn has_taken(&mut self, queue: QueueId, number: MessageId) {
-        if let Some(c) = self.queues.get_mut(&queue).and_then(|q| q.copies.get_mut(&number)) {
+        let q = self.queues.get_mut(&queue);
+        // What a ring has displaced meanwhile leaves its journal when it is safe where it went.
+        let moves = |q: &Queue| q.facts.limit.kind == Kind::Ring && !q.facts.alternates.is_empty();
+        if let Some(c) = q.filter(|q| !moves(q)).and_then(|q| q.copies.get_mut(&number)) {
             c.left.0 += 1;
         }
     }

@@ -21,6 +21,9 @@ enum Start {
 /// A crash during a start.
 pub(super) struct Crashed;
 
+/// Starts in a row that crashes may end.
+const STARTS_MAX: usize = 1000;
+
 impl World<'_> {
     // ---- ends ----------------------------------------------------------------------------
 
@@ -105,6 +108,7 @@ impl World<'_> {
     /// Starts, as often as it takes. False if the seed is over: a disk has lied and lost something.
     pub(super) fn start(&mut self) -> bool {
         self.mix.set_up_again(&mut self.rng);
+        let mut crashed = 0;
         loop {
             let shards = match self.rng.chance(self.mix.rehome_percent) {
                 true => self.rng.range(1, 4) as u16,
@@ -115,6 +119,11 @@ impl World<'_> {
                 Start::Crashed => {
                     self.trace.add(0, "crash at the start", 0, 0);
                     self.marks.hit("crash while starting", true);
+                    crashed += 1;
+                    if crashed == STARTS_MAX {
+                        // One that has much to write would never come to its end.
+                        self.mix.bad_start_percent = 0;
+                    }
                     self.fail_disks();
                 }
                 Start::Damaged => {
@@ -256,6 +265,7 @@ impl World<'_> {
                     salt: incarnation,
                     path: "paging".into(),
                 }),
+                queues: fletch_engine::QueueDefaults::UNLIMITED,
             };
             let mut engine = Engine::restored(&config, restored);
             engine.keep_changes();

@@ -8,6 +8,7 @@ use super::session::Session;
 use super::topology::History;
 use crate::disk::Disk;
 use crate::lifetimes;
+use crate::limits::Limit;
 use crate::message::message_id;
 use crate::network::{Network, label};
 use crate::rng::Rng;
@@ -15,7 +16,7 @@ use crate::trace::{Marks, Trace};
 use fletch_engine::topology::{Change, QueueDescriptor};
 use fletch_engine::{
     DeliveryRef, Effects, Engine, Event, Frame, Message, Position, QueueId, SessionId, ShardId,
-    Stored, SubscriptionId, Time,
+    Stored, SubscriptionId, Time, What,
 };
 use fletch_journal::record::{Assembler, Part, fragments, ops};
 use fletch_journal::{Batch, Op, Volume};
@@ -105,6 +106,10 @@ impl<'t> World<'t> {
             self.network.send(shard, to, frame);
         }
         self.events.extend(self.fx.events.drain(..));
+        for notice in self.fx.notices.drain(..) {
+            self.marks.hit("publishers held", notice.what == What::FlowStopped);
+            self.marks.hit("publishers go on", notice.what == What::FlowResumed);
+        }
         if !self.busy {
             self.busy = true;
             while let Some(event) = self.events.pop_front() {
@@ -470,6 +475,7 @@ fn facts(q: &QueueDescriptor, dead: &[QueueId]) -> QueueFacts {
         durable: q.durable,
         auto_delete: q.auto_delete,
         alternates: dead.iter().copied().take(to).collect(),
+        limit: Limit::of(&q.arguments),
     }
 }
 

@@ -7,6 +7,7 @@ mod routing;
 mod rules;
 
 use super::*;
+use crate::QueueDefaults;
 use crate::ids::Time;
 use crate::message::{Format, Meta};
 use crate::request::{self, DeclareExchange, DeclareQueue, OpId, Reply};
@@ -46,7 +47,7 @@ fn session(shard: u16, n: u64) -> SessionId {
 impl Broker {
     fn new(shards: u16) -> Broker {
         Broker {
-            orderer: Orderer::new(shards),
+            orderer: Orderer::new(shards, QueueDefaults::UNLIMITED),
             replicas: (0..shards).map(|_| Topology::new()).collect(),
             mail: (0..shards).map(|_| VecDeque::new()).collect(),
             answers: Vec::new(),
