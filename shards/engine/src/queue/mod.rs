@@ -469,8 +469,9 @@ impl Queue {
         self.counters.enqueued += 1;
         self.arrived(now, out);
         // What gave way may have been all that kept a group from others.
-        self.serve_freed(now, out);
-        self.serve_all(now, out);
+        if !self.serve_freed(now, out) {
+            self.serve_all(now, out);
+        }
         Some(position)
     }
 

@@ -79,7 +79,8 @@ impl Queue {
                     .map(|copy| Delivery { place: Seq::NONE, ..copy }),
             };
             let Some(delivery) = delivery else { return };
-            self.pass(key, position, &delivery.message);
+            let level = self.level_of(&delivery.message);
+            self.pass(key, position, level);
             self.deliver(key, position, size, delivery, out);
         }
     }
@@ -123,8 +124,8 @@ impl Queue {
                 return Front::Paused;
             }
             *looks -= 1;
-            let message = message.clone();
-            self.pass(key, position, &message);
+            let level = self.level_of(message);
+            self.pass(key, position, level);
         }
     }
 
@@ -163,9 +164,8 @@ impl Queue {
         }
     }
 
-    /// One has looked at a message.
-    fn pass(&mut self, key: Key, position: Position, message: &Message) {
-        let level = self.level_of(message);
+    /// One has looked at a message of this level.
+    fn pass(&mut self, key: Key, position: Position, level: usize) {
         let subscription = &mut self.subscriptions[key];
         if subscription.behind().remove(&(Reverse(level), position)) {
             return;
