@@ -83,6 +83,7 @@ impl Shard {
             default_group: Arc::clone(&settings.default_group),
             paging,
             queues: settings.queues,
+            dtx: settings.dtx,
         };
         let engine = match restored {
             Some(restored) => Engine::restored(&config, restored),
@@ -242,6 +243,7 @@ impl Shard {
                 | Event::Withheld { .. }
                 | Event::Refused { .. }
                 | Event::SubscriptionEnded { .. }
+                | Event::BranchExpired { .. }
                 | Event::Evicted { .. } => {}
             },
             Some(&mut Holder::Connection(conn, channel)) => {

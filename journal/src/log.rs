@@ -20,6 +20,7 @@ use crate::segments::{Segment, Segments};
 use crate::seq::Seq;
 use crate::superblock::{State, Superblock};
 use smallvec::SmallVec;
+use staging::prepared;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -321,9 +322,23 @@ impl<P: Payload> Log<P> {
         self.adopt_root(seq, Key::Xid(xid), &Op::Decide { xid, commit: true });
     }
 
+    /// Dequeues that recovery found prepared, without a decision.
+    pub fn adopt_prepared(
+        &mut self,
+        seq: Seq,
+        xid: Xid,
+        ranges: impl Iterator<Item = (u64, u64, u64)>,
+    ) {
+        self.adopt_bytes(seq, Key::Prepared(xid), prepared(xid, ranges));
+    }
+
     fn adopt_root(&mut self, seq: Seq, key: Key, op: &Op<'_>) {
         let mut bytes = Vec::new();
         op.put(&mut bytes);
+        self.adopt_bytes(seq, key, bytes);
+    }
+
+    fn adopt_bytes(&mut self, seq: Seq, key: Key, bytes: Vec<u8>) {
         self.segments.born(seq, 1, bytes.len() as u64);
         self.roots.insert(key, Root { seq, bytes: bytes.into() });
     }

@@ -12,7 +12,7 @@ mod value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fletch_engine::QueueDefaults;
+use fletch_engine::{DtxConfig, QueueDefaults};
 use fletch_journal::{ALIGN, LogConfig as JournalConfig};
 use fletch_shards::{ConnectionPlacement, CpuList, Durability, IdleStrategy};
 use sources::Values;
@@ -37,6 +37,8 @@ pub struct Config {
     pub queue_memory: u64,
     /// Bytes that the messages of a connection's transactions may take before they are committed.
     pub max_transaction_size: u64,
+    /// Limits of branches of distributed transactions.
+    pub dtx: DtxConfig,
     /// Where bodies go that are not in a journal; none without a directory, and then they stay.
     pub paging_dir: Option<PathBuf>,
     /// Size of the segments of journals and paging files, in bytes.
@@ -354,6 +356,11 @@ fn build(
         segment: segment(values)?,
         data_dir,
         queue_memory: parsed(values, "queue-memory", value::size)?.unwrap_or_else(half_of_memory),
+        dtx: DtxConfig {
+            timeout: duration(values, "dtx-default-timeout")?,
+            timeout_max: duration(values, "dtx-max-timeout")?,
+            size: parsed(values, "max-dtx-size", value::size)?.unwrap_or_default(),
+        },
         max_transaction_size: parsed(values, "max-transaction-size", value::size)?
             .unwrap_or_default(),
         port: integer(values, "port")?.unwrap_or_default(),

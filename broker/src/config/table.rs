@@ -157,7 +157,6 @@ const QMF: &str = "management is";
 const AUTH: &str = "authentication is";
 const ACL: &str = "access control is";
 const LINKS: &str = "federation is";
-const DTX: &str = "distributed transactions are";
 const AMQP_1_0: &str = "AMQP 1.0 is";
 
 const COMMON: &[OptionSpec] = &[
@@ -317,14 +316,23 @@ const SECURITY: &[OptionSpec] = &[
 ];
 
 const TRANSACTIONS: &[OptionSpec] = &[
-    seconds("dtx-default-timeout", "60", "Timeout of a distributed transaction that sets none")
-        .later(DTX),
+    seconds(
+        "dtx-default-timeout",
+        "60",
+        "Time after which a branch of a distributed transaction that sets none is rolled back, if it is \
+         not prepared; 0 is never",
+    ),
     seconds(
         "dtx-max-timeout",
         "3600",
-        "Longest timeout a distributed transaction may set; 0 is no limit",
-    )
-    .later(DTX),
+        "Longest timeout a branch of a distributed transaction may set; 0 is no limit",
+    ),
+    size(
+        "max-dtx-size",
+        "1073741824",
+        "Bytes that may be published in branches of distributed transactions that are ended and not \
+         completed, with 1024 more for each branch",
+    ),
 ];
 
 const FEDERATION: &[OptionSpec] = &[

@@ -45,7 +45,8 @@ pub(super) fn serve(
         config.known_hosts_url.clone(),
     );
     let default_group = config.default_message_group.as_str().into();
-    let settings = Arc::new(Settings { default_group, queues: config.queues, ..settings });
+    let settings =
+        Arc::new(Settings { default_group, queues: config.queues, dtx: config.dtx, ..settings });
     let shards = u16::try_from(config.shards).map_err(|_| StartError::Shards(config.shards))?;
     let (dirs, restored) = store.map(|store| (store.dirs, store.shards)).unzip();
     // Each shard takes its part on its own thread.

@@ -212,6 +212,10 @@ impl Connection {
                     let Some((_, session)) = session else { continue };
                     match session.command(ctx, id, command) {
                         Ok(Progress::Complete) => self.amqp.complete(channel, id),
+                        Ok(Progress::Answered(reply)) => {
+                            let sent = results::answer(&mut self.amqp, channel, id, &reply);
+                            self.check_sent(channel, id, sent);
+                        }
                         Ok(Progress::Pending) => {
                             self.waiting |= session.must_wait();
                             if !ctx.fx.events.is_empty() {
@@ -462,6 +466,11 @@ impl Connection {
                     self.fail(channel, &refusal);
                 }
             }
+            Event::BranchExpired { branch, .. } => {
+                if let Some(session) = self.sessions.iter_mut().find(|(c, _)| *c == channel) {
+                    session.1.branch_expired(ctx, &branch);
+                }
+            }
             Event::Evicted { session, force: false } => {
                 ctx.engine.keep_name(ctx.now, session, ctx.fx);
             }
@@ -537,9 +546,7 @@ fn publish_in_transaction(
     exchange: &str,
     message: Message,
 ) -> Result<(), Refusal> {
-    let bytes =
-        |(_, session): &mut (u16, Session)| session.transaction().map_or(0, |tx| tx.bytes());
-    let all: u64 = sessions.iter_mut().map(bytes).sum();
+    let all: u64 = sessions.iter().map(|(_, session)| session.transaction_bytes()).sum();
     let Some(tx) = sessions[at].1.transaction() else { return Ok(()) };
     let most = limit.saturating_sub(all - tx.bytes());
     tx.publish(ctx, exchange, message, (most, limit))

@@ -30,6 +30,8 @@ impl From<Error> for Refusal {
             ErrorKind::ResourceDeleted => ErrorCode::RESOURCE_DELETED,
             ErrorKind::Internal => ErrorCode::INTERNAL_ERROR,
             ErrorKind::NotImplemented => ErrorCode::NOT_IMPLEMENTED,
+            ErrorKind::IllegalState => ErrorCode::ILLEGAL_STATE,
+            ErrorKind::CommandInvalid => ErrorCode::COMMAND_INVALID,
         };
         let name = code.name().unwrap_or("error");
         Refusal { code, text: format!("{name}: {}", error.text) }

@@ -1,6 +1,7 @@
 //! The AMQP 0-10 front end: from protocol events to engine requests and back.
 
 mod connection;
+mod dtx;
 mod ending;
 mod error;
 mod later;

@@ -1,10 +1,11 @@
 //! What the engine replies, as completions and result structs of 0-10 commands.
 
 use fletch_amqp::serial::{CommandId, SequenceSet};
-use fletch_amqp::types::{EncodedMap, Map};
-use fletch_amqp::v0_10::table::{exchange, message, queue};
-use fletch_amqp::v0_10::{Connection, SendError};
-use fletch_engine::Reply;
+use fletch_amqp::types::{Array, EncodedMap, Map, Value};
+use fletch_amqp::v0_10::table::{dtx, exchange, message, queue};
+use fletch_amqp::v0_10::{Compound, Connection, SendError, XaStatus as WireStatus};
+use fletch_amqp::wire::EncodeError;
+use fletch_engine::{BranchId, Reply, XaStatus};
 
 /// Completes a command, with its result if it has one.
 pub(super) fn answer(
@@ -17,6 +18,17 @@ pub(super) fn answer(
         Reply::Done | Reply::Purged(_) | Reply::Moved(_) | Reply::Acquired(_) => {
             amqp.complete(channel, id);
             Ok(())
+        }
+        Reply::Xa(status) => {
+            amqp.result(channel, id, &dtx::XaResult { status: Some(xa_status(*status)) })
+        }
+        Reply::Timeout(seconds) => {
+            amqp.result(channel, id, &dtx::GetTimeoutResult { timeout: Some(*seconds) })
+        }
+        Reply::InDoubt(branches) => {
+            let all = branches.iter().map(xid).collect::<Result<Vec<Value>, _>>()?;
+            let all = Array::of(all).unwrap_or_default().encoded()?;
+            amqp.result(channel, id, &dtx::RecoverResult { in_doubt: Some(all.view()) })
         }
         Reply::Queue(None) => amqp.result(channel, id, &queue::QueueQueryResult::default()),
         Reply::Queue(Some(q)) => {
@@ -58,6 +70,27 @@ pub(super) fn answer(
             amqp.result(channel, id, &result)
         }
     }
+}
+
+fn xa_status(status: XaStatus) -> WireStatus {
+    match status {
+        XaStatus::Ok => WireStatus::XA_OK,
+        XaStatus::RolledBack => WireStatus::XA_RBROLLBACK,
+        XaStatus::TimedOut => WireStatus::XA_RBTIMEOUT,
+        XaStatus::HeuristicCommit => WireStatus::XA_HEURCOM,
+        XaStatus::HeuristicRollback => WireStatus::XA_HEURRB,
+    }
+}
+
+fn xid(branch: &BranchId) -> Result<Value, EncodeError> {
+    let xid = dtx::Xid {
+        format: Some(branch.format()),
+        global_id: Some(branch.global()),
+        branch_id: Some(branch.branch()),
+    };
+    let mut body = Vec::new();
+    let xid = xid.to_struct32(&mut body)?;
+    Ok(Value::Struct32([&xid.code.to_be_bytes(), xid.body].concat()))
 }
 
 /// The result of `message.acquire`.

@@ -6,6 +6,7 @@
 //! messages are, is a *barrier*: what follows it on the connection waits for its answer, because it
 //! may rely on it. All else relies on the order of the rings between shards.
 
+use super::dtx::{self, Dtx, Next};
 use super::ending::{Ending, Left, ScopedBinding};
 use super::error::Refusal;
 use super::later;
@@ -21,8 +22,8 @@ use fletch_amqp::v0_10::{
 };
 use fletch_engine::selector::Selector;
 use fletch_engine::{
-    Binding, CreditUnit, DeclareExchange, DeclareQueue, DeliveryRef, Error, FlowMode, Message,
-    Mode, OpId, Outcome, Reply, Request, Selection, SessionId, Subscribe, SubscriptionId,
+    Binding, BranchId, CreditUnit, DeclareExchange, DeclareQueue, DeliveryRef, Error, FlowMode,
+    Message, Mode, OpId, Outcome, Reply, Request, Selection, SessionId, Subscribe, SubscriptionId,
 };
 use foldhash::{HashMap, HashSet};
 use std::sync::Arc;
@@ -40,6 +41,8 @@ const PENDING_MAX: usize = 1024;
 pub(super) enum Progress {
     /// Done.
     Complete,
+    /// Done, with a result.
+    Answered(Reply),
     /// [`Session::on_reply`] will tell.
     Pending,
 }
@@ -72,6 +75,8 @@ enum Then {
     Own(Vec<(CommandId, DeliveryRef)>),
     /// The transaction is committed that has accepted these.
     Settle(SequenceSet),
+    /// The session works in a branch, or not.
+    Start,
 }
 
 /// A subscription.
@@ -108,6 +113,8 @@ pub(super) struct Session {
     bindings: HashSet<ScopedBinding>,
     /// If the session is transactional.
     tx: Option<Box<Tx>>,
+    /// If it is for distributed transactions.
+    dtx: Option<Box<Dtx>>,
     /// A subscription owes room.
     owing: bool,
 }
@@ -127,6 +134,7 @@ impl Session {
             barriers: 0,
             bindings: HashSet::default(),
             tx: None,
+            dtx: None,
             owing: false,
         }
     }
@@ -143,7 +151,16 @@ impl Session {
 
     /// The transaction that what is published belongs to, if the session is transactional.
     pub(super) fn transaction(&mut self) -> Option<&mut Tx> {
-        self.tx.as_deref_mut()
+        match &mut self.dtx {
+            Some(dtx) => dtx.work(),
+            None => self.tx.as_deref_mut(),
+        }
+    }
+
+    /// Bytes that the messages of its transactions take.
+    pub(super) fn transaction_bytes(&self) -> u64 {
+        let (tx, dtx) = (&self.tx, &self.dtx);
+        tx.as_ref().map_or(0, |tx| tx.bytes()) + dtx.as_ref().map_or(0, |dtx| dtx.bytes())
     }
 
     /// Ends the session; what it held goes back where it came from.
@@ -163,8 +180,11 @@ impl Session {
                 Then::Scope(binding) => {
                     self.bindings.insert(binding);
                 }
-                Then::Nothing | Then::Forget(_) => {}
+                Then::Nothing | Then::Forget(_) | Then::Start => {}
             }
+        }
+        if let Some(dtx) = self.dtx {
+            dtx.leave(ctx, self.id);
         }
         let held = self.unsettled.take_held();
         let (id, bindings) = (self.id, self.bindings);
@@ -284,7 +304,8 @@ impl Session {
             }
             Command::MessageAccept(c) => {
                 let ids = c.transfers.unwrap_or_default();
-                if let Some(tx) = &mut self.tx {
+                let (tx, dtx) = (self.tx.as_deref_mut(), self.dtx.as_deref_mut());
+                if let Some(tx) = dtx.and_then(Dtx::work).or(tx) {
                     tx.accept(&ids, &mut self.unsettled);
                     return Ok(Progress::Complete);
                 }
@@ -313,6 +334,9 @@ impl Session {
             }
             // A second time begins anew, as with the reference.
             Command::TxSelect(_) => {
+                if self.dtx.is_some() {
+                    return Err(dtx::not_both());
+                }
                 self.tx.get_or_insert_default().rollback(&mut self.unsettled);
                 Ok(Progress::Complete)
             }
@@ -331,11 +355,31 @@ impl Session {
                 let ask = Ask { then: Then::Settle(settles), ..barrier };
                 self.ask(ctx, ask, Request::Commit(Box::new(transaction)))
             }
+            Command::DtxSelect(_) => {
+                if self.tx.is_some() {
+                    return Err(dtx::not_both());
+                }
+                self.dtx.get_or_insert_default();
+                Ok(Progress::Complete)
+            }
+            Command::DtxStart(c) => {
+                let dtx = self.dtx.as_mut().ok_or_else(dtx::not_selected)?;
+                let next = dtx.start(&c)?;
+                self.go_on(ctx, Ask { then: Then::Start, ..barrier }, next)
+            }
+            Command::DtxEnd(c) => {
+                let dtx = self.dtx.get_or_insert_default();
+                let next = dtx.end(ctx, self.id, &c, &mut self.unsettled)?;
+                self.go_on(ctx, barrier, next)
+            }
             Command::MessageResume(_) => {
                 Err(Refusal::new(ErrorCode::NOT_IMPLEMENTED, "Resuming transfers is not supported"))
             }
             // Transfers are events of their own; execution commands the state machine handles.
             other => {
+                if let Some(request) = dtx::request(&other)? {
+                    return self.ask(ctx, barrier, Request::Dtx(Box::new(request)));
+                }
                 let text = format!("{} is not available in this version", other.name());
                 Err(Refusal::new(ErrorCode::NOT_IMPLEMENTED, text))
             }
@@ -349,6 +393,20 @@ impl Session {
         self.pending.insert(op, Pending { class, command, barrier, then });
         ctx.engine.request(ctx.now, self.id, op, request, ctx.fx);
         Ok(Progress::Pending)
+    }
+
+    fn go_on(&mut self, ctx: &mut Ctx<'_>, ask: Ask, next: Next) -> Result<Progress, Refusal> {
+        match next {
+            Next::Answer(status) => Ok(Progress::Answered(Reply::Xa(status))),
+            Next::Ask(request) => self.ask(ctx, ask, Request::Dtx(Box::new(request))),
+        }
+    }
+
+    /// A branch took too long.
+    pub(super) fn branch_expired(&mut self, ctx: &mut Ctx<'_>, branch: &BranchId) {
+        if let Some(dtx) = &mut self.dtx {
+            dtx.expired(ctx, self.id, branch, &mut self.unsettled);
+        }
     }
 
     fn bind(
@@ -500,6 +558,11 @@ impl Session {
             Then::Own(wanted) => return Some(self.own(ctx, id, &wanted, &reply)),
             Then::Settle(ids) => {
                 tx::settle(&ids, &mut self.unsettled);
+            }
+            Then::Start => {
+                if let Some(dtx) = self.dtx.as_mut().filter(|_| !dtx::is_started(&reply)) {
+                    dtx.not_started();
+                }
             }
         }
         Some(Answer::Reply(id, reply))

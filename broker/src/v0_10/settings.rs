@@ -2,7 +2,7 @@
 
 use fletch_amqp::types::Map;
 use fletch_amqp::v0_10::{Limits, ServerConfig};
-use fletch_engine::{self as engine, QueueDefaults};
+use fletch_engine::{self as engine, DtxConfig, QueueDefaults};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) transaction_max: u64,
     /// Limits and thresholds of queues that set none.
     pub(crate) queues: QueueDefaults,
+    /// Limits of branches of distributed transactions.
+    pub(crate) dtx: DtxConfig,
     pub(crate) amqp: Arc<ServerConfig>,
     pub(crate) anonymous: Arc<str>,
     pub(crate) realm: Arc<str>,
@@ -65,6 +67,7 @@ impl Settings {
             default_group: engine::Config::DEFAULT_GROUP.into(),
             transaction_max,
             queues: QueueDefaults::UNLIMITED,
+            dtx: DtxConfig::UNLIMITED,
             amqp: Arc::new(amqp),
             anonymous: Arc::from(format!("anonymous@{realm}")),
             realm: Arc::from(realm),

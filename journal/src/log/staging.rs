@@ -173,10 +173,7 @@ impl<P: Payload> Log<P> {
         xid: Xid,
         ranges: impl Iterator<Item = (u64, u64, u64)>,
     ) -> Seq {
-        let mut bytes = Vec::new();
-        Op::Prepare(xid).put(&mut bytes);
-        ranges.for_each(|(queue, first, last)| Op::Dequeue { queue, first, last }.put(&mut bytes));
-        self.restage_root(Key::Prepared(xid), bytes.into())
+        self.restage_root(Key::Prepared(xid), prepared(xid, ranges).into())
     }
 
     /// The dequeues prepared under a transaction are void, or made; what is staged so far has to be durable
@@ -228,4 +225,12 @@ impl<P: Payload> Log<P> {
             None => self.segments.died(root.seq, root.bytes.len() as u64, until),
         }
     }
+}
+
+/// The record of prepared dequeues.
+pub(super) fn prepared(xid: Xid, ranges: impl Iterator<Item = (u64, u64, u64)>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    Op::Prepare(xid).put(&mut bytes);
+    ranges.for_each(|(queue, first, last)| Op::Dequeue { queue, first, last }.put(&mut bytes));
+    bytes
 }

@@ -34,6 +34,10 @@ pub enum ErrorKind {
     Internal,
     /// In the specification, but not in this broker.
     NotImplemented,
+    /// Not at this point: what has to come before has not.
+    IllegalState,
+    /// A command that cannot be, given those before it.
+    CommandInvalid,
 }
 
 impl Error {

@@ -7,6 +7,7 @@
 
 #![allow(missing_docs, reason = "the fields are documented by their variants and types")]
 
+use crate::dtx::{BranchId, DtxRequest};
 use crate::error::Error;
 use crate::ids::{Epoch, Position, QueueId, SessionId, ShardId, SubscriptionId};
 use crate::message::Message;
@@ -106,6 +107,10 @@ pub enum Frame {
     Unused { queue: QueueId, asker: Option<(SessionId, OpId)> },
     /// O → 0: this queue is to be deleted because it was too full.
     SelfDestruct { queue: QueueId },
+    /// C → 0: about a branch of a distributed transaction. Answered by `Reply`.
+    Dtx { session: SessionId, op: OpId, request: Box<DtxRequest> },
+    /// 0 → C: a branch that this session works in took too long.
+    BranchExpired { session: SessionId, branch: BranchId },
 }
 
 /// C → O, about one queue.

@@ -126,6 +126,12 @@ pub struct SubscriptionId {
     pub tag: u32,
 }
 
+impl SubscriptionId {
+    /// Whoever has what is accepted in a branch that recovery found prepared.
+    pub(crate) const NOBODY: SubscriptionId =
+        SubscriptionId { session: SessionId(u64::MAX), tag: u32::MAX };
+}
+
 /// A version of the topology: one more for every change the orderer makes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Epoch(pub u64);

@@ -4,6 +4,7 @@
 //! shards, with the time; what follows is put into [`Effects`]. See `ARCHITECTURE.md`.
 #![forbid(unsafe_code)]
 
+mod dtx;
 mod engine;
 mod error;
 mod frame;
@@ -20,6 +21,7 @@ pub mod topology;
 mod transaction;
 pub mod xquery;
 
+pub use dtx::{BranchId, DtxConfig, DtxRequest, XaStatus};
 pub use engine::{Config, Engine, Stats};
 pub use error::{Error, ErrorKind};
 pub use frame::{Destination, Effects, Frame, QueueCommand, QueueFrame, Taking};
@@ -34,4 +36,4 @@ pub use store::{
     CodecError, Combined, Journal, PagingConfig, Rehome, RestoreError, Restored, ShardRestore,
     Stored, combine,
 };
-pub use transaction::{Share, Transaction, TxFrame};
+pub use transaction::{Accepted, Share, Transaction, TxFrame};

@@ -6,6 +6,7 @@
 
 #![allow(missing_docs, reason = "the fields are documented by their variants and types")]
 
+use crate::dtx::{BranchId, DtxRequest, XaStatus};
 use crate::error::Error;
 use crate::ids::{Position, QueueId, SessionId, SubscriptionId};
 use crate::message::Message;
@@ -72,6 +73,8 @@ pub enum Request {
     /// Do all of a transaction or nothing; answered when it is seen everywhere, and safe. If it is
     /// refused, nothing of it was done, and what it accepts is the session's still.
     Commit(Box<Transaction>),
+    /// Something about a branch of a distributed transaction.
+    Dtx(Box<DtxRequest>),
 }
 
 /// `queue.declare`.
@@ -190,6 +193,12 @@ pub enum Reply {
     Purged(u64),
     /// How many messages left for other queues.
     Moved(u64),
+    /// What became of a branch.
+    Xa(XaStatus),
+    /// Branches that wait for their transaction manager.
+    InDoubt(Vec<BranchId>),
+    /// Of a branch, in seconds; 0 is none.
+    Timeout(u32),
 }
 
 /// `queue.query`.
@@ -269,6 +278,8 @@ pub enum Event {
     /// Somebody wants the session's name. By force: close it. Without: unless it is closing already,
     /// say so by [`crate::Engine::keep_name`].
     Evicted { session: SessionId, force: bool },
+    /// A branch the session works in took too long: what it has done there is void.
+    BranchExpired { session: SessionId, branch: BranchId },
 }
 
 impl Event {
@@ -279,7 +290,8 @@ impl Event {
             | Event::Published { session, .. }
             | Event::Withheld { session, .. }
             | Event::Refused { session, .. }
-            | Event::Evicted { session, .. } => *session,
+            | Event::Evicted { session, .. }
+            | Event::BranchExpired { session, .. } => *session,
             Event::Deliver { to, .. } | Event::SubscriptionEnded { to, .. } => to.session,
         }
     }

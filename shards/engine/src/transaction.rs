@@ -2,8 +2,10 @@
 //!
 //! A session's shard *coordinates*: it splits what the session has done into one [`Share`] for each home
 //! shard. If there is one only, it is carried out there at once. Else each home prepares its share, the
-//! coordinator decides when all have, and each home then carries it out or forgets it.
+//! coordinator decides when all have, and each home then carries it out or forgets it. Branches of
+//! distributed transactions are the orderer's shard's to coordinate: see [`crate::dtx`].
 
+use crate::dtx::BranchId;
 use crate::error::Error;
 use crate::ids::{Epoch, Position, QueueId, SessionId, ShardId};
 use crate::message::Message;
@@ -26,7 +28,27 @@ impl Transaction {
     pub fn is_empty(&self) -> bool {
         self.publishes.is_empty() && self.accepts.is_empty()
     }
+
+    /// Bytes that it takes, about.
+    pub(crate) fn size(&self) -> u64 {
+        let accepts = self.accepts.len() as u64 * size_of::<DeliveryRef>() as u64;
+        let of = |(message, routes): &(Message, SmallVec<[Route; 1]>)| {
+            MESSAGE + ROUTE * routes.len() as u64 + message.size() as u64
+        };
+        accepts + self.publishes.iter().map(of).sum::<u64>()
+    }
+
+    /// Goes on with what another session has done in it.
+    pub(crate) fn extend(&mut self, other: Transaction) {
+        self.publishes.extend(other.publishes);
+        self.accepts.extend(other.accepts);
+    }
 }
+
+/// What a message costs that waits for the commit, besides its content.
+const MESSAGE: u64 = 128;
+/// What each of its queues costs.
+const ROUTE: u64 = 16;
 
 /// What a transaction does on one shard.
 #[derive(Debug, Default)]
@@ -34,8 +56,13 @@ pub struct Share {
     /// Messages, in order, and their queues there.
     pub publishes: Vec<(Message, SmallVec<[QueueId; 1]>)>,
     /// Runs of accepted deliveries.
-    pub accepts: Vec<(QueueId, Vec<Position>)>,
+    pub accepts: Vec<Accepted>,
+    /// Those are nobody's but the transaction's: they go back to their queues if it fails.
+    pub owned: bool,
 }
+
+/// Accepted deliveries of one queue.
+pub type Accepted = (QueueId, Vec<Position>);
 
 /// What coordinator (C) and home (O) tell each other. `number` is the coordinator's for the transaction.
 #[derive(Debug)]
@@ -67,7 +94,14 @@ pub enum TxFrame {
         /// Whether it holds.
         commit: bool,
     },
-    /// O → C: it is carried out.
+    /// C → O: what was accepted goes back to its queues; nothing is prepared.
+    Release {
+        /// Which transaction.
+        number: u64,
+        /// What.
+        accepts: Vec<Accepted>,
+    },
+    /// O → C: it is carried out, or nothing is left of it.
     Ended {
         /// Which transaction.
         number: u64,
@@ -80,21 +114,35 @@ pub(crate) struct Transactions {
     /// Of sessions here, by their numbers.
     pub(crate) coordinated: FixedMap<u64, Coordinated>,
     /// Prepared here.
-    pub(crate) prepared: FixedMap<Xid, Branch>,
+    pub(crate) prepared: FixedMap<Xid, PreparedShare>,
     /// The number of the next one, without a store.
     pub(crate) next: u64,
 }
 
 impl Transactions {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.coordinated.is_empty() && self.prepared.is_empty()
+    /// Whether nothing is under way: branches that are prepared wait for somebody else.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.coordinated.is_empty() && self.prepared.values().all(|share| share.owned)
     }
 }
 
-/// A transaction of a session here.
+/// For whom something is coordinated.
+#[derive(Clone, Debug)]
+pub(crate) enum Asker {
+    /// A session here commits.
+    Session(SessionId, OpId),
+    /// A branch is to be prepared, or is.
+    Prepare(BranchId),
+    /// A branch is committed that was not prepared, or given up.
+    Complete(BranchId),
+    /// Nobody waits for it.
+    Nobody,
+}
+
+/// A transaction of a session here, or a branch.
 #[derive(Debug)]
 pub(crate) struct Coordinated {
-    pub(crate) asker: (SessionId, OpId),
+    pub(crate) asker: Asker,
     pub(crate) homes: SmallVec<[ShardId; 4]>,
     /// Answers that are not in.
     pub(crate) missing: usize,
@@ -107,13 +155,15 @@ pub(crate) struct Coordinated {
 
 /// What is prepared here of a transaction.
 #[derive(Debug)]
-pub(crate) struct Branch {
+pub(crate) struct PreparedShare {
     /// Who coordinates it, and that shard's number for it.
     pub(crate) asker: (ShardId, u64),
     /// No other shard takes part.
     pub(crate) alone: bool,
     pub(crate) publishes: Vec<Kept>,
-    pub(crate) accepts: Vec<(QueueId, Vec<Position>)>,
+    pub(crate) accepts: Vec<Accepted>,
+    /// See [`Share::owned`].
+    pub(crate) owned: bool,
     /// The journal knows of it.
     pub(crate) durable: bool,
 }
@@ -127,7 +177,7 @@ pub(crate) struct Kept {
     pub(crate) place: Seq,
 }
 
-impl Branch {
+impl PreparedShare {
     /// Which record each journalled place belongs to.
     pub(crate) fn index(&self) -> FixedMap<Ref, usize> {
         let durable = self.publishes.iter().enumerate().filter(|(_, kept)| kept.place != Seq::NONE);

@@ -64,6 +64,7 @@ impl World<'_> {
                     self.end(id);
                 }
             }
+            Event::BranchExpired { .. } => panic!("nobody works in a branch"),
             Event::Evicted { force: false, .. } => {
                 self.trace.add(id.shard().0, "asked for its name", id.raw(), 0);
                 if self.session(id).stage == Stage::Live {

@@ -84,6 +84,7 @@ pub(crate) fn label(frame: &Frame) -> (&'static str, u64, u64) {
                 ("prepared", number, u64::from(refused.is_none()))
             }
             Tx::End { number, commit } => ("end", number, u64::from(commit)),
+            Tx::Release { number, .. } => ("release", number, 0),
             Tx::Ended { number } => ("ended", number, 0),
         },
         Frame::Queue(q) => {
@@ -122,6 +123,8 @@ pub(crate) fn label(frame: &Frame) -> (&'static str, u64, u64) {
         Frame::Unused { queue, .. } => ("unused", queue.0, 0),
         Frame::Held { slot } => ("held", u64::from(*slot), 0),
         Frame::Resumed(slots) => ("resumed", slots.len() as u64, 0),
+        Frame::Dtx { session, op, .. } => ("dtx", number(*session), *op),
+        Frame::BranchExpired { session, .. } => ("branch expired", number(*session), 0),
         Frame::SelfDestruct { queue } => ("self-destruct", queue.0, 0),
     }
 }

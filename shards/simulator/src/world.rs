@@ -355,5 +355,6 @@ fn name_of(request: &Request) -> &'static str {
         Request::Acquire { .. } => "ask acquire",
         Request::Settle { .. } => "ask settle",
         Request::Commit(_) => "ask commit",
+        Request::Dtx(_) => "ask dtx",
     }
 }

@@ -26,7 +26,14 @@ use std::sync::Arc;
 impl Engine {
     /// Takes up what recovery found. Before any input.
     pub(super) fn restore(&mut self, restored: Restored, config: &Config) {
-        let Restored { mut store, mut queues, changes, next_id, to_note } = restored;
+        let Restored { mut store, mut queues, changes, next_id, to_note, in_doubt, branches } =
+            restored;
+        for share in in_doubt.values() {
+            for (queue, positions) in &share.accepts {
+                let q = queues.entry(*queue).or_insert_with(|| Queue::new(*queue));
+                positions.iter().for_each(|position| q.lock(*position));
+            }
+        }
         for change in changes.iter() {
             let epoch = self.topology.epoch().next();
             self.topology.apply(epoch, change);
@@ -54,6 +61,8 @@ impl Engine {
         }
         store.gather = config.flush_timeout;
         self.store = Some(store);
+        in_doubt.into_iter().for_each(|share| self.restore_share(share));
+        self.restore_branches(branches);
         self.queues.values_mut().for_each(|q| q.sort(&mut self.outputs));
         // Nobody is there to get anything yet.
         self.deliver(&mut Effects::default());
@@ -334,7 +343,7 @@ impl Engine {
             self.run_local(now, fx);
             return;
         }
-        self.refuse_excess(fx);
+        self.refuse_excess(now, fx);
         let Some(store) = &mut self.store else { return };
         store.watch(now);
         self.settle_durable(fx);
@@ -462,7 +471,7 @@ impl Engine {
                 }
                 Waiter::Noted { to, number } => store.noted[to.index()].push(number),
                 Waiter::Prepared { xid } => self.prepared(xid, fx),
-                Waiter::Committed { number } => self.end_transaction(number, fx),
+                Waiter::Outcome { number, commit } => self.end_transaction(number, commit, fx),
                 Waiter::Tell { to, frame } => self.send(to, *frame, fx),
             }
         }
@@ -621,15 +630,19 @@ impl Engine {
                             && let Some(branch) = prepared_here.get_mut(&xid) =>
                     {
                         let index = indexes.entry(xid).or_insert_with(|| branch.index());
-                        let first = refs.iter().next().and_then(|(first, _)| index.get(&first));
-                        let Some(kept) = first.map(|n| &mut branch.publishes[*n]) else { continue };
+                        // Recovery knows no places in queues that are gone.
+                        let Some(n) = refs.iter().find_map(|(r, _)| index.get(&r).copied()) else {
+                            continue;
+                        };
+                        let kept = &mut branch.publishes[n];
                         if log.stands_in(kept.place, cleaned.segment) {
                             // One behind it was delivered, and what says so of all before may go.
                             let seen = |r: &Ref| {
                                 let q = self.queues.get(&QueueId(r.queue));
                                 q.is_some_and(|q| r.position <= q.told_delivered())
                             };
-                            let live = refs.iter().map(|(r, said)| (r, said || seen(&r))).collect();
+                            let live = refs.iter().filter(|(r, _)| index.get(r) == Some(&n));
+                            let live = live.map(|(r, said)| (r, said || seen(&r))).collect();
                             let stored = stored(kept.message.clone());
                             kept.place = log.relocate(live, kept.place, stored, Some(xid));
                         }

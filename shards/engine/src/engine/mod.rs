@@ -7,6 +7,7 @@
 //! for the hot ones (publish, settle, window updates), which go straight to the queue.
 
 mod away;
+mod dtx;
 mod durable;
 mod exchanges;
 mod gone;
@@ -22,6 +23,7 @@ mod space;
 mod taking;
 mod tx;
 
+use crate::dtx::{Branches, DtxConfig};
 use crate::error::Error;
 use crate::frame::{Effects, Frame, QueueCommand, QueueFrame};
 use crate::ids::{Epoch, Position, QueueId, SessionId, ShardId, SubscriptionId, Time};
@@ -71,6 +73,8 @@ pub struct Config {
     pub paging: Option<PagingConfig>,
     /// What queues have that do not say.
     pub queues: QueueDefaults,
+    /// Limits of branches of distributed transactions.
+    pub dtx: DtxConfig,
 }
 
 impl Config {
@@ -88,6 +92,7 @@ impl Config {
             default_group: Config::DEFAULT_GROUP.into(),
             paging: None,
             queues: QueueDefaults::UNLIMITED,
+            dtx: DtxConfig::UNLIMITED,
         }
     }
 
@@ -170,6 +175,9 @@ pub struct Engine {
     exchanges: Exchanges,
     away: Away,
     transactions: Transactions,
+    /// Shard 0 only.
+    branches: Branches,
+    dtx: DtxConfig,
     // Reused between calls.
     routes: Routes,
     outputs: Vec<Output>,
@@ -217,6 +225,8 @@ impl Engine {
             exchanges: Exchanges::default(),
             away: Away::default(),
             transactions: Transactions::default(),
+            branches: Branches::default(),
+            dtx: config.dtx,
             routes: Routes::default(),
             outputs: Vec::new(),
             decisions: Vec::new(),
@@ -275,7 +285,7 @@ impl Engine {
             && self.rejections.is_empty()
             && self.exchanges.is_idle()
             && self.away.is_empty()
-            && self.transactions.is_empty()
+            && self.transactions.is_idle()
             && self.store.as_ref().is_none_or(Store::is_idle)
             && self.pager.pages.as_ref().is_none_or(|pages| pages.waiting.is_empty())
             && self.orderer.as_ref().is_none_or(Orderer::is_idle)
@@ -285,6 +295,7 @@ impl Engine {
     pub fn next_deadline(&self) -> Time {
         let works = !self.looks.is_empty() || !self.jobs.is_empty() && !self.waits_for_job();
         let next = self.sweep.next().min(self.journal_deadline()).min(self.lifetimes.next());
+        let next = next.min(self.branches.next());
         if works { Time(0) } else { next }
     }
 
@@ -395,6 +406,9 @@ impl Engine {
                 self.ask_deliveries(now, session, op, &deliveries, Some(outcome), fx);
             }
             Request::Commit(transaction) => self.commit(session, op, *transaction, fx),
+            Request::Dtx(request) => {
+                self.send(ShardId::ORDERER, Frame::Dtx { session, op, request }, fx);
+            }
         }
     }
 
@@ -466,6 +480,7 @@ impl Engine {
         self.sweep.run(now, &mut self.queues, &mut self.outputs);
         self.deliver(fx);
         self.end_lifetimes(now, fx);
+        self.expire_branches(now, fx);
         self.run_local(now, fx);
         self.journal_tick(now);
     }
@@ -733,6 +748,12 @@ impl Engine {
                     None => Err(Box::new(Error::locked("The queue is in use"))),
                 };
                 self.send(ShardId::ORDERER, Frame::Vote { queue, result }, fx);
+            }
+            Frame::Dtx { session, op, request } => {
+                self.on_dtx(now, (session, op), *request, fx);
+            }
+            Frame::BranchExpired { session, branch } => {
+                fx.events.push(Event::BranchExpired { session, branch });
             }
             Frame::Touched { queue } => self.lifetimes.touched(now, queue),
             Frame::AskDelete { queue, conditions } => {

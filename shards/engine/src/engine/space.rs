@@ -4,7 +4,7 @@
 use super::Engine;
 use crate::error::{Error, ErrorKind};
 use crate::frame::{Effects, Frame};
-use crate::ids::{QueueId, ShardId};
+use crate::ids::{QueueId, ShardId, Time};
 use crate::message::Message;
 use crate::request::{DeliveryRef, Event};
 use crate::store::{Waiter, payload_len};
@@ -79,10 +79,10 @@ impl Engine {
 
     /// Refuses the publishes that were taken on before it was known that the disk is full and would be
     /// written into the reserve.
-    pub(super) fn refuse_excess(&mut self, fx: &mut Effects) {
+    pub(super) fn refuse_excess(&mut self, now: Time, fx: &mut Effects) {
         let Some(store) = &mut self.store else { return };
         let Some(from) = store.log.excess() else { return };
-        self.refuse_excess_prepared(from, fx);
+        self.refuse_excess_prepared(now, from, fx);
         let Some(store) = &mut self.store else { return };
         let behind = store.waiting.partition_point(|(seq, _)| *seq < from);
         let mut refused: Vec<(Refs, Waiter)> = Vec::new();

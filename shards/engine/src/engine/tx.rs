@@ -15,9 +15,11 @@ use crate::ids::{Position, QueueId, SessionId, ShardId, Time};
 use crate::message::Message;
 use crate::queue::Queue;
 use crate::request::{DeliveryRef, OpId, Reply};
-use crate::store::{Stored, Waiter, payload_len, volume_of};
+use crate::store::{RestoredShare, Stored, Waiter, payload_len, volume_of};
 use crate::topology::{Detour, Route, Routes, Way};
-use crate::transaction::{Branch, Coordinated, Kept, Share, Transaction, TxFrame};
+use crate::transaction::{
+    Accepted, Asker, Coordinated, Kept, PreparedShare, Share, Transaction, TxFrame,
+};
 use fletch_journal::{REFS_MAX, Ref, Refs, Seq, Volume, Xid};
 use smallvec::SmallVec;
 
@@ -50,7 +52,7 @@ impl Engine {
         Ok(routes.iter().copied().collect())
     }
 
-    /// Commits of sessions here that are not answered.
+    /// What is coordinated here and not over.
     pub(super) fn commits(&self) -> usize {
         self.transactions.coordinated.len()
     }
@@ -65,20 +67,19 @@ impl Engine {
         transaction: Transaction,
         fx: &mut Effects,
     ) {
+        self.coordinate(Asker::Session(session, op), transaction, fx);
+    }
+
+    /// Prepares a transaction, and decides about it if that is what is asked for.
+    pub(super) fn coordinate(&mut self, asker: Asker, transaction: Transaction, fx: &mut Effects) {
+        let owned = !matches!(asker, Asker::Session(..));
         let Transaction { publishes, accepts } = transaction;
-        let mut shares: Vec<(ShardId, Share)> = Vec::new();
-        let mut share_of = |home: ShardId| match shares.iter().position(|(h, _)| *h == home) {
-            Some(at) => at,
-            None => {
-                shares.push((home, Share::default()));
-                shares.len() - 1
-            }
-        };
-        let (mut messages, mut runs) = (Vec::new(), Vec::new());
+        let mut shares = Shares { all: Vec::new(), owned };
+        let mut messages = Vec::new();
         for (message, routes) in publishes {
             let mut homes: SmallVec<[(usize, SmallVec<[QueueId; 1]>); 1]> = SmallVec::new();
             for route in routes {
-                let at = share_of(route.home);
+                let at = shares.of(route.home);
                 match homes.iter_mut().find(|(other, _)| *other == at) {
                     Some((_, queues)) => queues.push(route.queue),
                     None => homes.push((at, std::iter::once(route.queue).collect())),
@@ -86,39 +87,62 @@ impl Engine {
             }
             messages.extend(homes.into_iter().map(|(at, queues)| (at, message.clone(), queues)));
         }
-        // Deleted: there is nothing left to accept. The orderer's shard knows it before it is durable.
+        let behind_deletes = self.share_accepts(&accepts, &mut shares);
+        messages.into_iter().for_each(|(at, message, queues)| {
+            shares.all[at].1.publishes.push((message, queues));
+        });
+        let shares = shares.all;
+        let alone = shares.len() == 1 && !matches!(asker, Asker::Prepare(_));
+        let number = self.begin(asker, shares.iter().map(|(home, _)| *home), behind_deletes);
+        let epoch = self.topology.epoch();
+        for (home, share) in shares {
+            self.tell_of(home, TxFrame::Prepare { epoch, number, alone, share }, fx);
+        }
+        self.if_prepared(number, fx);
+    }
+
+    /// Gives back to their queues what was accepted in a branch that does not hold.
+    pub(super) fn release(&mut self, asker: Asker, accepts: &[DeliveryRef], fx: &mut Effects) {
+        let mut shares = Shares { all: Vec::new(), owned: true };
+        self.share_accepts(accepts, &mut shares);
+        let homes = shares.all.iter().map(|(home, _)| *home);
+        let number = self.begin(asker, homes, false);
+        for (home, Share { accepts, .. }) in shares.all {
+            self.tell_of(home, TxFrame::Release { number, accepts }, fx);
+        }
+        self.if_ended(number, fx);
+    }
+
+    /// Splits deliveries by their homes. Whether some are of queues that are deleted, which the orderer's
+    /// shard knows before it is durable: there is nothing left to accept.
+    fn share_accepts(&self, accepts: &[DeliveryRef], shares: &mut Shares) -> bool {
         let mut behind_deletes = false;
         for run in accepts.chunk_by(|a, b| a.queue == b.queue) {
             match self.topology.home_of(run[0].queue) {
                 None => behind_deletes |= self.orderer.is_some(),
                 Some(home) => {
                     let positions: Vec<Position> = run.iter().map(|d| d.position).collect();
-                    runs.push((share_of(home), (run[0].queue, positions)));
+                    let at = shares.of(home);
+                    shares.all[at].1.accepts.push((run[0].queue, positions));
                 }
             }
         }
-        messages.into_iter().for_each(|(at, message, queues)| {
-            shares[at].1.publishes.push((message, queues));
-        });
-        runs.into_iter().for_each(|(at, run)| shares[at].1.accepts.push(run));
+        behind_deletes
+    }
+
+    fn begin(
+        &mut self,
+        asker: Asker,
+        homes: impl Iterator<Item = ShardId>,
+        behind_deletes: bool,
+    ) -> u64 {
         let number = self.next_transaction();
-        let coordinated = Coordinated {
-            asker: (session, op),
-            homes: shares.iter().map(|(home, _)| *home).collect(),
-            missing: shares.len(),
-            durable: 0,
-            refused: None,
-            behind_deletes,
-        };
-        if shares.is_empty() {
-            self.answer_commit(coordinated, fx);
-            return;
-        }
+        let homes: SmallVec<[ShardId; 4]> = homes.collect();
+        let missing = homes.len();
+        let (durable, refused) = (0, None);
+        let coordinated = Coordinated { asker, homes, missing, durable, refused, behind_deletes };
         self.transactions.coordinated.insert(number, coordinated);
-        let (epoch, alone) = (self.topology.epoch(), shares.len() == 1);
-        for (home, share) in shares {
-            self.tell_of(home, TxFrame::Prepare { epoch, number, alone, share }, fx);
-        }
+        number
     }
 
     fn next_transaction(&mut self) -> u64 {
@@ -152,8 +176,12 @@ impl Engine {
                 let xid = Xid { shard: from.0, number };
                 match commit {
                     true => self.carry_out(now, xid, fx),
-                    false => self.give_up(xid),
+                    false => self.give_up(now, xid, fx),
                 }
+            }
+            TxFrame::Release { number, accepts } => {
+                self.release_accepts(now, accepts, fx);
+                self.tell_of(from, TxFrame::Ended { number }, fx);
             }
             TxFrame::Ended { number } => self.on_ended(number, fx),
         }
@@ -171,61 +199,109 @@ impl Engine {
         c.missing -= 1;
         c.durable += u16::from(durable);
         c.refused = c.refused.take().or(refused);
+        self.if_prepared(number, fx);
+    }
+
+    /// Goes on with a transaction that is prepared everywhere.
+    fn if_prepared(&mut self, number: u64, fx: &mut Effects) {
+        let Some(c) = self.transactions.coordinated.get(&number) else { return };
         if c.missing > 0 {
             return;
         }
-        let (decides, participants) = (c.refused.is_none() && c.durable > 0, c.durable);
-        if decides && let Some(path) = self.no_room_for_small() {
-            let reason = format!("Cannot decide a transaction: no space left in {path}");
-            let c = self.transactions.coordinated.get_mut(&number);
-            if let Some(c) = c {
-                c.refused = Some(Error::new(ErrorKind::ResourceLimit, reason));
+        if let Asker::Prepare(branch) = &c.asker
+            && c.refused.is_none()
+        {
+            let branch = branch.clone();
+            self.branch_prepared(branch, number, fx);
+            return;
+        }
+        if c.refused.is_none() && c.durable > 0 {
+            match self.no_room_to_decide() {
+                None => {
+                    self.decide_transaction(number);
+                    return;
+                }
+                refused => {
+                    if let Some(c) = self.transactions.coordinated.get_mut(&number) {
+                        c.refused = refused;
+                    }
+                }
             }
-        } else if decides && let Some(store) = &mut self.store {
+        }
+        let commit =
+            self.transactions.coordinated.get(&number).is_some_and(|c| c.refused.is_none());
+        self.end_transaction(number, commit, fx);
+    }
+
+    /// Why nothing can be decided now.
+    pub(super) fn no_room_to_decide(&self) -> Option<Error> {
+        let path = self.no_room_for_small()?;
+        let reason = format!("Cannot decide a transaction: no space left in {path}");
+        Some(Error::new(ErrorKind::ResourceLimit, reason))
+    }
+
+    /// Decides a transaction that journals have to hear of: it holds.
+    pub(super) fn decide_transaction(&mut self, number: u64) {
+        let participants = self.transactions.coordinated.get(&number).map_or(0, |c| c.durable);
+        if let Some(store) = &mut self.store {
             let xid = Xid { shard: self.shard.0, number };
             store.decisions.insert(number, participants);
             let seq = store.log.decide(xid);
-            store.wait(seq, Waiter::Committed { number });
-            return;
+            store.wait(seq, Waiter::Outcome { number, commit: true });
         }
-        self.end_transaction(number, fx);
     }
 
-    /// A transaction of this shard is decided: those who have prepared it may know.
-    pub(super) fn end_transaction(&mut self, number: u64, fx: &mut Effects) {
+    /// A transaction of this shard holds, or does not: those who have prepared it may know.
+    pub(super) fn end_transaction(&mut self, number: u64, commit: bool, fx: &mut Effects) {
         let Some(c) = self.transactions.coordinated.get_mut(&number) else { return };
-        let commit = c.refused.is_none();
         c.missing = c.homes.len();
         for home in c.homes.clone() {
             self.tell_of(home, TxFrame::End { number, commit }, fx);
         }
-        if !commit && let Some(c) = self.transactions.coordinated.remove(&number) {
-            self.answer_commit(c, fx);
-        }
+        self.if_ended(number, fx);
     }
 
-    /// A home has carried out its share.
+    /// A home has carried out its share, or given it up.
     fn on_ended(&mut self, number: u64, fx: &mut Effects) {
         let Some(c) = self.transactions.coordinated.get_mut(&number) else { return };
         c.missing -= 1;
-        if c.missing == 0
-            && let Some(c) = self.transactions.coordinated.remove(&number)
-        {
-            self.answer_commit(c, fx);
+        self.if_ended(number, fx);
+    }
+
+    /// Tells who asked for a transaction that it is over.
+    fn if_ended(&mut self, number: u64, fx: &mut Effects) {
+        if self.transactions.coordinated.get(&number).is_none_or(|c| c.missing > 0) {
+            return;
+        }
+        let Some(c) = self.transactions.coordinated.remove(&number) else { return };
+        match c.asker {
+            Asker::Nobody => {}
+            Asker::Prepare(branch) | Asker::Complete(branch) => {
+                self.branch_ended(&branch, c.refused, c.behind_deletes, fx);
+            }
+            Asker::Session(session, op) => {
+                let result = match c.refused {
+                    None => Ok(Reply::Done),
+                    Some(Error { text, .. }) => {
+                        let text = format!("Transaction prepare failed. {text}");
+                        Err(Error::new(ErrorKind::Internal, text))
+                    }
+                };
+                self.answer_when_all(c.behind_deletes, (session, op), result, fx);
+            }
         }
     }
 
-    fn answer_commit(&mut self, c: Coordinated, fx: &mut Effects) {
-        let (session, op) = c.asker;
-        let result = match c.refused {
-            None => Ok(Reply::Done),
-            Some(Error { text, .. }) => {
-                let text = format!("Transaction prepare failed. {text}");
-                Err(Error::new(ErrorKind::Internal, text))
-            }
-        };
+    /// Answers, if so behind all that is staged in the journal.
+    pub(super) fn answer_when_all(
+        &mut self,
+        behind: bool,
+        (session, op): (SessionId, OpId),
+        result: Result<Reply, Error>,
+        fx: &mut Effects,
+    ) {
         match &mut self.store {
-            Some(store) if c.behind_deletes && store.log.last_seq() > store.log.durable() => {
+            Some(store) if behind && store.log.last_seq() > store.log.durable() => {
                 store.wait_for_all(Waiter::Answer { session, op, result: Box::new(result) });
             }
             _ => self.answer(session, op, result, fx),
@@ -246,6 +322,9 @@ impl Engine {
         if let Err(reason) =
             self.check_share(&share).and_then(|()| self.keep_room_for_share(&share))
         {
+            if share.owned {
+                self.release_accepts(now, share.accepts, fx);
+            }
             self.refuse_share(asker, reason, fx);
             return;
         }
@@ -255,14 +334,14 @@ impl Engine {
         };
         let mut publishes = Vec::new();
         let mut staged = Seq::NONE;
-        for (message, queues) in share.publishes {
+        let Share { publishes: messages, accepts, owned } = share;
+        for (message, queues) in messages {
             staged = staged.max(self.keep(xid, &message, queues, &mut publishes));
         }
-        staged = staged.max(self.prepare_accepts(xid, &share.accepts));
+        staged = staged.max(self.prepare_accepts(xid, &accepts));
         let durable = staged != Seq::NONE;
-        let accepts = share.accepts;
-        let branch = Branch { asker, alone, publishes, accepts, durable };
-        self.transactions.prepared.insert(xid, branch);
+        let prepared = PreparedShare { asker, alone, publishes, accepts, owned, durable };
+        self.transactions.prepared.insert(xid, prepared);
         match &mut self.store {
             Some(store) if durable => {
                 if alone {
@@ -477,17 +556,34 @@ impl Engine {
         }
     }
 
-    /// What was prepared does not hold.
-    fn give_up(&mut self, xid: Xid) {
-        let Some(branch) = self.transactions.prepared.remove(&xid) else { return };
-        self.give_up_rooms(&branch.publishes);
-        if !branch.durable {
+    /// What was prepared does not hold, or nothing was.
+    fn give_up(&mut self, now: Time, xid: Xid, fx: &mut Effects) {
+        let ended = TxFrame::Ended { number: xid.number };
+        let Some(share) = self.transactions.prepared.remove(&xid) else {
+            self.tell_of(ShardId(xid.shard), ended, fx);
             return;
+        };
+        self.give_up_rooms(&share.publishes);
+        if share.durable {
+            self.forget_kept(share.publishes);
+            if let Some(store) = &mut self.store {
+                store.log.note(xid, false);
+                store.log.unprepare(xid);
+            }
         }
-        self.forget_kept(branch.publishes);
-        if let Some(store) = &mut self.store {
-            store.log.note(xid, false);
-            store.log.unprepare(xid);
+        if share.owned {
+            self.release_accepts(now, share.accepts, fx);
+        }
+        self.tell_of(ShardId(xid.shard), ended, fx);
+    }
+
+    /// What was accepted returns to its places.
+    fn release_accepts(&mut self, now: Time, accepts: Vec<Accepted>, fx: &mut Effects) {
+        for (queue, positions) in accepts {
+            if let Some(q) = self.queues.get_mut(&queue) {
+                q.release(now, positions, true, &mut self.outputs);
+                self.deliver(fx);
+            }
         }
     }
 
@@ -514,7 +610,7 @@ impl Engine {
     }
 
     /// Refuses all such of what waits for the journal.
-    pub(super) fn refuse_excess_prepared(&mut self, from: Seq, fx: &mut Effects) {
+    pub(super) fn refuse_excess_prepared(&mut self, now: Time, from: Seq, fx: &mut Effects) {
         let Some(store) = &self.store else { return };
         let prepared = store.waiting.iter().filter_map(|(_, waiter)| match waiter {
             Waiter::Prepared { xid } => Some(*xid),
@@ -527,12 +623,12 @@ impl Engine {
                     .waiting
                     .retain(|(_, w)| !matches!(w, Waiter::Prepared { xid: x } if *x == xid));
             }
-            self.refuse_prepared(xid, fx);
+            self.refuse_prepared(now, xid, fx);
         }
     }
 
     /// Refuses such a one.
-    fn refuse_prepared(&mut self, xid: Xid, fx: &mut Effects) {
+    fn refuse_prepared(&mut self, now: Time, xid: Xid, fx: &mut Effects) {
         let Some(mut branch) = self.transactions.prepared.remove(&xid) else { return };
         self.give_up_rooms(&branch.publishes);
         let Some(store) = &mut self.store else { return };
@@ -550,7 +646,47 @@ impl Engine {
             .retain(|kept| kept.place == Seq::NONE || store.log.retract(kept.place).is_none());
         let reason = self.no_space(first);
         self.forget_kept(branch.publishes);
+        if branch.owned {
+            self.release_accepts(now, branch.accepts, fx);
+        }
         self.refuse_share(branch.asker, reason, fx);
+    }
+
+    // ---- after a restart -----------------------------------------------------------------
+
+    /// Takes up a share of a branch that waits for its outcome.
+    pub(super) fn restore_share(&mut self, (xid, share): (Xid, RestoredShare)) {
+        let RestoredShare { publishes, accepts } = share;
+        for Kept { message, at, .. } in &publishes {
+            for (queue, _) in at {
+                if let Some(q) = self.queues.get_mut(queue) {
+                    q.reserve_room(message);
+                }
+            }
+        }
+        let asker = (ShardId(xid.shard), xid.number);
+        let (alone, owned, durable) = (false, true, true);
+        let share = PreparedShare { asker, alone, publishes, accepts, owned, durable };
+        self.transactions.prepared.insert(xid, share);
+    }
+}
+
+/// What each home has to do.
+struct Shares {
+    all: Vec<(ShardId, Share)>,
+    owned: bool,
+}
+
+impl Shares {
+    /// The share of a home: where it stands.
+    fn of(&mut self, home: ShardId) -> usize {
+        match self.all.iter().position(|(other, _)| *other == home) {
+            Some(at) => at,
+            None => {
+                self.all.push((home, Share { owned: self.owned, ..Share::default() }));
+                self.all.len() - 1
+            }
+        }
     }
 }
 

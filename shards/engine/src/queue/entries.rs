@@ -620,6 +620,17 @@ impl Entries {
         })
     }
 
+    /// The first message of all whose body is away, available or not.
+    pub(super) fn any_away(&self) -> Option<Position> {
+        if self.away == 0 {
+            return None;
+        }
+        self.chunks.iter().find_map(|(n, chunk)| {
+            let slot = (chunk.present & !chunk.here).trailing_zeros() as usize;
+            (slot < SLOTS).then(|| n * SLOTS as u64 + slot as u64)
+        })
+    }
+
     /// Whether there is a message at a position whose body is away.
     pub(super) fn is_away(&self, position: Position) -> bool {
         let bit = 1 << slot_of(position);

@@ -249,12 +249,18 @@ impl Queue {
     /// The same with one that comes later, if ever: from now on its room is not another's.
     pub(crate) fn keep_room(&mut self, message: &Message) -> Result<(), Full> {
         self.check_depth(message)?;
-        let takes = self.takes(message);
-        if let Some(bounds) = self.bounds.as_mut().filter(|_| takes) {
+        if self.takes(message) {
+            self.reserve_room(message);
+        }
+        Ok(())
+    }
+
+    /// The same whether there is any or not.
+    pub(crate) fn reserve_room(&mut self, message: &Message) {
+        if let Some(bounds) = &mut self.bounds {
             bounds.reserved.0 += 1;
             bounds.reserved.1 += message.size() as u64;
         }
-        Ok(())
     }
 
     /// It has come, or will not.

@@ -820,8 +820,7 @@ impl Queue {
     /// `short` of memory, so soon that it does not leave again before: it is in one of `keep` chunks.
     pub fn first_wanted(&mut self, short: bool, keep: usize) -> Option<(Position, Seq)> {
         if self.is_unsorted() {
-            let available = self.entries.first_away(0, u64::MAX);
-            let position = available.or_else(|| self.first_leaving());
+            let position = self.entries.any_away();
             let entry = position.and_then(|p| self.entries.get(p)).map(|e| (e.position, e.place));
             self.wanting = entry.is_some();
             return entry;

@@ -126,6 +126,9 @@ impl Queue {
                 Order::Priority(levels) => levels.show(entry.position, message),
                 Order::Groups(groups) => groups.push(entry.position, message),
             }
+            if !self.entries.is_available(entry.position) {
+                order.acquired(entry.position, message, SubscriptionId::NOBODY);
+            }
         }
         self.order = *order;
         for position in outdated {

@@ -60,6 +60,11 @@ impl Queue {
         self.entries.skip_to(position.saturating_add(1));
     }
 
+    /// The message is accepted in a branch that waits for its outcome: nobody else gets it.
+    pub(crate) fn lock(&mut self, at: Position) {
+        self.entries.hide(at);
+    }
+
     /// Recovery has found all there is.
     pub(crate) fn restored(&mut self) {
         self.set_durable();

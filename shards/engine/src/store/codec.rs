@@ -9,11 +9,14 @@
 //!   1 queue     home u16 | name, alternate | arguments       flags: 1 auto-delete, 2 has an alternate
 //!   2 exchange  name, type, alternate | arguments            flags: 1 auto-delete, 2 has an alternate
 //!   3 binding   queue u64 | exchange, key | arguments
+//!   4 branch    number u64 | format u32 | global id, branch id   flags: 1 committed, 2 rolled back, by
+//!               somebody else than its transaction manager
 //! ```
 //!
-//! Little endian; texts are a `u16` length and UTF-8; arguments are a `u32` length and an encoded AMQP
+//! Little endian; texts are a `u16` length and UTF-8, the ids of a branch a `u16` length and bytes; arguments are a `u32` length and an encoded AMQP
 //! 0-10 map, empty if there are none.
 
+use crate::dtx::BranchId;
 use crate::ids::{QueueId, SessionId, ShardId, Time};
 use crate::message::{Format, Message, Meta};
 use crate::topology::{Binding, Change, ExchangeDescriptor, ExchangeKind, QueueDescriptor};
@@ -163,13 +166,62 @@ pub(crate) fn outline(payload: &[u8]) -> Result<(usize, Time), CodecError> {
 const QUEUE: u8 = 1;
 const EXCHANGE: u8 = 2;
 const BINDING: u8 = 3;
+const BRANCH: u8 = 4;
 const AUTO_DELETE: u8 = 1;
 const ALTERNATE: u8 = 2;
+const COMMITTED: u8 = 1;
+const ROLLED_BACK: u8 = 2;
 
 fn put_text(out: &mut Vec<u8>, text: &str) {
-    // Names have at most 255 bytes.
-    out.extend_from_slice(&(text.len() as u16).to_le_bytes());
-    out.extend_from_slice(text.as_bytes());
+    put_bytes(out, text.as_bytes());
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    // Names and ids have at most 255 bytes.
+    out.extend_from_slice(&(bytes.len() as u16).to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+/// A branch of a distributed transaction that is prepared, or was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BranchDefinition {
+    pub(crate) branch: BranchId,
+    /// Under which it was prepared, by the orderer's shard.
+    pub(crate) number: u64,
+    /// Somebody else than its transaction manager has ended it so.
+    pub(crate) heuristic: Option<bool>,
+}
+
+impl BranchDefinition {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let flags = match self.heuristic {
+            None => 0,
+            Some(true) => COMMITTED,
+            Some(false) => ROLLED_BACK,
+        };
+        let mut out = vec![BRANCH, flags];
+        out.extend_from_slice(&self.number.to_le_bytes());
+        out.extend_from_slice(&self.branch.format().to_le_bytes());
+        put_bytes(&mut out, self.branch.global());
+        put_bytes(&mut out, self.branch.branch());
+        out
+    }
+
+    /// If the definition is one of a branch.
+    ///
+    /// # Errors
+    /// It is, and cannot be read.
+    pub(crate) fn read(definition: &[u8]) -> Result<Option<BranchDefinition>, CodecError> {
+        let mut take = Take(definition);
+        let (kind, flags) = (take.number(1)? as u8, take.number(1)? as u8);
+        if kind != BRANCH {
+            return Ok(None);
+        }
+        let (number, format) = (take.number(8)?, take.number(4)? as u32);
+        let branch = BranchId::new(format, take.sized()?, take.sized()?);
+        let heuristic = (flags & (COMMITTED | ROLLED_BACK) != 0).then_some(flags & COMMITTED != 0);
+        Ok(Some(BranchDefinition { branch, number, heuristic }))
+    }
 }
 
 fn put_arguments(out: &mut Vec<u8>, arguments: &Map) {
@@ -234,9 +286,13 @@ impl<'a> Take<'a> {
         Ok(bytes.iter().rev().fold(0, |n, b| n << 8 | u64::from(*b)))
     }
 
-    fn text(&mut self) -> Result<Arc<str>, CodecError> {
+    fn sized(&mut self) -> Result<&'a [u8], CodecError> {
         let len = self.number(2)? as usize;
-        let text = std::str::from_utf8(self.bytes(len)?).map_err(|_| CodecError::Content)?;
+        self.bytes(len)
+    }
+
+    fn text(&mut self) -> Result<Arc<str>, CodecError> {
+        let text = std::str::from_utf8(self.sized()?).map_err(|_| CodecError::Content)?;
         Ok(text.into())
     }
 
@@ -355,6 +411,20 @@ mod tests {
             for len in 0..bytes.len() - before.size() {
                 assert!(Stored::read(Volume::Paging, &bytes[..len]).is_err(), "{len} are too few");
             }
+        }
+    }
+
+    #[test]
+    fn a_branch_comes_back_as_it_was() {
+        for heuristic in [None, Some(true), Some(false)] {
+            let branch = BranchId::new(7, b"global", &[0, 255]);
+            let before = BranchDefinition { branch, number: 5 << 32 | 1, heuristic };
+            let bytes = before.encode();
+            assert_eq!(BranchDefinition::read(&bytes), Ok(Some(before)));
+            for len in 0..bytes.len() {
+                assert!(BranchDefinition::read(&bytes[..len]).is_err(), "{len} are too few");
+            }
+            assert_eq!(change(1, &bytes).map(|_| ()), Err(CodecError::Kind(BRANCH)));
         }
     }
 

@@ -12,9 +12,10 @@ pub use codec::{CodecError, Stored};
 pub use pager::PagingConfig;
 pub(crate) use pager::{Load, Pager, Pages, volume_of};
 pub use restore::{Combined, Journal, Rehome, RestoreError, Restored, ShardRestore, combine};
+pub(crate) use restore::{RestoredBranches, RestoredShare};
 
 use codec::definition;
-pub(crate) use codec::payload_len;
+pub(crate) use codec::{BranchDefinition, payload_len};
 
 use crate::error::Error;
 use crate::frame::Frame;
@@ -57,7 +58,7 @@ pub(crate) enum Waiter {
     /// What is prepared here of a transaction.
     Prepared { xid: Xid },
     /// The decision of this shard about a transaction.
-    Committed { number: u64 },
+    Outcome { number: u64, commit: bool },
     /// A shard that is to be told something.
     Tell { to: ShardId, frame: Box<Frame> },
 }
@@ -89,6 +90,8 @@ pub(crate) struct Store {
     pub(crate) held: VecDeque<(Seq, ShardId, Frame)>,
     /// Shard 0: the definitions of bindings.
     bindings: Bindings,
+    /// Shard 0: the newest definition of a branch that was made or undone.
+    pub(crate) branches_staged: Seq,
     /// The highest number of a dequeue since somebody looked.
     pub(crate) dequeued: Seq,
     /// Outputs of each queue that wait.
@@ -113,6 +116,7 @@ impl Store {
             noted: vec![Vec::new(); usize::from(shards)],
             held: VecDeque::new(),
             bindings: Bindings::default(),
+            branches_staged: Seq::NONE,
             dequeued: Seq::NONE,
             holding: FixedMap::default(),
             now: Time(0),

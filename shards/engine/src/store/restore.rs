@@ -2,20 +2,24 @@
 //!
 //! Each shard's journal is read alone, record by record ([`ShardRestore`]), on a thread of its own;
 //! then [`combine`] settles what concerns several: transactions without an outcome, queues without a
-//! definition, and where each queue lives now.
+//! definition, and where each queue lives now. A transaction without an outcome has not happened, unless the
+//! orderer's shard has a branch defined that was prepared under its number: that waits on.
 
-use super::codec::{self, CodecError};
+use super::codec::{self, BranchDefinition, CodecError};
 use super::{Store, Stored, payload_len};
+use crate::dtx::BranchId;
 use crate::ids::{Position, QueueId, ShardId};
 use crate::message::Message;
 use crate::queue::Queue;
 use crate::topology::{
     Binding, Change, ExchangeDescriptor, ExchangeKind, FixedMap, QueueDescriptor, Topology, home_of,
 };
+use crate::transaction::{Accepted, Kept};
 use fletch_journal::record::{Refs as EncodedRefs, ops, publish_len};
 use fletch_journal::{
     Log, LogConfig, Lsn, Op, Position as LogPosition, RecordError, Ref, Refs, Seq, Volume, Xid,
 };
+use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -48,6 +52,8 @@ struct Pending {
 struct Undecided {
     publishes: Vec<Pending>,
     dequeues: Vec<Range>,
+    /// Where the record of those stands, which names them all.
+    at: Seq,
 }
 
 /// What one shard's journal holds. See the module.
@@ -141,7 +147,7 @@ impl ShardRestore {
                     self.publish(seq, prepared, refs, payload)?;
                 }
                 Op::Dequeue { queue, first, last } => {
-                    self.dequeue_if(prepared, (queue, first, last));
+                    self.dequeue_if(seq, prepared, (queue, first, last));
                 }
                 Op::Delivered { queue, upto } => {
                     self.queue(QueueId(queue)).restore_delivered(upto);
@@ -238,11 +244,18 @@ impl ShardRestore {
     }
 
     /// Messages left a queue, if the transaction was committed that it was prepared under.
-    fn dequeue_if(&mut self, prepared: Option<Xid>, range: Range) {
+    fn dequeue_if(&mut self, seq: Seq, prepared: Option<Xid>, range: Range) {
         let (queue, first, last) = range;
         let decided = prepared.map(|xid| (xid, self.decided.get(&xid).map(|(_, commit)| *commit)));
         match decided {
-            Some((xid, None)) => self.pending.entry(xid).or_default().dequeues.push(range),
+            Some((xid, None)) => {
+                let pending = self.pending.entry(xid).or_default();
+                // Written again by the cleaner: the newer record counts.
+                if std::mem::replace(&mut pending.at, seq) != seq {
+                    pending.dequeues.clear();
+                }
+                pending.dequeues.push(range);
+            }
             Some((_, Some(false))) => {}
             Some((xid, Some(true))) => {
                 if xid.shard == self.shard {
@@ -269,7 +282,7 @@ impl ShardRestore {
 
     /// Carries a decision out. The dequeues of what was prepared, if anything was.
     fn settle(&mut self, xid: Xid, commit: bool) -> Option<Vec<Range>> {
-        let Undecided { publishes, dequeues } = self.pending.remove(&xid)?;
+        let Undecided { publishes, dequeues, .. } = self.pending.remove(&xid)?;
         if commit {
             for p in publishes {
                 self.put(p.seq, p.refs.into_iter(), &p.message);
@@ -303,6 +316,26 @@ pub struct Restored {
     pub(crate) next_id: u64,
     /// Transactions that were decided and are to be noted here, with the dequeues that were prepared.
     pub(crate) to_note: Vec<ToNote>,
+    /// What is prepared here of branches that wait for their outcome.
+    pub(crate) in_doubt: BTreeMap<Xid, RestoredShare>,
+    /// The orderer's shard: all of those branches.
+    pub(crate) branches: RestoredBranches,
+}
+
+/// What is prepared on a shard of a branch that waits for its outcome.
+#[derive(Debug, Default)]
+pub(crate) struct RestoredShare {
+    pub(crate) publishes: Vec<Kept>,
+    pub(crate) accepts: Vec<Accepted>,
+}
+
+/// Branches, by their definitions.
+#[derive(Debug, Default)]
+pub(crate) struct RestoredBranches {
+    /// That wait for their transaction managers, and the shards that have prepared something of them.
+    pub(crate) in_doubt: Vec<(u64, BranchDefinition, SmallVec<[ShardId; 4]>)>,
+    /// Definitions of such that do not.
+    pub(crate) over: Vec<u64>,
 }
 
 /// What is known of a shard's journal besides its records.
@@ -325,6 +358,7 @@ pub struct Combined {
     to_note: Vec<Vec<ToNote>>,
     /// Per shard: its decisions that have to be noted, and by how many.
     decisions: Vec<BTreeMap<Xid, u16>>,
+    branches: RestoredBranches,
 }
 
 /// Joins what the shards' journals hold.
@@ -339,12 +373,17 @@ pub fn combine(mut shards: Vec<ShardRestore>) -> Result<Combined, RestoreError> 
         };
         committed.extend(shard.decided.iter().filter_map(own));
     }
+    let branches = branches(&mut shards, &committed)?;
+    let in_doubt: BTreeSet<Xid> = branches.in_doubt.iter().filter_map(undecided).collect();
     let mut decisions = vec![BTreeMap::new(); shards.len()];
     let mut to_note = Vec::new();
     for shard in &mut shards {
         let mut notes = Vec::new();
         // Without a decision, a transaction has not happened.
         for xid in shard.pending.keys().copied().collect::<Vec<_>>() {
+            if in_doubt.contains(&xid) {
+                continue;
+            }
             let commit = committed.contains(&xid);
             let dequeues = shard.settle(xid, commit).unwrap_or_default();
             if commit {
@@ -364,6 +403,9 @@ pub fn combine(mut shards: Vec<ShardRestore>) -> Result<Combined, RestoreError> 
     }
     let mut found = Vec::new();
     for (id, (_, bytes)) in shards.first().iter().flat_map(|s| &s.definitions) {
+        if BranchDefinition::read(bytes).is_ok_and(|branch| branch.is_some()) {
+            continue;
+        }
         let change = codec::change(*id, bytes);
         found.push((*id, change.map_err(|error| RestoreError { id: *id, error })?));
     }
@@ -376,8 +418,50 @@ pub fn combine(mut shards: Vec<ShardRestore>) -> Result<Combined, RestoreError> 
     for shard in &mut shards {
         shard.queues.retain(|id, _| queues.contains(id));
         shard.queues.values_mut().for_each(Queue::restored);
+        for Undecided { publishes, dequeues, .. } in shard.pending.values_mut() {
+            for p in publishes.iter_mut() {
+                p.refs.retain(|(r, _)| queues.contains(&QueueId(r.queue)));
+            }
+            publishes.retain(|p| !p.refs.is_empty());
+            dequeues.retain(|(queue, ..)| queues.contains(&QueueId(*queue)));
+        }
     }
-    Ok(Combined { shards, changes, to_note, decisions })
+    Ok(Combined { shards, changes, to_note, decisions, branches })
+}
+
+/// Takes the branches out of the definitions.
+fn branches(
+    shards: &mut [ShardRestore],
+    committed: &BTreeSet<Xid>,
+) -> Result<RestoredBranches, RestoreError> {
+    let mut newest: BTreeMap<BranchId, (u64, BranchDefinition)> = BTreeMap::new();
+    let mut over = Vec::new();
+    let Some(orderer) = shards.first_mut() else { return Ok(RestoredBranches::default()) };
+    for (id, (_, bytes)) in &orderer.definitions {
+        let read = BranchDefinition::read(bytes);
+        if let Some(d) = read.map_err(|error| RestoreError { id: *id, error })? {
+            let older = newest.insert(d.branch.clone(), (*id, d));
+            over.extend(older.map(|(id, _)| id));
+        }
+    }
+    let is_over = |d: &BranchDefinition| {
+        // The crash came before it was undefined.
+        d.heuristic.is_none() && committed.contains(&Xid { shard: 0, number: d.number })
+    };
+    over.extend(newest.values().filter(|(_, d)| is_over(d)).map(|(id, _)| *id));
+    newest.retain(|_, (_, d)| !is_over(d));
+    let in_doubt = newest.into_values().map(|(id, definition)| {
+        let xid = Xid { shard: 0, number: definition.number };
+        let homes = shards.iter().enumerate().filter(|(_, shard)| shard.pending.contains_key(&xid));
+        let homes = homes.map(|(n, _)| ShardId(n as u16)).collect();
+        (id, definition, homes)
+    });
+    Ok(RestoredBranches { in_doubt: in_doubt.collect(), over })
+}
+
+/// Under which a branch was prepared that has no outcome.
+fn undecided((_, definition, _): &(u64, BranchDefinition, SmallVec<[ShardId; 4]>)) -> Option<Xid> {
+    definition.heuristic.is_none().then_some(Xid { shard: 0, number: definition.number })
 }
 
 /// What a definition is known by to clients.
@@ -495,6 +579,7 @@ impl Combined {
         let count = self.shards.len() as u16;
         let next_id = incarnation << 32 | 1;
         let changes: Arc<[Change]> = self.changes.into();
+        let mut branches = Some(self.branches);
         let parts = self.shards.into_iter().zip(journals).zip(self.to_note).zip(self.decisions);
         let restored = parts.enumerate().map(|(n, (((shard, journal), to_note), decisions))| {
             let Journal { config, mut position, path } = journal;
@@ -521,6 +606,11 @@ impl Combined {
             for (id, (seq, payload)) in &shard.definitions {
                 log.adopt_definition(*seq, *id, payload);
             }
+            let in_doubt = shard
+                .pending
+                .into_iter()
+                .map(|(xid, undecided)| (xid, undecided.take_up(xid, &mut log)));
+            let in_doubt = in_doubt.collect();
             for xid in decisions.keys() {
                 if let Some((seq, _)) = shard.decided.get(xid) {
                     log.adopt_decision(*seq, *xid);
@@ -532,7 +622,10 @@ impl Combined {
                 changes.iter().for_each(|change| store.adopt(change));
             }
             let changes = Arc::clone(&changes);
-            Restored { store, queues: shard.queues, changes, next_id, to_note }
+            let is_orderer = n == usize::from(ShardId::ORDERER.0);
+            let branches = branches.take_if(|_| is_orderer).unwrap_or_default();
+            let queues = shard.queues;
+            Restored { store, queues, changes, next_id, to_note, in_doubt, branches }
         });
         restored.collect()
     }
@@ -555,7 +648,31 @@ impl Combined {
                 rehome.logs[0].define(id, &bytes);
             }
         }
+        for (id, definition, _) in &self.branches.in_doubt {
+            rehome.logs[0].define(*id, &definition.encode());
+        }
+        rehome.prepare_again();
         rehome
+    }
+}
+
+impl Undecided {
+    /// What the shard's engine is to know of it. The log is told what lives in it.
+    fn take_up(self, xid: Xid, log: &mut Log<Stored>) -> RestoredShare {
+        let mut share = RestoredShare::default();
+        for Pending { seq, refs, message } in self.publishes {
+            let len = publish_len(1, payload_len(Volume::Journal, message.size())) as u64;
+            log.adopt(seq, refs.len(), len);
+            let at = refs.iter().map(|(r, _)| (QueueId(r.queue), r.position)).collect();
+            share.publishes.push(Kept { message, at, place: seq });
+        }
+        if !self.dequeues.is_empty() {
+            log.adopt_prepared(self.at, xid, self.dequeues.iter().copied());
+        }
+        for (queue, first, last) in self.dequeues {
+            share.accepts.push((QueueId(queue), (first..=last).collect()));
+        }
+        share
     }
 }
 
@@ -570,6 +687,33 @@ pub struct Rehome<'a> {
 }
 
 impl Rehome<'_> {
+    /// What is prepared of branches that wait for their outcome.
+    fn prepare_again(&mut self) {
+        let combined = self.combined;
+        let mut dequeues: BTreeMap<(usize, Xid), Vec<Range>> = BTreeMap::new();
+        for (xid, undecided) in combined.shards.iter().flat_map(|shard| &shard.pending) {
+            for Pending { refs, message, .. } in &undecided.publishes {
+                for at in refs {
+                    let home = self.home(at.0.queue);
+                    let stored = Stored::Durable(message.clone());
+                    self.logs[home].publish(std::iter::once(*at).collect(), stored, Some(*xid));
+                }
+            }
+            for range in &undecided.dequeues {
+                dequeues.entry((self.home(range.0), *xid)).or_default().push(*range);
+            }
+        }
+        // One record of each, which names them all.
+        for ((home, xid), mut ranges) in dequeues {
+            ranges.sort_unstable();
+            self.logs[home].prepare_dequeues(xid, ranges.into_iter());
+        }
+    }
+
+    fn home(&self, queue: u64) -> usize {
+        self.homes.get(&QueueId(queue)).map_or(0, |home| home.index())
+    }
+
     /// The `number`-th record of an old shard's journal, counted from 1.
     ///
     /// # Errors
@@ -590,7 +734,7 @@ impl Rehome<'_> {
                     Some(message) => message,
                     none => none.insert(readable(Stored::read(Volume::Journal, payload))?),
                 };
-                let home = self.homes.get(&QueueId(r.queue)).map_or(0, |home| home.index());
+                let home = self.home(r.queue);
                 let at = (r, seen || redelivered);
                 self.logs[home].publish(
                     std::iter::once(at).collect(),

@@ -506,8 +506,8 @@ impl Orderer {
         }
     }
 
-    /// The next id of a queue, exchange or binding.
-    pub(super) fn new_id(&mut self) -> u64 {
+    /// The next id of a queue, exchange, binding or branch.
+    pub(crate) fn new_id(&mut self) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
         id

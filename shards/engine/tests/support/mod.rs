@@ -88,6 +88,7 @@ impl Broker {
                     self.delivered.entry(to).or_default().push(got);
                 }
                 Event::SubscriptionEnded { .. }
+                | Event::BranchExpired { .. }
                 | Event::Evicted { .. }
                 | Event::Withheld { .. } => {}
             }

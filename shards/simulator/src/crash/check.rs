@@ -181,8 +181,12 @@ impl Model {
                 let sent = &self.messages[number as usize];
                 // The journal knows before it is sent: to anybody who subscribed.
                 let used = self.used.contains(&q.facts.name);
-                let may =
-                    c.returned || used || sent.delivered || q.deliveries > c.deliveries_before;
+                // What comes to a kept place may come behind one that was.
+                let may = c.returned
+                    || used
+                    || sent.delivered
+                    || sent.branch
+                    || q.deliveries > c.deliveries_before;
                 assert!(
                     may || !redelivered,
                     "message {number} in {queue:?} at {position} was never delivered"
@@ -209,7 +213,11 @@ impl Model {
                     "message {number} in {queue:?} is at {position}, not at {:?}",
                     c.position
                 );
-                let publisher = self.messages[number as usize].content.publisher;
+                let Sent { content, branch, .. } = &self.messages[number as usize];
+                if *branch {
+                    continue;
+                }
+                let publisher = content.publisher;
                 let before = last.insert(publisher, number);
                 assert!(
                     before.is_none_or(|before| before < number),
@@ -263,6 +271,7 @@ impl Model {
                     moved: 0,
                     direct: false,
                     transacted: false,
+                    discarded: false,
                     delivered: true,
                     seen: false,
                     returned: false,

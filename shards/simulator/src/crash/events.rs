@@ -50,6 +50,7 @@ impl World<'_> {
                 let session = self.session(id);
                 session.subscriptions.remove(&to.tag);
             }
+            Event::BranchExpired { branch, .. } => panic!("{branch} has no timeout"),
             Event::Evicted { .. } => panic!("{id:?} is evicted, and its name is its own"),
         }
         let over =
@@ -129,6 +130,8 @@ impl World<'_> {
             Asked::Commit(number, accepted) => {
                 self.on_committed(id, number, accepted, result.err());
             }
+            Asked::Branch(number, verb) => self.on_branch(id, (number, verb), result),
+            Asked::Recover => self.on_recovered(id, result),
             Asked::Close => {
                 assert!(!failed, "a close fails");
                 self.ended_one(id);

@@ -121,6 +121,8 @@ pub(super) struct Mix {
     pub(super) auto_delete_percent: u32,
     pub(super) alternate_percent: u32,
     pub(super) fanout_percent: u32,
+    /// Of the transactions, those that are branches of distributed ones.
+    pub(super) branch_percent: u32,
     /// Of the queues, those with limits or flow control.
     pub(super) limited_percent: u32,
     /// Nanoseconds that a step of time brings at most.
@@ -209,6 +211,7 @@ impl Mix {
             auto_delete_percent,
             alternate_percent,
             fanout_percent,
+            branch_percent: if seed % 6 == 5 { 60 } else { 0 },
             limited_percent: limited.unwrap_or(0),
             time: *rng.pick(&[100, 100_000, 30_000_000]),
             batch: *rng.pick(&[1, 3, 20]),

@@ -5,6 +5,7 @@
 //! compared with what is there: acknowledged messages, acknowledged dequeues, order, publishes to
 //! several shards, the topology. At rest the logs are small and quiet, and nobody waits.
 
+mod branch;
 mod check;
 mod client;
 mod events;
@@ -157,6 +158,7 @@ impl World<'_> {
 
     /// At rest everybody has an answer, and the queues hold what they must.
     fn check_rest(&mut self) {
+        self.end_branches();
         let held: usize =
             self.engines.iter().flat_map(Engine::queues).map(|q| q.held_publishes()).sum();
         let publishing: usize = self.sessions.values().map(|s| s.publishing.len()).sum();

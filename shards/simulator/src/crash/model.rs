@@ -25,6 +25,8 @@ pub(super) struct Copies {
     pub(super) direct: bool,
     /// It was published in a transaction.
     pub(super) transacted: bool,
+    /// Its queue may have been gone when its branch was prepared, which a crash has undone.
+    pub(super) discarded: bool,
     /// Delivered since the start of the broker.
     pub(super) delivered: bool,
     /// Delivered to somebody who had to settle it, ever: if it comes back, it is said so.
@@ -83,6 +85,8 @@ pub(super) struct Sent {
     pub(super) refused: bool,
     /// Delivered from any queue, ever.
     pub(super) delivered: bool,
+    /// Published in a branch.
+    pub(super) branch: bool,
 }
 
 /// See the module.
@@ -127,33 +131,39 @@ impl Model {
     pub(super) fn published(&mut self, content: Content, to: Vec<QueueId>) {
         let number = self.next_message();
         assert_eq!(number, content.number, "messages are numbered in order");
-        for queue in &to {
-            let q = self.queues.get_mut(queue).expect("it is known");
-            let left = q.may_leave();
-            q.copies.insert(
-                number,
-                Copies {
-                    came: (0, 1),
-                    left: (0, left),
-                    moved: q.reroutes,
-                    direct: true,
-                    transacted: false,
-                    delivered: false,
-                    seen: false,
-                    returned: false,
-                    position: None,
-                    deliveries_before: q.deliveries,
-                },
-            );
-        }
-        self.messages.push(Sent { content, to, refused: false, delivered: false });
+        to.iter().for_each(|queue| self.expect(*queue, number));
+        self.messages.push(Sent { content, to, refused: false, delivered: false, branch: false });
         self.open.insert(number);
+    }
+
+    /// A message may come to a queue that is known.
+    pub(super) fn expect(&mut self, queue: QueueId, number: MessageId) {
+        let q = self.queues.get_mut(&queue).expect("it is known");
+        let left = q.may_leave();
+        q.copies.insert(
+            number,
+            Copies {
+                came: (0, 1),
+                left: (0, left),
+                moved: q.reroutes,
+                direct: true,
+                transacted: false,
+                discarded: false,
+                delivered: false,
+                seen: false,
+                returned: false,
+                position: None,
+                deliveries_before: q.deliveries,
+            },
+        );
     }
 
     /// It is safe.
     pub(super) fn acknowledged(&mut self, number: MessageId) {
         for queue in &self.messages[number as usize].to {
-            if let Some(c) = self.queues.get_mut(queue).and_then(|q| q.copies.get_mut(&number)) {
+            if let Some(c) = self.queues.get_mut(queue).and_then(|q| q.copies.get_mut(&number))
+                && !c.discarded
+            {
                 c.came.0 = c.came.1;
             }
         }
@@ -181,6 +191,7 @@ impl Model {
             moved,
             direct: false,
             transacted: false,
+            discarded: false,
             delivered: false,
             seen: false,
             returned: false,

@@ -1,5 +1,6 @@
 //! Sessions as a front end keeps them: what they have asked for, what they hold, how they end.
 
+use super::branch::Verb;
 use super::model::Purge;
 use super::topology::Name;
 use super::world::World;
@@ -39,6 +40,10 @@ pub(super) enum Asked {
     Settle(Outcome, Vec<(QueueId, MessageId)>),
     /// Which transaction of the model's, and what it accepts.
     Commit(usize, Vec<Held>),
+    /// Of which branch.
+    Branch(u64, Verb),
+    /// Which branches are in doubt.
+    Recover,
     Close,
 }
 
@@ -219,6 +224,7 @@ fn request_name(request: &Request) -> &'static str {
         Request::Settle { outcome: Outcome::Rejected, .. } => "ask reject",
         Request::Settle { .. } => "ask release",
         Request::Commit(_) => "ask commit",
+        Request::Dtx(_) => "ask dtx",
         _ => "ask",
     }
 }

@@ -35,6 +35,7 @@ impl World<'_> {
             let cleaning = self.disks[shard].has_work() && log.stats().relocated > 0;
             self.marks.hit("crash while the cleaner may be at work", cleaning);
         }
+        self.note_going();
         self.model.dies();
         let publishing = self.sessions.values().any(|s| !s.publishing.is_empty());
         self.marks.hit("crash with publishes under way", publishing);
@@ -147,6 +148,7 @@ impl World<'_> {
             let away = self.engines.iter().flat_map(Engine::queues).any(|q| q.away() > 0);
             self.marks.hit("recovery leaves bodies on the disk", away);
         }
+        self.recover_branches();
         true
     }
 
@@ -266,6 +268,7 @@ impl World<'_> {
                     path: "paging".into(),
                 }),
                 queues: fletch_engine::QueueDefaults::UNLIMITED,
+                dtx: fletch_engine::DtxConfig::UNLIMITED,
             };
             let mut engine = Engine::restored(&config, restored);
             engine.keep_changes();

@@ -19,6 +19,19 @@ pub(super) struct Work {
 impl World<'_> {
     /// A client commits some messages, and takes some of what it holds.
     pub(super) fn transact(&mut self, id: SessionId) {
+        if self.mix.branch_percent > 0 && self.rng.chance(self.mix.branch_percent) {
+            self.work_in_branch(id);
+            self.decide_any(id);
+            return;
+        }
+        let (transaction, work, accepted) = self.draw_work(id);
+        let number = self.model.begin(work);
+        let asked = Asked::Commit(number, accepted);
+        self.ask(id, asked, Request::Commit(Box::new(transaction)));
+    }
+
+    /// What is done in a transaction.
+    pub(super) fn draw_work(&mut self, id: SessionId) -> (Transaction, Work, Vec<Held>) {
         let (mut transaction, mut work) = (Transaction::default(), Work::default());
         for _ in 0..self.rng.below(self.mix.burst.clamp(3, 20) + 1) {
             let (exchange, key) = self.any_target();
@@ -44,9 +57,7 @@ impl World<'_> {
         work.accepts = accepted.iter().map(|h| (h.delivery.queue, h.number)).collect();
         transaction.accepts = accepted.iter().map(|h| h.delivery).collect();
         self.mark_transaction(id, &transaction);
-        let number = self.model.begin(work);
-        let asked = Asked::Commit(number, accepted);
-        self.ask(id, asked, Request::Commit(Box::new(transaction)));
+        (transaction, work, accepted)
     }
 
     fn mark_transaction(&mut self, id: SessionId, transaction: &Transaction) {
@@ -90,20 +101,20 @@ impl World<'_> {
 
 impl Model {
     /// A transaction is to be committed.
-    fn begin(&mut self, work: Work) -> usize {
+    pub(super) fn begin(&mut self, work: Work) -> usize {
         self.transactions.push(work);
         self.transactions.len() - 1
     }
 
     /// It was.
-    fn committed(&mut self, number: usize) {
+    pub(super) fn committed(&mut self, number: usize) {
         let Work { publishes, accepts } = self.transactions[number].clone();
         publishes.into_iter().for_each(|number| self.acknowledged(number));
         accepts.into_iter().for_each(|(queue, number)| self.has_taken(queue, number));
     }
 
     /// It was refused, and nothing of it has happened.
-    fn aborted(&mut self, number: usize) {
+    pub(super) fn aborted(&mut self, number: usize) {
         let Work { publishes, accepts } = std::mem::take(&mut self.transactions[number]);
         publishes.into_iter().for_each(|number| self.refused(number, true));
         for (queue, number) in accepts {
@@ -173,8 +184,11 @@ impl Model {
         if n(queue, number) > 0 {
             return (c.direct && self.arrivals(queue, number) == 0).then_some(true);
         }
-        let may_have_left =
-            c.left.1 > 0 || content.expires <= now || self.may_go(q) || self.may_be_held(q);
+        let may_have_left = c.discarded
+            || c.left.1 > 0
+            || content.expires <= now
+            || self.may_go(q)
+            || self.may_be_held(q);
         (!may_have_left && found.contains_key(&queue)).then_some(false)
     }
 

@@ -1,5 +1,6 @@
 //! The simulated broker with its disks: engines, channels, sessions, time, and what every input does.
 
+use super::branch::Branch;
 use super::check::{AllFound, Found};
 use super::mix::{Mix, Step};
 use super::model::{Model, QueueFacts};
@@ -45,6 +46,9 @@ pub(super) struct World<'t> {
     pub(super) sessions: BTreeMap<SessionId, Session>,
     pub(super) next_session: u64,
     pub(super) model: Model,
+    /// Branches that are not completed.
+    pub(super) branches: BTreeMap<u64, Branch>,
+    pub(super) next_branch: u64,
     pub(super) history: History,
     /// Where queues live.
     pub(super) homes: BTreeMap<QueueId, ShardId>,
@@ -76,6 +80,8 @@ impl<'t> World<'t> {
             sessions: BTreeMap::new(),
             next_session: 1,
             model: Model::default(),
+            branches: BTreeMap::new(),
+            next_branch: 1,
             history: History::default(),
             homes: BTreeMap::new(),
             dead: Vec::new(),
