@@ -20,6 +20,8 @@ pub(super) struct Files {
 pub(super) enum Here<'a> {
     /// A batch that belongs.
     Batch(Batch<'a>),
+    /// The header of one, whose body is not there: all up to here was durable when it was written.
+    Headed(Lsn),
     /// Zeros, or a batch of the file's former life; also where no file is made yet.
     Blank,
     /// Anything else.
@@ -128,7 +130,7 @@ impl Files {
         if header.salt != self.salt || header.shard != self.shard || header.synced_lsn > lsn {
             return Here::Other;
         }
-        head.batch(bytes).map_or(Here::Other, Here::Batch)
+        head.batch(bytes).map_or(Here::Headed(header.synced_lsn), Here::Batch)
     }
 }
 

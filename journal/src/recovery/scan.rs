@@ -5,7 +5,8 @@ use super::files::{Files, Here, is_zero};
 use crate::batch::{BATCH_MAX, has_magic};
 use crate::lsn::{ALIGN, Lsn};
 
-/// The batch that proves most to have been durable, and how much: it was built when all up to there was.
+/// The batch that proves most to have been durable, and how much: it was built when all up to there was. Its
+/// header is enough for that.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Vouching {
     pub(super) by: Lsn,
@@ -34,6 +35,12 @@ impl Scan {
         Scan { at, brief, next: None, batches: 0, used: place, vouching: None }
     }
 
+    fn vouch(&mut self, by: Lsn, synced: Lsn) {
+        if self.vouching.is_none_or(|v| v.synced <= synced) {
+            self.vouching = Some(Vouching { by, synced });
+        }
+    }
+
     /// Looks through what stands where it has come to, but for what may be the beginning of a batch that
     /// goes on behind these bytes.
     pub(super) fn look(&mut self, files: &Files, bytes: &[u8]) -> Result<(), Damage> {
@@ -53,11 +60,13 @@ impl Scan {
                 Here::Batch(batch) => {
                     self.batches += 1;
                     self.next.get_or_insert(lsn);
-                    let synced = batch.header.synced_lsn;
-                    if self.vouching.is_none_or(|v| v.synced <= synced) {
-                        self.vouching = Some(Vouching { by: lsn, synced });
-                    }
+                    self.vouch(lsn, batch.header.synced_lsn);
                     from += batch.len;
+                }
+                // What it lacks may be written one day, with the same body in its place: it would come alive.
+                Here::Headed(synced) => {
+                    self.vouch(lsn, synced);
+                    from += ALIGN;
                 }
                 Here::Newer(format) => {
                     return Err(Damage::Newer { place: files.place(lsn), format });

@@ -14,7 +14,7 @@ pub(super) enum At {
     Missing,
 }
 
-/// What whole batches stand at later places.
+/// What batches stand at later places, whole or with a header at least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Later {
     /// None.

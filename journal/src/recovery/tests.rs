@@ -289,6 +289,38 @@ fn a_torn_write_is_cut_and_what_followed_it_is_wiped() {
 }
 
 #[test]
+fn a_header_without_its_body_is_wiped_before_another_body_completes_it() {
+    let mut disk = Disk::new(8);
+    disk.append(Lsn(0), &whole(&[1]));
+    let synced = disk.end;
+    let lost = disk.append(synced, &whole(&[2]));
+    let torn = disk.append(synced, &whole(&[3; 3000]));
+    disk.put(lost.lsn, &[0; ALIGN]);
+    disk.put(torn.lsn.after(512), &[0; ALIGN - 512]);
+    let (records, walked) = disk.restart();
+    assert_eq!(records, [[1]]);
+    let cut = Cut { from: lost.lsn, to: torn.lsn.after(ALIGN), batches: 0 };
+    assert_eq!(walked.cut, Some(cut));
+    // The same once more, behind another: all but its header comes to the disk.
+    disk.append(synced, &whole(&[4]));
+    let again = disk.append(synced, &whole(&[3; 3000]));
+    disk.put(again.lsn, &again.under[..512]);
+    assert_eq!(disk.records(), [[1], [4]]);
+}
+
+#[test]
+fn a_header_vouches_for_what_was_durable_before_it() {
+    let mut disk = Disk::new(8);
+    disk.append(Lsn(0), &whole(&[1]));
+    let lost = disk.append(disk.end, &whole(&[2]));
+    let torn = disk.append(disk.end, &whole(&[3; 3000]));
+    disk.put(lost.lsn, &[0; ALIGN]);
+    disk.put(torn.lsn.after(512), &[0; ALIGN - 512]);
+    let damage = disk.walk(false).expect_err("what was acknowledged is gone");
+    assert!(matches!(damage, Damage::Batch { by, .. } if by == torn.lsn), "{damage}");
+}
+
+#[test]
 fn a_recycled_file_ends_where_its_former_life_shows() {
     let mut disk = plain(2, 3);
     // The second file is the first, recycled: at its second page stands the first's.

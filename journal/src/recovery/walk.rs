@@ -146,7 +146,7 @@ impl Walker {
                     }
                     Here::Batch(batch) => self.stop(Stop::Batch { chains: self.chains(&batch) }),
                     Here::Blank => self.stop(Stop::Blank),
-                    Here::Other => self.stop(Stop::Other),
+                    Here::Headed(_) | Here::Other => self.stop(Stop::Other),
                     Here::Newer(format) => {
                         Err(Damage::Newer { place: self.files.place(place), format })
                     }

@@ -49,11 +49,12 @@ impl Engine {
             }
         }
         for (xid, dequeues) in to_note {
-            // What was prepared is said as such: nothing keeps the record of that any more.
-            for (queue, first, last) in dequeues {
+            // What was prepared is said as such: nothing keeps the record of that when this is durable.
+            for (queue, first, last) in dequeues.ranges {
                 store.log.dequeue_again(queue, first, last);
             }
             let seq = store.log.note(xid, true);
+            store.log.unprepare(xid);
             store.wait(seq, Waiter::Noted { to: ShardId(xid.shard), number: xid.number });
         }
         if let Some(orderer) = &mut self.orderer {

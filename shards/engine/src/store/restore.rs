@@ -37,7 +37,32 @@ pub struct RestoreError {
 pub(crate) type Range = (u64, Position, Position);
 
 /// A transaction that is to be noted, with the dequeues that were prepared under it.
-pub(crate) type ToNote = (Xid, Vec<Range>);
+pub(crate) type ToNote = (Xid, Dequeues);
+
+/// Dequeues that were prepared under a transaction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Dequeues {
+    pub(crate) ranges: Vec<Range>,
+    /// Where the newest record stands that names them: it names all of them.
+    at: Seq,
+}
+
+impl Dequeues {
+    fn push(&mut self, at: Seq, range: Range) {
+        // Written again by the cleaner: the newer record counts.
+        if std::mem::replace(&mut self.at, at) != at {
+            self.ranges.clear();
+        }
+        self.ranges.push(range);
+    }
+
+    /// Tells the log that their record counts.
+    fn adopt(&self, xid: Xid, log: &mut Log<Stored>) {
+        if !self.ranges.is_empty() {
+            log.adopt_prepared(self.at, xid, self.ranges.iter().copied());
+        }
+    }
+}
 
 /// A publish that waits for a decision.
 #[derive(Debug)]
@@ -51,9 +76,7 @@ struct Pending {
 #[derive(Debug, Default)]
 struct Undecided {
     publishes: Vec<Pending>,
-    dequeues: Vec<Range>,
-    /// Where the record of those stands, which names them all.
-    at: Seq,
+    dequeues: Dequeues,
 }
 
 /// What one shard's journal holds. See the module.
@@ -71,7 +94,7 @@ pub struct ShardRestore {
     pending: BTreeMap<Xid, Undecided>,
     /// Transactions that this shard has decided and not noted itself, with the dequeues it has prepared.
     /// What is prepared may have been written again behind the decision.
-    open: BTreeMap<Xid, Vec<Range>>,
+    open: BTreeMap<Xid, Dequeues>,
     /// Decisions found here: the coordinator's own, and notes of others'.
     decided: BTreeMap<Xid, (Seq, bool)>,
     /// Records that several places refer to.
@@ -249,17 +272,12 @@ impl ShardRestore {
         let decided = prepared.map(|xid| (xid, self.decided.get(&xid).map(|(_, commit)| *commit)));
         match decided {
             Some((xid, None)) => {
-                let pending = self.pending.entry(xid).or_default();
-                // Written again by the cleaner: the newer record counts.
-                if std::mem::replace(&mut pending.at, seq) != seq {
-                    pending.dequeues.clear();
-                }
-                pending.dequeues.push(range);
+                self.pending.entry(xid).or_default().dequeues.push(seq, range);
             }
             Some((_, Some(false))) => {}
             Some((xid, Some(true))) => {
                 if xid.shard == self.shard {
-                    self.open.entry(xid).or_default().push(range);
+                    self.open.entry(xid).or_default().push(seq, range);
                 }
                 self.dequeue(QueueId(queue), first, last);
             }
@@ -281,13 +299,13 @@ impl ShardRestore {
     }
 
     /// Carries a decision out. The dequeues of what was prepared, if anything was.
-    fn settle(&mut self, xid: Xid, commit: bool) -> Option<Vec<Range>> {
-        let Undecided { publishes, dequeues, .. } = self.pending.remove(&xid)?;
+    fn settle(&mut self, xid: Xid, commit: bool) -> Option<Dequeues> {
+        let Undecided { publishes, dequeues } = self.pending.remove(&xid)?;
         if commit {
             for p in publishes {
                 self.put(p.seq, p.refs.into_iter(), &p.message);
             }
-            for (queue, first, last) in &dequeues {
+            for (queue, first, last) in &dequeues.ranges {
                 self.dequeue(QueueId(*queue), *first, *last);
             }
         }
@@ -393,7 +411,7 @@ pub fn combine(mut shards: Vec<ShardRestore>) -> Result<Combined, RestoreError> 
         }
         for (xid, dequeues) in std::mem::take(&mut shard.open) {
             // What was written again behind the decision is gone too.
-            for (queue, first, last) in &dequeues {
+            for (queue, first, last) in &dequeues.ranges {
                 shard.dequeue(QueueId(*queue), *first, *last);
             }
             *decisions[usize::from(xid.shard)].entry(xid).or_insert(0u16) += 1;
@@ -418,12 +436,12 @@ pub fn combine(mut shards: Vec<ShardRestore>) -> Result<Combined, RestoreError> 
     for shard in &mut shards {
         shard.queues.retain(|id, _| queues.contains(id));
         shard.queues.values_mut().for_each(Queue::restored);
-        for Undecided { publishes, dequeues, .. } in shard.pending.values_mut() {
+        for Undecided { publishes, dequeues } in shard.pending.values_mut() {
             for p in publishes.iter_mut() {
                 p.refs.retain(|(r, _)| queues.contains(&QueueId(r.queue)));
             }
             publishes.retain(|p| !p.refs.is_empty());
-            dequeues.retain(|(queue, ..)| queues.contains(&QueueId(*queue)));
+            dequeues.ranges.retain(|(queue, ..)| queues.contains(&QueueId(*queue)));
         }
     }
     Ok(Combined { shards, changes, to_note, decisions, branches })
@@ -611,6 +629,10 @@ impl Combined {
                 .into_iter()
                 .map(|(xid, undecided)| (xid, undecided.take_up(xid, &mut log)));
             let in_doubt = in_doubt.collect();
+            // Until the notes are durable, nothing else says so.
+            for (xid, dequeues) in &to_note {
+                dequeues.adopt(*xid, &mut log);
+            }
             for xid in decisions.keys() {
                 if let Some((seq, _)) = shard.decided.get(xid) {
                     log.adopt_decision(*seq, *xid);
@@ -666,10 +688,8 @@ impl Undecided {
             let at = refs.iter().map(|(r, _)| (QueueId(r.queue), r.position)).collect();
             share.publishes.push(Kept { message, at, place: seq });
         }
-        if !self.dequeues.is_empty() {
-            log.adopt_prepared(self.at, xid, self.dequeues.iter().copied());
-        }
-        for (queue, first, last) in self.dequeues {
+        self.dequeues.adopt(xid, log);
+        for (queue, first, last) in self.dequeues.ranges {
             share.accepts.push((QueueId(queue), (first..=last).collect()));
         }
         share
@@ -699,7 +719,7 @@ impl Rehome<'_> {
                     self.logs[home].publish(std::iter::once(*at).collect(), stored, Some(*xid));
                 }
             }
-            for range in &undecided.dequeues {
+            for range in &undecided.dequeues.ranges {
                 dequeues.entry((self.home(range.0), *xid)).or_default().push(*range);
             }
         }

@@ -67,7 +67,7 @@ fn note() -> Vec<u8> {
 }
 
 /// The positions found in shard 0's queue, and what is to be noted by each shard.
-fn found(logs: &[&[Vec<u8>]]) -> (Vec<Position>, Vec<Vec<ToNote>>) {
+fn found(logs: &[&[Vec<u8>]]) -> (Vec<Position>, Vec<Vec<(Xid, Vec<Range>)>>) {
     let shards = logs.iter().enumerate().map(|(n, log)| {
         let mut restore = ShardRestore::new(n as u16, [], u64::MAX);
         for (at, record) in log.iter().enumerate() {
@@ -78,7 +78,9 @@ fn found(logs: &[&[Vec<u8>]]) -> (Vec<Position>, Vec<Vec<ToNote>>) {
     let combined = combine(shards.collect()).expect("definitions can be read");
     let queue = combined.shards[0].queues.get(&QueueId(QUEUE));
     let positions = queue.into_iter().flat_map(Queue::places).map(|(position, ..)| position);
-    (positions.collect(), combined.to_note)
+    let ranges = |(xid, dequeues): ToNote| (xid, dequeues.ranges);
+    let to_note = combined.to_note.into_iter().map(|all| all.into_iter().map(ranges).collect());
+    (positions.collect(), to_note.collect())
 }
 
 #[test]
