@@ -80,11 +80,13 @@ impl<P: Payload> Log<P> {
     /// Whether the oldest segment should be cleaned.
     fn is_loose(&self) -> bool {
         let (live, segment) = (self.live_bytes(), self.config().segment);
+        // What is written again goes into batches of whole pages: with tiny segments more cannot be had.
+        let padding = self.segments().len() as u64 * ALIGN as u64;
         let most = match self.is_full() {
             true => live + live / 4 + segment,
             false => 2 * live + Self::SLACK * segment,
         };
-        self.used() > most && self.segments().len() > 1
+        self.used() > most + padding && self.segments().len() > 1
     }
 
     /// Whether what lives in a segment can be written again. A full disk gives room back only for the whole

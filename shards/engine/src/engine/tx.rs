@@ -498,11 +498,16 @@ impl Engine {
         let mut filled: Vec<QueueId> = Vec::new();
         let mut all = true;
         for (queue, positions) in branch.accepts {
-            if let Some(q) = self.queues.get_mut(&queue) {
-                for position in positions {
-                    all &= q.accept(position, &mut self.outputs);
+            match self.queues.get_mut(&queue) {
+                Some(q) => {
+                    for position in positions {
+                        all &= q.accept(position, &mut self.outputs);
+                    }
+                    filled.push(queue);
                 }
-                filled.push(queue);
+                // It is being deleted, which a crash could undo, and the cleaner may have written them again.
+                None if branch.durable => self.dequeue_again(queue, &positions),
+                None => {}
             }
         }
         let mut gone: Vec<(DeliveryRef, Seq, usize)> = Vec::new();
@@ -553,6 +558,14 @@ impl Engine {
         match behind.or_else(|| self.pager.behind(pressed, came)) {
             Some(seq) => self.wait(seq, Waiter::Tell { to, frame: Box::new(ended) }),
             None => self.send(to, ended, fx),
+        }
+    }
+
+    /// Messages have left a queue that does not tell.
+    fn dequeue_again(&mut self, queue: QueueId, positions: &[Position]) {
+        let Some(store) = &mut self.store else { return };
+        for run in positions.chunk_by(|a, b| a + 1 == *b) {
+            store.log.dequeue_again(queue.0, run[0], run[run.len() - 1]);
         }
     }
 
