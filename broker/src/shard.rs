@@ -5,8 +5,8 @@ use crate::timers::Timers;
 use crate::v0_10::{Connection, Ending, Settings, Step};
 use crate::{critical, notice};
 use fletch_engine::{
-    self as engine, Effects, Engine, Event, Frame, Notice, PagingConfig, Restored, SessionId,
-    ShardId, Time, What,
+    self as engine, Effects, Engine, Event, Frame, Notice, PagingConfig, QueueEvent, Restored,
+    SessionId, ShardId, Time, What,
 };
 use fletch_journal::{Done, Request, Volume, Write};
 use fletch_shards::{ConnectionId, Cx, Disconnect, DiskError, Peer, Service};
@@ -203,6 +203,7 @@ impl Shard {
     fn dispatch(&mut self, cx: &mut Cx<'_, Frame>) {
         loop {
             self.fx.notices.drain(..).for_each(|notice| report(&notice));
+            self.fx.queue_events.drain(..).for_each(|event| trace(&event));
             for (to, frame) in self.fx.frames.drain(..) {
                 cx.send(to, frame);
             }
@@ -513,6 +514,15 @@ fn report(Notice { queue, what, count, size }: &Notice) {
         What::SelfDestructed => notice!(target: "model",
             "Queue {queue} deletes itself, for it holds more than it may: {count} messages, {size} \
              bytes"),
+    }
+}
+
+/// Says what has come to a queue that generates events, and what has left it.
+fn trace(QueueEvent { queue, position, enqueued }: &QueueEvent) {
+    match enqueued {
+        Some(message) => tracing::debug!(target: "model",
+            "Queue {queue}: message {position} enqueued, {} bytes", message.size()),
+        None => tracing::debug!(target: "model", "Queue {queue}: message {position} dequeued"),
     }
 }
 

@@ -380,6 +380,32 @@ fn thresholds_are_told() -> Result<()> {
 }
 
 #[test]
+fn queues_tell_what_comes_and_goes_if_they_are_asked_to() -> Result<()> {
+    each(&["--log-enable", "debug+:model"], |scene| {
+        let session = scene.session("session")?;
+        for (name, events) in [("none", 0), ("comes", 1), ("goes", 2)] {
+            let events = [("qpid.queue_event_generation", n(events))];
+            limited(&session, (name, scene.shards - 1), (false, None), &events)?;
+            publish(&session, name, "m", 0..3)?;
+            drain(&session, name)?;
+        }
+        let wrong = [("qpid.queue_event_generation", n(3))];
+        let refused = limited(&scene.session("wrong")?, ("wrong", 0), (false, None), &wrong);
+        assert_eq!(code_of(refused)?, ErrorCode::INVALID_ARGUMENT);
+        for position in 1..=3 {
+            logged(scene, &format!("Queue goes: message {position} dequeued"), 1)?;
+            for name in ["comes", "goes"] {
+                logged(scene, &format!("Queue {name}: message {position} enqueued"), 1)?;
+            }
+        }
+        logged(scene, "Queue comes: message 1 dequeued", 0)?;
+        logged(scene, "Queue none: message", 0)?;
+        logged(scene, "not available yet", 0)?;
+        Ok(session.close()?)
+    })
+}
+
+#[test]
 fn what_a_durable_ring_displaced_stays_gone() -> Result<()> {
     Store::restarts(
         |scene| {

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use fletch_amqp::v0_10::table::{queue, tx};
+use fletch_amqp::types::Map;
+use fletch_amqp::v0_10::table::{exchange, queue, tx};
 use fletch_amqp::v0_10::{AcquireMode, ErrorCode};
-use fletch_client::{Error, Session, Subscription};
+use fletch_client::{Delivery, Error, Session, Subscription};
 use fletch_tests::ledger::Tag;
 use fletch_tests::random::Random;
 use fletch_tests::scene::*;
@@ -196,6 +197,61 @@ fn a_transaction_has_a_limit() -> Result<()> {
     ensure!(said.contains("max-transaction-size"), "{said}");
     ensure!(query(&scene.session("other")?, "q")? == Some((1500, 0)));
     scene.done()
+}
+
+/// A message with nothing but a number from its exchange, and what it says.
+fn numbered(deliveries: &[Delivery]) -> Result<Vec<(i64, String)>> {
+    let number = |delivery: &Delivery| -> Result<i64> {
+        let headers = delivery.view()?.application_headers()?;
+        headers.get_int("qpid.msg_sequence").context("it has no number")
+    };
+    let each = deliveries.iter().zip(texts(deliveries));
+    each.map(|(delivery, text)| Ok((number(delivery)?, text))).collect()
+}
+
+#[test]
+fn an_exchange_that_numbers_messages_does_so_when_they_are_published() -> Result<()> {
+    Scene::each(|scene| {
+        let (session, other) = (scene.session("tx")?, scene.session("other")?);
+        declare(&session, "q", scene.shards - 1)?;
+        // Several, so that some have another home than the session.
+        for name in ["w", "x", "y", "z"] {
+            let arguments = Map::new().with("qpid.msg_sequence", 1i64).encoded()?;
+            let declare = exchange::Declare {
+                exchange: Some(name),
+                r#type: Some("fanout"),
+                arguments: Some(arguments.view()),
+                ..Default::default()
+            };
+            session.call(&declare.into())?;
+            let bind = exchange::Bind {
+                queue: Some("q"),
+                exchange: Some(name),
+                binding_key: Some(""),
+                ..Default::default()
+            };
+            session.call(&bind.into())?;
+            select(&session)?;
+            let send = |session: &Session, body: &str| {
+                session.send(name, &persistent("", body.as_bytes())).map(drop)
+            };
+            // The second is done with when the broker says so, not before.
+            send(&session, "1")?;
+            send(&session, "2")?;
+            session.sync()?;
+            send(&other, "3")?;
+            other.sync()?;
+            commit(&session)?;
+            send(&session, "4")?;
+            rollback(&session)?;
+            send(&session, "5")?;
+            commit(&session)?;
+            let got = numbered(&drain(&other, "q")?)?;
+            let expected = [3, 1, 2, 5].map(|n: i64| (n, n.to_string()));
+            ensure!(got == expected, "{name}: {got:?}");
+        }
+        Ok(())
+    })
 }
 
 /// Messages that go from queue to queue.

@@ -190,12 +190,26 @@ impl Connection {
                     let from = (session, self.timestamps);
                     let message = transfer::ingest(ctx, from, exchange, header, &body);
                     let size = message.as_ref().map_or(0, |message| message.size());
-                    let published = message.and_then(|message| {
-                        if self.sessions[at].1.transaction().is_some() {
-                            let (sessions, limit) = (&mut self.sessions, self.transaction_max);
-                            publish_in_transaction(ctx, (sessions, at), limit, exchange, message)?;
-                            return Ok(Published::Done);
+                    if self.sessions[at].1.transaction().is_some() {
+                        let (sessions, limit) = (&mut self.sessions, self.transaction_max);
+                        let transfer = (id, explicit);
+                        let published = message.and_then(|message| {
+                            let from = (&mut sessions[..], at);
+                            publish_in_transaction(ctx, from, limit, transfer, exchange, message)
+                        });
+                        match published {
+                            Ok(Published::Done) => self.transferred(channel, id, explicit),
+                            Ok(Published::Pending) => {
+                                self.waiting |= self.sessions[at].1.must_wait();
+                                if !ctx.fx.events.is_empty() {
+                                    return Step::More;
+                                }
+                            }
+                            Err(refusal) => self.refuse(channel, id, (4, 1), &refusal),
                         }
+                        continue;
+                    }
+                    let published = message.and_then(|message| {
                         let op = (session, transfer_op(id, explicit));
                         let (now, fx) = (ctx.now, &mut *ctx.fx);
                         ctx.engine.publish(now, op, exchange, &message, fx).map_err(Refusal::from)
@@ -450,6 +464,9 @@ impl Connection {
                         let sent = results::answer(&mut self.amqp, channel, id, &reply);
                         self.check_sent(channel, id, sent);
                     }
+                    Some(Answer::Transferred(id, explicit)) => {
+                        self.transferred(channel, id, explicit);
+                    }
                     Some(Answer::Acquired(id, set)) => {
                         let sent = results::acquired(&mut self.amqp, channel, id, set);
                         self.check_sent(channel, id, sent);
@@ -543,13 +560,14 @@ fn publish_in_transaction(
     ctx: &mut Ctx<'_>,
     (sessions, at): (&mut [(u16, Session)], usize),
     limit: u64,
+    transfer: (CommandId, bool),
     exchange: &str,
     message: Message,
-) -> Result<(), Refusal> {
+) -> Result<Published, Refusal> {
     let all: u64 = sessions.iter().map(|(_, session)| session.transaction_bytes()).sum();
-    let Some(tx) = sessions[at].1.transaction() else { return Ok(()) };
+    let Some(tx) = sessions[at].1.transaction() else { return Ok(Published::Done) };
     let most = limit.saturating_sub(all - tx.bytes());
-    tx.publish(ctx, exchange, message, (most, limit))
+    sessions[at].1.publish_in_transaction(ctx, transfer, exchange, message, (most, limit))
 }
 
 /// The operation of an attach, beyond every command id.

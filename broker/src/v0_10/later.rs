@@ -26,6 +26,8 @@ const WORK: &[&str] = &[
     "qpid.exclusive-binding",
     "qpid.page_factor",
     "qpid.paging",
+    "qpid.group_timestamp",
+    "qpid.queue_event_generation",
     "qpid.queue_msg_sequence",
     "qpid.trace.exclude",
     "qpid.trace.id",

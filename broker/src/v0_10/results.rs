@@ -15,7 +15,11 @@ pub(super) fn answer(
     reply: &Reply,
 ) -> Result<(), SendError> {
     match reply {
-        Reply::Done | Reply::Purged(_) | Reply::Moved(_) | Reply::Acquired(_) => {
+        Reply::Done
+        | Reply::Purged(_)
+        | Reply::Moved(_)
+        | Reply::Acquired(_)
+        | Reply::Routed(_) => {
             amqp.complete(channel, id);
             Ok(())
         }

@@ -23,7 +23,8 @@ use fletch_amqp::v0_10::{
 use fletch_engine::selector::Selector;
 use fletch_engine::{
     Binding, BranchId, CreditUnit, DeclareExchange, DeclareQueue, DeliveryRef, Error, FlowMode,
-    Message, Mode, OpId, Outcome, Reply, Request, Selection, SessionId, Subscribe, SubscriptionId,
+    Message, Mode, OpId, Outcome, Published, Reply, Request, Selection, SessionId, Subscribe,
+    SubscriptionId,
 };
 use foldhash::{HashMap, HashSet};
 use std::sync::Arc;
@@ -51,7 +52,14 @@ pub(super) enum Progress {
 pub(super) enum Answer {
     Reply(CommandId, Reply),
     Acquired(CommandId, SequenceSet),
-    Exception { id: CommandId, class: u8, command: u8, refusal: Refusal },
+    /// A transfer is part of the transaction; it is to be accepted if that is wanted.
+    Transferred(CommandId, bool),
+    Exception {
+        id: CommandId,
+        class: u8,
+        command: u8,
+        refusal: Refusal,
+    },
 }
 
 /// A command whose answer is under way.
@@ -75,6 +83,8 @@ enum Then {
     Own(Vec<(CommandId, DeliveryRef)>),
     /// The transaction is committed that has accepted these.
     Settle(SequenceSet),
+    /// A message belongs to the transaction; it wants to be accepted.
+    Publish(bool),
     /// The session works in a branch, or not.
     Start,
 }
@@ -180,7 +190,7 @@ impl Session {
                 Then::Scope(binding) => {
                     self.bindings.insert(binding);
                 }
-                Then::Nothing | Then::Forget(_) | Then::Start => {}
+                Then::Nothing | Then::Forget(_) | Then::Publish(_) | Then::Start => {}
             }
         }
         if let Some(dtx) = self.dtx {
@@ -386,6 +396,25 @@ impl Session {
         }
     }
 
+    /// Handles a transfer of a session that is transactional, which may take so many bytes: see [`Tx::publish`].
+    pub(super) fn publish_in_transaction(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        (id, explicit): (CommandId, bool),
+        exchange: &str,
+        message: Message,
+        limit: (u64, u64),
+    ) -> Result<Published, Refusal> {
+        let Some(tx) = self.transaction() else { return Ok(Published::Done) };
+        let Some(message) = tx.publish(ctx, exchange, message, limit)? else {
+            return Ok(Published::Done);
+        };
+        let (then, exchange) = (Then::Publish(explicit), Arc::from(exchange));
+        let ask = Ask { id, class: 4, command: 1, barrier: true, then };
+        self.ask(ctx, ask, Request::Route { exchange, message })?;
+        Ok(Published::Pending)
+    }
+
     fn ask(&mut self, ctx: &mut Ctx<'_>, ask: Ask, request: Request) -> Result<Progress, Refusal> {
         let Ask { id, class, command, barrier, then } = ask;
         let op = OpId::from(id.0);
@@ -558,6 +587,12 @@ impl Session {
             Then::Own(wanted) => return Some(self.own(ctx, id, &wanted, &reply)),
             Then::Settle(ids) => {
                 tx::settle(&ids, &mut self.unsettled);
+            }
+            Then::Publish(explicit) => {
+                if let (Reply::Routed(routed), Some(tx)) = (reply, self.transaction()) {
+                    tx.add(*routed);
+                }
+                return Some(Answer::Transferred(id, explicit));
             }
             Then::Start => {
                 if let Some(dtx) = self.dtx.as_mut().filter(|_| !dtx::is_started(&reply)) {

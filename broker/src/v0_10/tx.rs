@@ -1,7 +1,7 @@
 //! A session's transaction, as far as it has come: what it has published, and what it has accepted.
 //!
 //! Nothing of it is done before the commit. Messages are routed when they come, so that what is wrong with
-//! them is said then. Accepted deliveries stay unsettled: a rollback, or the end of the session, forgets
+//! them is said then; where an exchange's home has to do that, what follows on the connection waits for it. Accepted deliveries stay unsettled: a rollback, or the end of the session, forgets
 //! that they were accepted.
 
 use super::error::Refusal;
@@ -9,7 +9,7 @@ use super::unsettled::Unsettled;
 use crate::shard::Ctx;
 use fletch_amqp::serial::{CommandId, SequenceSet};
 use fletch_amqp::v0_10::ErrorCode;
-use fletch_engine::{DeliveryRef, Message, Transaction};
+use fletch_engine::{DeliveryRef, Message, Routed, Transaction};
 
 /// What a message costs that waits for the commit, besides its content.
 const OVERHEAD: u64 = 128;
@@ -40,16 +40,23 @@ impl Tx {
     }
 
     /// A message was published, and this transaction may take so many bytes, as the connection's limit is
-    /// `limit`.
+    /// `limit`. It comes back if the home of its exchange has to say where it goes, for [`Tx::add`].
     pub(super) fn publish(
         &mut self,
         ctx: &mut Ctx<'_>,
         exchange: &str,
         message: Message,
         (most, limit): (u64, u64),
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<Message>, Refusal> {
         let routes = ctx.engine.route(exchange, &message)?;
-        self.bytes += OVERHEAD + ROUTE * routes.len() as u64 + message.size() as u64;
+        self.bytes += OVERHEAD + message.size() as u64;
+        let asked = match routes {
+            None => Some(message),
+            Some(routes) => {
+                self.add((message, routes));
+                None
+            }
+        };
         if self.bytes > most {
             let text = format!(
                 "resource-limit-exceeded: What a connection publishes in transactions takes more than \
@@ -57,10 +64,16 @@ impl Tx {
             );
             return Err(Refusal::new(ErrorCode::RESOURCE_LIMIT_EXCEEDED, text));
         }
+        Ok(asked)
+    }
+
+    /// It is known where a message goes.
+    pub(super) fn add(&mut self, routed: Routed) {
+        let (_, routes) = &routed;
+        self.bytes += ROUTE * routes.len() as u64;
         if !routes.is_empty() {
-            self.publishes.publishes.push((message, routes));
+            self.publishes.publishes.push(routed);
         }
-        Ok(())
     }
 
     /// Deliveries are accepted.

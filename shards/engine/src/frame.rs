@@ -11,7 +11,7 @@ use crate::dtx::{BranchId, DtxRequest};
 use crate::error::Error;
 use crate::ids::{Epoch, Position, QueueId, SessionId, ShardId, SubscriptionId};
 use crate::message::Message;
-use crate::notice::Notice;
+use crate::notice::{Notice, QueueEvent};
 use crate::queue::{CreditUnit, FlowMode, Marks, Selection};
 use crate::request::{DeliveryRef, OpId, Outcome, Reply, Subscribe};
 use crate::topology::{Change, Conditions, TopologyRequest};
@@ -185,7 +185,9 @@ impl Frame {
             Frame::Publish { epoch, .. } | Frame::Route { epoch, .. } => Some(*epoch),
             Frame::Queue(q) => Some(q.epoch),
             Frame::Transact(tx) => match **tx {
-                TxFrame::Prepare { epoch, .. } => Some(epoch),
+                TxFrame::Prepare { epoch, .. }
+                | TxFrame::Route { epoch, .. }
+                | TxFrame::Routed { epoch, .. } => Some(epoch),
                 _ => None,
             },
             _ => None,
@@ -202,6 +204,8 @@ pub struct Effects {
     pub frames: Vec<(ShardId, Frame)>,
     /// For management.
     pub notices: Vec<Notice>,
+    /// What queues tell that generate events, each queue's in order.
+    pub queue_events: Vec<QueueEvent>,
 }
 
 // Rings hold thousands of frames.

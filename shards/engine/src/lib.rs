@@ -27,7 +27,7 @@ pub use error::{Error, ErrorKind};
 pub use frame::{Destination, Effects, Frame, QueueCommand, QueueFrame, Taking};
 pub use ids::{Epoch, Position, QueueId, SessionId, ShardId, SubscriptionId, Time};
 pub use message::{Format, Message, Meta};
-pub use notice::{Notice, What};
+pub use notice::{Notice, QueueEvent, What};
 pub use queue::{
     CreditUnit, FlowMode, HeaderFilter, QueueDefaults, ROOM_BYTES, ROOM_MESSAGES, Selection,
 };
@@ -36,4 +36,4 @@ pub use store::{
     CodecError, Combined, Journal, PagingConfig, Rehome, RestoreError, Restored, ShardRestore,
     Stored, combine,
 };
-pub use transaction::{Accepted, Share, Transaction, TxFrame};
+pub use transaction::{Accepted, Routed, Share, Transaction, TxFrame};

@@ -1,6 +1,19 @@
 //! What management is to be told about queues: the engine says it, whoever drives it publishes it.
 
+use crate::ids::Position;
+use crate::message::Message;
 use std::sync::Arc;
+
+/// A message has come to a queue that generates events (`qpid.queue_event_generation`), or has left it.
+#[derive(Clone, Debug)]
+pub struct QueueEvent {
+    /// The queue's name.
+    pub queue: Arc<str>,
+    /// Where the message is in the queue, or was.
+    pub position: Position,
+    /// The message, if it has come.
+    pub enqueued: Option<Message>,
+}
 
 /// Something that has happened to a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]

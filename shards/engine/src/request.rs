@@ -12,7 +12,7 @@ use crate::ids::{Position, QueueId, SessionId, SubscriptionId};
 use crate::message::Message;
 use crate::queue::{Marks, Selection};
 use crate::selector::Selector;
-use crate::transaction::Transaction;
+use crate::transaction::{Routed, Transaction};
 use fletch_amqp::types::Map;
 use std::sync::Arc;
 
@@ -73,6 +73,9 @@ pub enum Request {
     /// Do all of a transaction or nothing; answered when it is seen everywhere, and safe. If it is
     /// refused, nothing of it was done, and what it accepts is the session's still.
     Commit(Box<Transaction>),
+    /// Where does a message go that is published in a transaction, to an exchange whose home has to say that?
+    /// Answered by [`Reply::Routed`].
+    Route { exchange: Arc<str>, message: Message },
     /// Something about a branch of a distributed transaction.
     Dtx(Box<DtxRequest>),
 }
@@ -193,6 +196,8 @@ pub enum Reply {
     Purged(u64),
     /// How many messages left for other queues.
     Moved(u64),
+    /// A message as it passed an exchange, and where it goes.
+    Routed(Box<Routed>),
     /// What became of a branch.
     Xa(XaStatus),
     /// Branches that wait for their transaction manager.

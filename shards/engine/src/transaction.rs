@@ -13,12 +13,16 @@ use crate::request::{DeliveryRef, OpId};
 use crate::topology::{FixedMap, Route};
 use fletch_journal::{Ref, Seq, Xid};
 use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// A message of a transaction, and the queues it was routed to when it was published.
+pub type Routed = (Message, SmallVec<[Route; 1]>);
 
 /// What a session has done in a transaction, to be done as a whole.
 #[derive(Clone, Debug, Default)]
 pub struct Transaction {
-    /// Messages, in the order in which they were published, each with the queues it was routed to then.
-    pub publishes: Vec<(Message, SmallVec<[Route; 1]>)>,
+    /// Messages, in the order in which they were published.
+    pub publishes: Vec<Routed>,
     /// Deliveries that were accepted.
     pub accepts: Vec<DeliveryRef>,
 }
@@ -105,6 +109,28 @@ pub enum TxFrame {
     Ended {
         /// Which transaction.
         number: u64,
+    },
+    /// C → the home of an exchange that keeps something of its messages: where does this one go, and as what?
+    Route {
+        /// The sender's topology.
+        epoch: Epoch,
+        /// Who asks.
+        asker: (SessionId, OpId),
+        /// The exchange.
+        exchange: Arc<str>,
+        /// It is an alternate: its own is not asked.
+        last: bool,
+        /// The message.
+        message: Message,
+    },
+    /// The answer, which names nothing newer than `epoch`.
+    Routed {
+        /// The sender's topology.
+        epoch: Epoch,
+        /// Who has asked.
+        asker: (SessionId, OpId),
+        /// The message as it passed the exchange.
+        routed: Routed,
     },
 }
 

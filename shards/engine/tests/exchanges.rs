@@ -6,7 +6,7 @@
 mod support;
 
 use fletch_amqp::Map;
-use fletch_engine::{ErrorKind, Mode, Reply, Request};
+use fletch_engine::{DeclareQueue, ErrorKind, Mode, Reply, Request};
 use support::{Broker, binding};
 
 const SEEDS: u64 = 60;
@@ -304,4 +304,98 @@ fn a_key_changes_hands_under_a_stream() {
         all.sort_unstable();
         assert_eq!(all, (0..sent).collect::<Vec<_>>(), "each message once");
     });
+}
+
+#[test]
+fn what_a_transaction_publishes_has_its_number_at_once() {
+    for shards in 1..=4 {
+        for_seeds(shards, |b| {
+            let (s, other) = (b.session(0), b.session(shards - 1));
+            for queue in ["q", "late"] {
+                b.queue(s, queue, None);
+            }
+            b.exchange(s, ("x", "direct"), None, sequence().with("qpid.ive", 1));
+            b.exchange(s, ("y", "direct"), Some("x"), nothing());
+            b.bind(s, "q", "x", "k", nothing());
+            // By way of the alternate exchange of another, too.
+            let first: Vec<_> =
+                ["x", "y"].map(|x| b.route(other, x, ("k", x)).expect("routed")).into();
+            let between = b.publish(s, "x", ("k", "between"), &nothing());
+            b.settle();
+            assert_eq!(b.outcome(s, between), Some(Ok(())));
+            b.commit(other, first);
+            // This one is not committed: its number is nobody's.
+            b.route(other, "x", ("k", "dropped")).expect("routed");
+            b.publish(s, "x", ("k", "end"), &nothing());
+            b.settle();
+            let got = b.browse(s, "q");
+            let got: Vec<_> = got.iter().map(|got| (got.text.as_str(), got.number)).collect();
+            let expected = [("between", 3), ("x", 1), ("y", 2), ("end", 5)];
+            assert_eq!(got, expected.map(|(text, number)| (text, Some(number))));
+            // The last message is that which has passed last, in whatever transaction.
+            let last = b.route(other, "x", ("k", "last")).expect("routed");
+            b.bind(s, "late", "x", "k", nothing());
+            assert_eq!(b.texts(s, "late"), ["last"]);
+            b.commit(other, vec![last]);
+            assert_eq!(b.texts(s, "q").last().map(String::as_str), Some("last"));
+        });
+    }
+}
+
+#[test]
+fn a_transaction_reaches_queues_that_its_shard_does_not_know_yet() {
+    let mut reached = 0;
+    for seed in 0..SEEDS * 10 {
+        let mut b = Broker::new(4, seed);
+        let (maker, s) = (b.session(0), b.session(1));
+        // Of each seed's own, for names decide about homes.
+        let (queue, exchange) = (format!("queue-{seed}"), format!("x-{seed}"));
+        b.exchange(maker, (&exchange, "fanout"), None, sequence());
+        let mut asked = Vec::new();
+        for name in ["a", "b", "c", "d", &queue] {
+            let declare = DeclareQueue { name: name.into(), ..DeclareQueue::default() };
+            asked.push(b.start(maker, Request::DeclareQueue(declare)));
+        }
+        asked.push(b.start(maker, binding(&queue, &exchange, "", nothing())));
+        for _ in 0..b.random(12) {
+            b.step();
+        }
+        let routed = b.route(s, &exchange, ("", "m")).expect("routed");
+        let found = routed.1.len();
+        b.commit(s, vec![routed]);
+        for op in asked {
+            b.wait(maker, op).expect("declared and bound");
+        }
+        b.settle();
+        assert_eq!(b.texts(maker, &queue).len(), found, "seed {seed}");
+        reached += found as u64;
+    }
+    assert!((1..SEEDS * 10).contains(&reached), "{reached} were bound in time");
+}
+
+#[test]
+fn an_exchange_that_is_deleted_meanwhile_is_not_found() {
+    let mut gone = 0;
+    for seed in 0..SEEDS {
+        let mut b = Broker::new(3, seed);
+        let (maker, s) = (b.session(0), b.session(1));
+        b.queue(maker, "q", None);
+        b.exchange(maker, ("x", "fanout"), None, sequence());
+        b.bind(maker, "q", "x", "", nothing());
+        let delete = Request::DeleteExchange { name: "x".into(), if_unused: false };
+        let delete = b.start(maker, delete);
+        for _ in 0..b.random(4) {
+            b.step();
+        }
+        match b.route(s, "x", ("", "m")) {
+            Ok(routed) => b.commit(s, vec![routed]),
+            Err(error) => {
+                assert_eq!(error.kind, ErrorKind::NotFound);
+                gone += 1;
+            }
+        }
+        b.wait(maker, delete).expect("deleted");
+        b.settle();
+    }
+    assert!(gone > 0, "it was deleted in time at least once");
 }

@@ -429,7 +429,7 @@ fn a_transaction_that_a_queue_has_no_room_for_comes_to_nothing() {
             let mut transaction = Transaction::default();
             for queue in queues {
                 let message = keyed(queue);
-                let routes = b.engines[0].route("", &message).unwrap();
+                let routes = b.engines[0].route("", &message).unwrap().unwrap();
                 transaction.publishes.push((message, routes));
             }
             b.ask(session, Request::Commit(Box::new(transaction))).map(drop)
@@ -458,7 +458,7 @@ fn a_transaction_fills_a_ring() {
     let mut transaction = Transaction::default();
     for _ in 0..5 {
         let message = keyed("ring");
-        let routes = b.engines[0].route("", &message).unwrap();
+        let routes = b.engines[0].route("", &message).unwrap().unwrap();
         transaction.publishes.push((message, routes));
     }
     b.ask(Broker::session(0), Request::Commit(Box::new(transaction))).unwrap();

@@ -170,7 +170,8 @@ impl Broker {
         for n in 0..SHARDS {
             let message = message(&format!("q{n}"), durable);
             let routes = self.engines[SESSION_SHARD.index()].route("", &message);
-            transaction.publishes.push((message, routes.expect("the default exchange")));
+            let routes = routes.expect("the default exchange").expect("which has no home");
+            transaction.publishes.push((message, routes));
         }
         transaction
     }

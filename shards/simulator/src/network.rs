@@ -86,6 +86,8 @@ pub(crate) fn label(frame: &Frame) -> (&'static str, u64, u64) {
             Tx::End { number, commit } => ("end", number, u64::from(commit)),
             Tx::Release { number, .. } => ("release", number, 0),
             Tx::Ended { number } => ("ended", number, 0),
+            Tx::Route { asker: (session, op), .. } => ("ask route", number(session), op),
+            Tx::Routed { asker: (session, op), .. } => ("routed", number(session), op),
         },
         Frame::Queue(q) => {
             let what = match q.command {

@@ -355,6 +355,7 @@ fn name_of(request: &Request) -> &'static str {
         Request::Acquire { .. } => "ask acquire",
         Request::Settle { .. } => "ask settle",
         Request::Commit(_) => "ask commit",
+        Request::Route { .. } => "ask route",
         Request::Dtx(_) => "ask dtx",
     }
 }

@@ -64,6 +64,11 @@ impl Away {
         }
     }
 
+    /// Whether there is one whose waiting may go on.
+    pub(super) fn has_returned(&self) -> bool {
+        !self.returned.is_empty()
+    }
+
     /// A session whose waiting may go on, by [`Engine::resume`].
     pub(super) fn next_returned(&mut self) -> Option<SessionId> {
         self.returned.pop_front()

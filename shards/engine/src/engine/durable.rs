@@ -88,14 +88,16 @@ impl Engine {
         let mut place = if journals { next(&self.store) } else { Seq::NONE };
         let mut refs = Refs::new();
         let mut safe = Seq::NONE;
-        let (mut instead, mut held) = (Vec::new(), Vec::new());
+        let mut apart: Option<Box<Apart>> = None;
         let (mut taken, mut pressed) = (0, false);
         for queue in queues {
             let Some(q) = self.queues.get_mut(&queue) else {
                 // Deleted while the message was under way: as if it had been there when it was.
                 if journals && tracked {
                     let onward = self.rerouted(queue, message);
-                    instead.extend((!onward.is_empty()).then_some((queue, onward)));
+                    if !onward.is_empty() {
+                        apart.get_or_insert_default().instead.push((queue, onward));
+                    }
                 } else {
                     self.reroute(queue, message, hops, fx);
                 }
@@ -104,8 +106,8 @@ impl Engine {
             let at = if journals && q.is_durable() { place } else { Seq::NONE };
             let position = q.enqueue_at(now, message.clone(), (at, hops), &mut self.outputs);
             taken += usize::from(position.is_some());
-            if !moves && q.is_flow_stopped() {
-                held.extend(position.map(|position| (queue, position)));
+            if let Some(position) = position.filter(|_| !moves && q.is_flow_stopped()) {
+                apart.get_or_insert_default().held.push((queue, position));
             }
             if q.is_over() {
                 self.pager.over.push(queue);
@@ -128,7 +130,7 @@ impl Engine {
         }
         // Not before: what is delivered may be gone again by now, which the journal has to hear in order.
         self.deliver(fx);
-        Enqueued { safe, instead, held }
+        Enqueued { safe, apart }
     }
 
     /// Acknowledges a publish when it is safe, also where it went instead of a deleted queue.
@@ -139,8 +141,13 @@ impl Engine {
         (to, slot, moves): (ShardId, u32, bool),
         fx: &mut Effects,
     ) {
-        self.hold_back(&enqueued, Publisher { shard: to, slot }, fx);
-        let Enqueued { safe, instead, .. } = enqueued;
+        let Enqueued { safe, apart } = enqueued;
+        let Some(apart) = apart else {
+            self.receipt_when_safe(safe, (to, slot, moves), fx);
+            return;
+        };
+        let Apart { instead, held } = *apart;
+        self.hold_back(&held, Publisher { shard: to, slot }, fx);
         if instead.is_empty() {
             self.receipt_when_safe(safe, (to, slot, moves), fx);
             return;
@@ -209,6 +216,7 @@ impl Engine {
     }
 
     /// Hands on an output of a queue, or holds it back behind others that are.
+    #[inline]
     pub(super) fn output(&mut self, queue: QueueId, wait: bool, output: Output, fx: &mut Effects) {
         match &mut self.store {
             Some(store) if wait || store.is_holding(queue) => {
@@ -691,6 +699,13 @@ pub(super) struct Enqueued {
     /// What has to be durable for it to be safe; [`Seq::NONE`] if nothing has. Of the paging file if messages
     /// come faster than it takes them.
     pub(super) safe: Seq,
+    /// Of queues of which more is to be said. Most messages have none.
+    pub(super) apart: Option<Box<Apart>>,
+}
+
+/// See [`Enqueued`].
+#[derive(Default)]
+pub(super) struct Apart {
     /// Where it has to go instead of queues that were deleted.
     pub(super) instead: Vec<(QueueId, Onward)>,
     /// Queues that are so full that the publisher is held back, and where it is in them.

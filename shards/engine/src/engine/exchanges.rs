@@ -9,11 +9,12 @@ use super::Engine;
 use super::moving::Onward;
 use crate::error::Error;
 use crate::frame::{Effects, Frame};
-use crate::ids::{Epoch, QueueId, ShardId, Time};
+use crate::ids::{Epoch, QueueId, SessionId, ShardId, Time};
 use crate::message::{Format, Message};
 use crate::pending::Origin;
-use crate::request::Published;
-use crate::topology::{Binding, Detour, Exchange, FixedMap, Keeps, Way, home_of_exchange};
+use crate::request::{OpId, Published};
+use crate::topology::{Binding, Detour, Exchange, FixedMap, Keeps, Routes, Way, home_of_exchange};
+use crate::transaction::TxFrame;
 use fletch_amqp::Value;
 use fletch_amqp::v0_10::message::annotate_header;
 use std::collections::BTreeMap;
@@ -169,6 +170,65 @@ impl Engine {
             }
         }
         self.routes = routes;
+    }
+
+    /// A session here publishes to such an exchange in a transaction. As in the reference the message has its
+    /// number, and is the last one, from now on, whatever becomes of the transaction.
+    pub(super) fn ask_way(
+        &mut self,
+        asker: (SessionId, OpId),
+        exchange: &str,
+        message: Message,
+        fx: &mut Effects,
+    ) {
+        let mut routes = Routes::default();
+        match self.topology.way(exchange, &message, &mut routes) {
+            Ok(way) => {
+                self.stats.published += 1;
+                self.tell_way(asker, way, (message, &routes), fx);
+            }
+            Err(error) => self.answer(asker.0, asker.1, Err(error), fx),
+        }
+    }
+
+    /// The same has come to an exchange whose home this is.
+    pub(super) fn on_asked_way(
+        &mut self,
+        asker: (SessionId, OpId),
+        (exchange, last): (Arc<str>, bool),
+        message: &Message,
+        fx: &mut Effects,
+    ) {
+        let keeps = self.topology.exchange(&exchange).map(Exchange::keeps);
+        let message = self.exchanges.pass(&exchange, keeps.unwrap_or_default(), message);
+        let mut routes = Routes::default();
+        match self.topology.way_on(&Detour { exchange, last }, &message, &mut routes) {
+            Ok(way) => self.tell_way(asker, way, (message, &routes), fx),
+            // Deleted while the message was under way.
+            Err(error) => self.answer(asker.0, asker.1, Err(error), fx),
+        }
+    }
+
+    fn tell_way(
+        &mut self,
+        asker: (SessionId, OpId),
+        way: Way,
+        (message, routes): (Message, &Routes),
+        fx: &mut Effects,
+    ) {
+        let epoch = self.topology.epoch();
+        let (to, frame) = match way {
+            Way::Home(Detour { exchange, last }) => {
+                let home = home_of_exchange(self.shards, &exchange);
+                (home, TxFrame::Route { epoch, asker, exchange, last, message })
+            }
+            Way::Queues(found) => {
+                self.stats.unroutable += u64::from(!found);
+                let routed = (message, routes.iter().copied().collect());
+                (asker.0.shard(), TxFrame::Routed { epoch, asker, routed })
+            }
+        };
+        self.send(to, Frame::Transact(Box::new(frame)), fx);
     }
 
     /// A message that has left a queue goes on through an exchange that it was kept by.

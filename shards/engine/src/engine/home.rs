@@ -34,6 +34,9 @@ impl Engine {
                 Output::Notice { queue, what, count, size } => {
                     self.notice(*queue, *what, (*count, *size), fx);
                 }
+                Output::Event { queue, position, enqueued } => {
+                    self.queue_event(*queue, *position, enqueued.clone(), fx);
+                }
                 Output::Overfull { queue } => self.overfull(*queue, fx),
                 Output::Wanted { queue } => self.want_bodies(*queue),
                 Output::More { queue } => self.looks.push_back(*queue),
@@ -45,12 +48,14 @@ impl Engine {
     }
 
     /// Sends an output to its session.
+    #[inline]
     pub(super) fn emit(&mut self, output: Output, fx: &mut Effects) {
         match output {
             Output::Dequeued { .. }
             | Output::Displaced { .. }
             | Output::Resumed { .. }
             | Output::Notice { .. }
+            | Output::Event { .. }
             | Output::Overfull { .. }
             | Output::Wanted { .. }
             | Output::More { .. }

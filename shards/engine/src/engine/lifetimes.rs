@@ -53,6 +53,11 @@ impl Lifetimes {
         }
     }
 
+    /// Whether [`Lifetimes::emptied`] was said of any.
+    pub(super) fn has_emptied(&self) -> bool {
+        !self.emptied.is_empty()
+    }
+
     /// One of those that [`Lifetimes::emptied`] was said of.
     pub(super) fn next_emptied(&mut self) -> Option<QueueId> {
         self.emptied.pop()

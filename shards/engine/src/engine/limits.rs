@@ -3,9 +3,9 @@
 use super::Engine;
 use crate::error::{Error, ErrorKind};
 use crate::frame::{Effects, Frame};
-use crate::ids::{QueueId, ShardId, Time};
+use crate::ids::{Position, QueueId, ShardId, Time};
 use crate::message::Message;
-use crate::notice::{Notice, What};
+use crate::notice::{Notice, QueueEvent, What};
 use crate::queue::{Full, Output, Queue, QueueSettings};
 use crate::request::DeliveryRef;
 use crate::topology::QueueDescriptor;
@@ -92,6 +92,19 @@ impl Engine {
     ) {
         if let Some(q) = self.topology.queue_by_id(queue) {
             fx.notices.push(Notice { queue: q.name.clone(), what, count, size });
+        }
+    }
+
+    /// A message has come to a queue, or left it, that generates events.
+    pub(super) fn queue_event(
+        &mut self,
+        queue: QueueId,
+        position: Position,
+        enqueued: Option<Message>,
+        fx: &mut Effects,
+    ) {
+        if let Some(q) = self.topology.queue_by_id(queue) {
+            fx.queue_events.push(QueueEvent { queue: q.name.clone(), position, enqueued });
         }
     }
 }

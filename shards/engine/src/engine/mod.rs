@@ -406,6 +406,9 @@ impl Engine {
                 self.ask_deliveries(now, session, op, &deliveries, Some(outcome), fx);
             }
             Request::Commit(transaction) => self.commit(session, op, *transaction, fx),
+            Request::Route { exchange, message } => {
+                self.ask_way((session, op), &exchange, message, fx);
+            }
             Request::Dtx(request) => {
                 self.send(ShardId::ORDERER, Frame::Dtx { session, op, request }, fx);
             }
@@ -647,7 +650,18 @@ impl Engine {
         }
     }
 
+    /// What follows here from what was done, if anything does.
+    #[inline]
     fn run_local(&mut self, now: Time, fx: &mut Effects) {
+        let follows =
+            !self.local.is_empty() || self.away.has_returned() || self.lifetimes.has_emptied();
+        if follows {
+            self.run_all_local(now, fx);
+        }
+    }
+
+    #[inline(never)]
+    fn run_all_local(&mut self, now: Time, fx: &mut Effects) {
         loop {
             if let Some(frame) = self.local.pop_front() {
                 self.on_frame(now, self.shard, frame, fx);

@@ -6,7 +6,7 @@ use super::away::Waiting;
 use super::durable::Arrival;
 use crate::error::Error;
 use crate::frame::{Effects, Frame};
-use crate::ids::{SessionId, ShardId, Time};
+use crate::ids::{Position, QueueId, SessionId, ShardId, Time};
 use crate::message::Message;
 use crate::pending::{Origin, Prepared};
 use crate::queue::Publisher;
@@ -14,6 +14,7 @@ use crate::request::{Event, OpId, Published};
 use crate::store::{Decided, Waiter};
 use crate::topology::{Routes, Way};
 use fletch_journal::{Seq, Xid};
+use smallvec::SmallVec;
 use std::num::NonZeroU64;
 
 impl Engine {
@@ -47,24 +48,24 @@ impl Engine {
         let mut routes = std::mem::take(&mut self.routes);
         routes.clear();
         let way = self.topology.way(exchange, message, &mut routes);
-        let result = way.and_then(|way| match way {
-            _ if self.is_behind_publishes(session, &way) => {
+        let result = match way {
+            Err(error) => Err(error),
+            Ok(way) if self.is_behind_publishes(session, &way) => {
                 self.away.wait(session, Waiting::Publish(op, exchange.into(), message.clone()));
                 Ok(Published::Pending)
             }
-            Way::Queues(found) => {
-                self.check_room_for(message, &routes)?;
+            Ok(Way::Queues(found)) => self.check_room_for(message, &routes).map(|()| {
                 self.stats.published += 1;
                 self.stats.unroutable += u64::from(!found);
                 let origin = self.origin_of(session, op, &routes);
-                Ok(self.distribute(now, &mut routes, message, origin, fx))
-            }
-            Way::Home(detour) => {
+                self.distribute(now, &mut routes, message, origin, fx)
+            }),
+            Ok(Way::Home(detour)) => {
                 self.stats.published += 1;
                 self.publish_by_home((session, op), detour, message, fx);
                 Ok(Published::Pending)
             }
-        });
+        };
         self.routes = routes;
         result
     }
@@ -72,9 +73,12 @@ impl Engine {
     /// Refuses a message for which there is no room, in a queue or on the disk, as far as that is known here.
     pub(super) fn check_room_for(&self, message: &Message, routes: &Routes) -> Result<(), Error> {
         let here = || routes.iter().filter(|r| r.home == self.shard).map(|r| r.queue);
-        self.check_space(message, here())?;
+        let durable = message.meta().durable;
+        if durable {
+            self.check_space(message, here())?;
+        }
         self.check_depths(message, here())?;
-        self.check_decision(message, routes)
+        if durable { self.check_decision(message, routes) } else { Ok(()) }
     }
 
     /// Enqueues on every queue in `routes`: here at once, elsewhere by one frame per shard.
@@ -90,9 +94,9 @@ impl Engine {
         if routes.iter().all(|r| r.home == here) {
             let queues = routes.iter().map(|r| r.queue);
             let enqueued = self.enqueue_all(now, queues, message, Arrival::published(None), fx);
-            if !enqueued.instead.is_empty() || !enqueued.held.is_empty() {
+            if let Some(apart) = &enqueued.apart {
                 let slot = self.publishes.insert(origin, 1, None);
-                let moves = !enqueued.instead.is_empty();
+                let moves = !apart.instead.is_empty();
                 self.receipt_when_enqueued(enqueued, message, (here, slot, moves), fx);
                 return Published::Pending;
             }
@@ -132,7 +136,10 @@ impl Engine {
                 let enqueued = self.enqueue_all(now, queues, message, Arrival::published(xid), fx);
                 self.receipt_when_enqueued(enqueued, message, (here, slot, moves), fx);
             } else {
-                let queues = queues.collect();
+                let queues = match group {
+                    [only] => SmallVec::from([only.queue]),
+                    _ => queues.collect(),
+                };
                 let epoch = self.topology.epoch();
                 let (message, slot) = (message.clone(), Some(slot));
                 let number = xid.and_then(|xid| NonZeroU64::new(xid.number));
@@ -152,27 +159,28 @@ impl Engine {
         publish: Frame,
         fx: &mut Effects,
     ) {
-        let Frame::Publish { slot, number, moves, hops, ref message, ref queues, .. } = publish
-        else {
+        let Frame::Publish { epoch, slot, number, moves, hops, message, queues } = publish else {
             return;
         };
         if let Some(slot) = slot {
             let all = || queues.iter().copied();
-            match self.check_space(message, all()) {
+            match self.check_space(&message, all()) {
                 Err(_) if moves => {
-                    self.parked.push_back((from, publish));
+                    let slot = Some(slot);
+                    let again =
+                        Frame::Publish { epoch, slot, number, moves, hops, message, queues };
+                    self.parked.push_back((from, again));
                     return;
                 }
                 Err(reason) => return self.refuse_slot(from, slot, reason, fx),
                 Ok(()) if moves => {}
                 Ok(()) => {
-                    if let Err(reason) = self.check_depths(message, all()) {
+                    if let Err(reason) = self.check_depths(&message, all()) {
                         return self.refuse_slot(from, slot, reason, fx);
                     }
                 }
             }
         }
-        let Frame::Publish { message, queues, .. } = publish else { return };
         let xid = number.map(|n| Xid { shard: from.0, number: n.get() });
         let arrival = Arrival { xid, tracked: slot.is_some(), moves, hops };
         let enqueued = self.enqueue_all(now, queues.into_iter(), &message, arrival, fx);
@@ -299,11 +307,11 @@ impl Engine {
     /// there.
     pub(super) fn hold_back(
         &mut self,
-        enqueued: &super::durable::Enqueued,
+        held: &[(QueueId, Position)],
         to: Publisher,
         fx: &mut Effects,
     ) {
-        for (queue, position) in &enqueued.held {
+        for (queue, position) in held {
             if self.queues.get_mut(queue).is_some_and(|q| q.hold(*position, to)) {
                 self.hold_at(to, fx);
             }

@@ -16,7 +16,7 @@ use crate::message::Message;
 use crate::queue::Queue;
 use crate::request::{DeliveryRef, OpId, Reply};
 use crate::store::{RestoredShare, Stored, Waiter, payload_len, volume_of};
-use crate::topology::{Detour, Route, Routes, Way};
+use crate::topology::{Route, Routes, Way};
 use crate::transaction::{
     Accepted, Asker, Coordinated, Kept, PreparedShare, Share, Transaction, TxFrame,
 };
@@ -24,32 +24,25 @@ use fletch_journal::{REFS_MAX, Ref, Refs, Seq, Volume, Xid};
 use smallvec::SmallVec;
 
 impl Engine {
-    /// Where a message that a session here publishes in a transaction goes when that is committed.
+    /// Where a message that a session here publishes in a transaction goes when that is committed. None if the
+    /// exchange numbers its messages or keeps the last of them: its home has to be asked by [`Request::Route`].
+    ///
+    /// [`Request::Route`]: crate::Request::Route
     ///
     /// # Errors
-    /// `NotFound` if the exchange does not exist; `NotImplemented` if it numbers its messages or keeps the
-    /// last of them: it would have to do so when the transaction is committed.
+    /// `NotFound` if the exchange does not exist.
     pub fn route(
         &mut self,
         exchange: &str,
         message: &Message,
-    ) -> Result<SmallVec<[Route; 1]>, Error> {
+    ) -> Result<Option<SmallVec<[Route; 1]>>, Error> {
         let mut routes = Routes::default();
-        let found = match self.topology.way(exchange, message, &mut routes)? {
-            Way::Queues(found) => found,
-            Way::Home(Detour { exchange, .. }) => {
-                return Err(Error::new(
-                    ErrorKind::NotImplemented,
-                    format!(
-                        "Transactions cannot publish to exchange {exchange}, which has qpid.msg_sequence \
-                         or qpid.ive"
-                    ),
-                ));
-            }
+        let Way::Queues(found) = self.topology.way(exchange, message, &mut routes)? else {
+            return Ok(None);
         };
         self.stats.published += 1;
         self.stats.unroutable += u64::from(!found);
-        Ok(routes.iter().copied().collect())
+        Ok(Some(routes.iter().copied().collect()))
     }
 
     /// What is coordinated here and not over.
@@ -184,6 +177,12 @@ impl Engine {
                 self.tell_of(from, TxFrame::Ended { number }, fx);
             }
             TxFrame::Ended { number } => self.on_ended(number, fx),
+            TxFrame::Route { asker, exchange, last, message, .. } => {
+                self.on_asked_way(asker, (exchange, last), &message, fx);
+            }
+            TxFrame::Routed { asker: (session, op), routed, .. } => {
+                self.answer(session, op, Ok(Reply::Routed(Box::new(routed))), fx);
+            }
         }
     }
 

@@ -73,6 +73,15 @@ impl Watch {
         any.then_some(Watch { count, size, gap, exceeded: Time(0) })
     }
 
+    /// Messages and bytes from which on there may be something to tell; less than that and nothing is to be
+    /// told, whatever comes or leaves.
+    pub(super) fn rises_at(&self) -> Option<(u64, u64)> {
+        let up = |threshold: &Option<Threshold>| threshold.as_ref().map_or(u64::MAX, |t| t.up);
+        let crossed = |threshold: &Option<Threshold>| threshold.as_ref().is_some_and(|t| t.crossed);
+        let any = crossed(&self.count) || crossed(&self.size);
+        (!any).then(|| (up(&self.count), up(&self.size)))
+    }
+
     /// A message has come: so full is the queue now.
     pub(super) fn arrived(
         &mut self,

@@ -36,8 +36,8 @@ pub(super) struct Delivery {
 
 impl Delivery {
     pub(super) fn of(entry: &Entry<'_>) -> Option<Delivery> {
-        let Body::Here(message) = entry.body else { return None };
-        let (redelivered, place) = (entry.redelivered, entry.place);
+        let Body::Here(message) = entry.body() else { return None };
+        let (redelivered, place) = (entry.redelivered(), entry.place());
         Some(Delivery { message: message.clone(), redelivered, place })
     }
 }
@@ -48,6 +48,7 @@ const READ_AHEAD_EVERY: Position = 64;
 impl Queue {
     /// After messages have come: everybody who is ready. Browsers first, so that they see
     /// what a waiting consumer takes at once.
+    #[inline]
     pub(super) fn serve_all(&mut self, now: Time, out: &mut Vec<Output>) {
         self.serve_each_own(now, Mode::Browse, out);
         match self.subscriptions.has_selecting() {
@@ -81,6 +82,7 @@ impl Queue {
     }
 
     /// Those who consume without a selector.
+    #[inline]
     fn serve_shared(&mut self, now: Time, out: &mut Vec<Output>) {
         match self.is_grouped() {
             true => self.serve_grouped(now, out),
@@ -111,7 +113,7 @@ impl Queue {
     }
 
     fn serve_consumers(&mut self, now: Time, out: &mut Vec<Output>) {
-        while self.subscriptions.any_consumer() {
+        while self.entries.available() > 0 && self.subscriptions.any_consumer() {
             let Front::Message(position, size) = self.front(now, out) else { return };
             let Some(key) = self.subscriptions.next_consumer(size) else { return };
             if self.flush_ends_before(key, position) {
@@ -127,6 +129,7 @@ impl Queue {
     }
 
     /// Takes an available message for a consumer: out of the others' sight, or out of the queue.
+    #[inline]
     pub(super) fn take(
         &mut self,
         key: Key,
@@ -152,6 +155,7 @@ impl Queue {
         Some(Delivery { message: message?, redelivered, place: Seq::NONE })
     }
 
+    #[inline]
     pub(super) fn deliver(
         &mut self,
         key: Key,
@@ -169,6 +173,7 @@ impl Queue {
     }
 
     /// The message the next consumer gets.
+    #[inline]
     fn front(&mut self, now: Time, out: &mut Vec<Output>) -> Front {
         loop {
             let entry = match &self.order {
@@ -178,7 +183,7 @@ impl Queue {
             };
             let Some(entry) = entry else { return Front::Nothing };
             let position = entry.position;
-            match entry.body {
+            match entry.body() {
                 Body::Here(message) if message.meta().expires > now => {
                     let size = size_of(message);
                     // What comes later is brought back before it is needed.

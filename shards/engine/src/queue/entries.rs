@@ -33,6 +33,8 @@ struct Chunk {
     redelivered: u64,
     /// In memory; the other present ones are away.
     here: u64,
+    /// It is among the resident chunks.
+    resident: bool,
     messages: Option<Box<Bodies>>,
     places: Option<Box<[Seq; SLOTS]>>,
     away: Option<Box<Away>>,
@@ -77,15 +79,41 @@ pub(super) enum Body<'a> {
 }
 
 /// An entry as it is looked at.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(super) struct Entry<'a> {
     pub(super) position: Position,
-    pub(super) body: Body<'a>,
-    pub(super) size: usize,
-    /// It was delivered before.
-    pub(super) redelivered: bool,
+    chunk: &'a Chunk,
+}
+
+impl<'a> Entry<'a> {
+    fn slot(self) -> usize {
+        slot_of(self.position)
+    }
+
+    pub(super) fn body(self) -> Body<'a> {
+        self.chunk.body(self.slot()).map_or_else(
+            || {
+                let away = self.chunk.away.as_ref().map(|away| away.expires);
+                let packed = self.chunk.packed.as_ref().map(|packed| packed.expires);
+                Body::Away { expires: packed.or(away).unwrap_or(Time::NEVER) }
+            },
+            Body::Here,
+        )
+    }
+
+    pub(super) fn size(self) -> usize {
+        self.chunk.size(self.slot())
+    }
+
+    /// Whether it was delivered before.
+    pub(super) fn redelivered(self) -> bool {
+        self.chunk.redelivered & 1 << self.slot() != 0
+    }
+
     /// Where its record stands; [`Seq::NONE`] if it has none.
-    pub(super) place: Seq,
+    pub(super) fn place(self) -> Seq {
+        self.chunk.place(self.slot())
+    }
 }
 
 impl Chunk {
@@ -95,6 +123,7 @@ impl Chunk {
             available: 0,
             redelivered: 0,
             here: 0,
+            resident: false,
             messages: None,
             places: None,
             away: None,
@@ -106,10 +135,12 @@ impl Chunk {
         self.messages.get_or_insert_with(|| Box::new([const { None }; SLOTS]))
     }
 
+    #[inline]
     fn body(&self, slot: usize) -> Option<&Message> {
         self.messages.as_ref()?[slot].as_ref()
     }
 
+    #[inline]
     fn size(&self, slot: usize) -> usize {
         match (self.body(slot), &self.packed) {
             (Some(message), _) => message.size(),
@@ -118,6 +149,7 @@ impl Chunk {
         }
     }
 
+    #[inline]
     fn place(&self, slot: usize) -> Seq {
         match &self.packed {
             Some(packed) => packed.place(slot),
@@ -137,8 +169,14 @@ impl Chunk {
     }
 
     /// Makes room for other places and sizes.
+    #[inline]
     fn unpack(&mut self) {
-        let Some(packed) = self.packed.take() else { return };
+        if let Some(packed) = self.packed.take() {
+            self.spread(&packed);
+        }
+    }
+
+    fn spread(&mut self, packed: &Packed) {
         let (mut places, mut sizes) = ([Seq::NONE; SLOTS], [0; SLOTS]);
         for slot in slots(self.present) {
             (places[slot], sizes[slot]) = (packed.place(slot), packed.size(slot) as u32);
@@ -147,6 +185,7 @@ impl Chunk {
         self.away = Some(Box::new(Away { sizes, expires: packed.expires }));
     }
 
+    #[inline]
     fn set_place(&mut self, slot: usize, place: Seq) {
         self.unpack();
         if place != Seq::NONE || self.places.is_some() {
@@ -180,17 +219,7 @@ impl Chunk {
     }
 
     fn entry(&self, n: u64, slot: usize) -> Entry<'_> {
-        let expires = match &self.packed {
-            Some(packed) => packed.expires,
-            None => self.away.as_ref().map_or(Time::NEVER, |away| away.expires),
-        };
-        Entry {
-            position: n * SLOTS as u64 + slot as u64,
-            body: self.body(slot).map_or(Body::Away { expires }, Body::Here),
-            size: self.size(slot),
-            redelivered: self.redelivered & 1 << slot != 0,
-            place: self.place(slot),
-        }
+        Entry { position: n * SLOTS as u64 + slot as u64, chunk: self }
     }
 }
 
@@ -211,7 +240,8 @@ pub(super) struct Entries {
     /// By position / 64. The last one stays while it has free slots, even if it is empty.
     chunks: BTreeMap<u64, Box<Chunk>>,
     behind: BTreeSet<u64>,
-    /// The chunks with messages in memory.
+    /// The chunks with messages in memory. The last one stays while it has free slots, as it does in `chunks`:
+    /// in a queue that is emptied as fast as it is filled it would come and go with each message.
     resident_chunks: BTreeSet<u64>,
     front: u64,
     /// The position the next message gets.
@@ -280,6 +310,7 @@ impl Entries {
         self.end
     }
 
+    #[inline]
     pub(super) fn push(&mut self, message: Message, place: Seq) -> Position {
         let position = self.end;
         self.put(position, message, place, false);
@@ -287,15 +318,15 @@ impl Entries {
     }
 
     /// Puts a message at a position that is free, as recovery does, in whatever order.
+    #[inline]
     pub(super) fn put(&mut self, position: Position, message: Message, place: Seq, seen: bool) {
         let (size, expires) = (message.size(), message.meta().expires);
         self.resident += size as u64 + OVERHEAD;
         let chunk = self.place_at(position, size, expires, place, seen);
         let slot = slot_of(position);
-        let first = chunk.here == 0;
         chunk.here |= 1 << slot;
         chunk.bodies()[slot] = Some(message);
-        if first {
+        if !std::mem::replace(&mut chunk.resident, true) {
             self.resident_chunks.insert(chunk_of(position));
         }
     }
@@ -321,6 +352,7 @@ impl Entries {
         // The last chunk is kept while it has free slots.
         if n != chunk_of(self.end) && self.chunks.get(&n).is_some_and(|c| c.present == 0) {
             self.chunks.remove(&n);
+            self.resident_chunks.remove(&n);
         }
         position
     }
@@ -421,18 +453,22 @@ impl Entries {
     }
 
     /// The earliest available message.
+    #[inline]
     pub(super) fn first(&mut self) -> Option<Entry<'_>> {
         if self.available == 0 {
             return None;
         }
         let (n, chunk) = match self.behind.first() {
             Some(n) => (*n, self.chunks.get(n)?),
-            None => {
-                let mut from_front = self.chunks.range(self.front..);
-                let (n, chunk) = from_front.find(|(_, chunk)| chunk.available != 0)?;
-                self.front = *n;
-                (*n, chunk)
-            }
+            None => match self.chunks.get(&self.front).filter(|chunk| chunk.available != 0) {
+                Some(chunk) => (self.front, chunk),
+                None => {
+                    let mut from_front = self.chunks.range(self.front..);
+                    let (n, chunk) = from_front.find(|(_, chunk)| chunk.available != 0)?;
+                    self.front = *n;
+                    (*n, chunk)
+                }
+            },
         };
         let slot = chunk.available.trailing_zeros() as usize;
         (slot < SLOTS).then(|| chunk.entry(n, slot))
@@ -451,17 +487,24 @@ impl Entries {
     }
 
     /// Takes an available message that is in memory out of the others' sight.
+    #[inline]
     pub(super) fn acquire(&mut self, position: Position) -> Option<Entry<'_>> {
         let (n, slot) = (chunk_of(position), slot_of(position));
         let chunk = self.chunks.get_mut(&n)?;
-        if chunk.available & chunk.here & 1 << slot == 0 {
+        let bit = 1 << slot;
+        if chunk.available & chunk.here & bit == 0 {
             return None;
         }
-        self.take(position);
-        self.get(position)
+        chunk.available &= !bit;
+        self.available -= 1;
+        if chunk.available == 0 && n < self.front {
+            self.behind.remove(&n);
+        }
+        Some(chunk.entry(n, slot))
     }
 
     /// The same with a message wherever it is.
+    #[inline]
     fn take(&mut self, position: Position) -> bool {
         let (n, bit) = (chunk_of(position), 1 << slot_of(position));
         let Some(chunk) = self.chunks.get_mut(&n) else { return false };
@@ -514,6 +557,7 @@ impl Entries {
     }
 
     /// Removes an acquired message.
+    #[inline]
     pub(super) fn remove_acquired(&mut self, position: Position) -> Option<Removed> {
         let (n, bit) = (chunk_of(position), 1 << slot_of(position));
         let chunk = self.chunks.get_mut(&n)?;
@@ -525,11 +569,13 @@ impl Entries {
         let redelivered = chunk.redelivered & bit != 0;
         let message = chunk.messages.as_mut().and_then(|all| all[slot].take());
         chunk.present &= !bit;
-        if chunk.here == bit {
+        let is_last = n == chunk_of(self.end);
+        if chunk.here == bit && !is_last {
+            chunk.resident = false;
             self.resident_chunks.remove(&n);
         }
         chunk.here &= !bit;
-        if chunk.present == 0 && n != chunk_of(self.end) {
+        if chunk.present == 0 && !is_last {
             self.chunks.remove(&n);
         }
         self.messages -= 1;
@@ -566,6 +612,7 @@ impl Entries {
             let Some(chunk) = self.chunks.get_mut(n) else { continue };
             chunk.send_away(&is_safe, &mut gone);
             if chunk.here == 0 {
+                chunk.resident = false;
                 emptied.push(*n);
             }
             if gone.count >= most {
@@ -645,7 +692,7 @@ impl Entries {
         if chunk.present & bit == 0 || chunk.here & bit != 0 {
             return false;
         }
-        if chunk.here == 0 {
+        if !std::mem::replace(&mut chunk.resident, true) {
             self.resident_chunks.insert(n);
         }
         self.away -= 1;
@@ -679,6 +726,7 @@ impl Entries {
     pub(super) fn shrink(&mut self) {
         if self.can_shrink() {
             self.chunks.clear();
+            self.resident_chunks.clear();
         }
     }
 
@@ -701,144 +749,4 @@ impl Entries {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::queue::testing::{message, message_until};
-
-    fn first(e: &mut Entries) -> Option<Position> {
-        e.first().map(|e| e.position)
-    }
-
-    fn filled(n: u64) -> Entries {
-        let mut e = Entries::new();
-        for _ in 0..n {
-            e.push(message(10), Seq::NONE);
-        }
-        e
-    }
-
-    #[test]
-    fn the_earliest_available_is_first_wherever_it_comes_back() {
-        let mut e = filled(1000);
-        for p in 1..=1000 {
-            assert_eq!(first(&mut e), Some(p));
-            assert!(e.acquire(p).is_some());
-            assert!(e.acquire(p).is_none());
-        }
-        assert_eq!(first(&mut e), None);
-        for p in [900, 5, 300, 301] {
-            assert!(e.release(p, p == 300));
-            assert!(!e.release(p, true), "it is available already");
-        }
-        assert_eq!(e.next(6).map(|e| (e.position, e.redelivered)), Some((300, true)));
-        assert_eq!(e.next(301).map(|e| (e.position, e.redelivered)), Some((301, false)));
-        assert_eq!(e.next(901).map(|e| e.position), None);
-        for (p, redelivered) in [(5, false), (300, true), (301, false), (900, false)] {
-            assert_eq!(first(&mut e), Some(p));
-            assert_eq!(e.remove_available(p).map(|r| r.redelivered), Some(redelivered));
-        }
-        assert_eq!(first(&mut e), None);
-        assert!(e.behind.is_empty());
-        assert_eq!(e.push(message(1), Seq::NONE), 1001);
-        assert_eq!(first(&mut e), Some(1001));
-        assert_eq!((e.messages(), e.available()), (997, 1));
-    }
-
-    #[test]
-    fn an_old_message_pins_one_chunk() {
-        let mut e = filled(1);
-        assert!(e.acquire(1).is_some());
-        for _ in 0..10_000 {
-            let p = e.push(message(10), Seq::NONE);
-            assert!(e.remove_available(p).is_some());
-        }
-        assert_eq!(e.chunks.len(), 2);
-        assert_eq!((e.messages(), e.bytes()), (1, 10));
-        assert!(e.remove_acquired(1).is_some());
-        assert_eq!((e.chunks.len(), e.bytes()), (1, 0));
-        e.shrink();
-        assert!(e.chunks.is_empty());
-        assert_eq!(e.push(message(1), Seq::NONE), 10_002);
-        assert_eq!(first(&mut e), Some(10_002));
-    }
-
-    #[test]
-    fn only_acquired_messages_are_removed_as_such() {
-        let mut e = filled(2);
-        assert!(e.remove_acquired(1).is_none());
-        assert!(e.acquire(1).is_some());
-        assert!(e.remove_available(1).is_none());
-        assert!(e.remove_acquired(1).is_some());
-        assert!(e.remove_acquired(1).is_none());
-        assert!(!e.release(1, true));
-        for odd in [0, 3, 64, u64::MAX] {
-            assert!(e.acquire(odd).is_none());
-            assert!(e.remove_acquired(odd).is_none());
-            assert!(!e.release(odd, true));
-            assert!(odd == 0 || e.next(odd).is_none());
-        }
-    }
-
-    #[test]
-    fn messages_with_a_ttl_are_counted() {
-        let mut e = Entries::new();
-        e.push(message(1), Seq::NONE);
-        e.push(message_until(1, Time(5)), Seq::NONE);
-        assert_eq!(e.expiring(), 1);
-        assert!(e.remove_available(2).is_some());
-        assert_eq!(e.expiring(), 0);
-    }
-
-    #[test]
-    fn all_are_taken_in_order() {
-        let mut e = Entries::new();
-        for size in 0..200 {
-            e.push(message(size), Seq::NONE);
-        }
-        assert!(e.acquire(7).is_some());
-        assert!(e.remove_available(8).is_some());
-        let mut all = e.take_all();
-        all.free_all();
-        let mut sizes = Vec::new();
-        while let Some(position) = first(&mut all) {
-            sizes.extend(all.remove_available(position).map(|r| r.size));
-        }
-        let expected: Vec<usize> = (0..200).filter(|s| *s != 7).collect();
-        assert_eq!(sizes, expected);
-        assert_eq!((e.messages(), e.bytes(), first(&mut e)), (0, 0, None));
-        assert_eq!(e.push(message(1), Seq::NONE), 201);
-    }
-
-    #[test]
-    fn bodies_go_away_and_come_back() {
-        let mut e = Entries::new();
-        for n in 1..=1000u64 {
-            e.push(message(10), Seq(n));
-        }
-        assert!(e.acquire(300).is_some());
-        let safe = |place: Seq| place <= Seq(500);
-        assert_eq!(e.send_away(safe, 2, 10_000), 500 - 127 - 1, "but the front and the acquired");
-        assert_eq!(e.send_away(safe, 2, 10_000), 0);
-        assert_eq!((e.away(), e.messages(), e.bytes()), (372, 1000, 10_000));
-        assert_eq!((e.resident(), e.index()), (628 * (10 + OVERHEAD), 16 * CHUNK));
-        assert_eq!(e.chunks.values().filter(|c| c.packed.is_some()).count(), 4);
-        e.set_place(260, Seq(2000));
-        assert_eq!(
-            (e.get(260).map(|e| e.place), e.get(261).map(|e| e.place)),
-            (Some(Seq(2000)), Some(Seq(261)))
-        );
-        assert_eq!(e.first_away(1, 1000), Some(128));
-        assert_eq!(e.first_away(1, 60), None);
-        assert!(e.acquire(200).is_none(), "its body is not there");
-        let removed = e.remove_available(200).expect("it can be dropped all the same");
-        assert_eq!((removed.size, removed.place), (10, Seq(200)));
-        assert!(removed.message.is_none());
-        assert!(!e.bring_back(200, message(10)) && !e.bring_back(127, message(10)));
-        for position in 128..=499 {
-            assert_eq!(e.bring_back(position, message(10)), position != 200 && position != 300);
-        }
-        assert_eq!((e.away(), e.resident()), (1, 998 * (10 + OVERHEAD)));
-        assert!(e.bring_back(500, message(10)));
-        assert!(e.acquire(201).is_some());
-    }
-}
+mod tests;

@@ -66,6 +66,11 @@ impl Flow {
         })
     }
 
+    /// The depth up to which neither what comes nor what leaves matters.
+    pub(super) fn stops_above(&self) -> Option<Level> {
+        (!self.stopped).then_some(self.stop)
+    }
+
     pub(super) fn is_stopped(&self) -> bool {
         self.stopped
     }

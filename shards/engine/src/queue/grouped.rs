@@ -10,6 +10,7 @@ use super::order::Order;
 use super::subscription::Key;
 use super::{Output, Queue};
 use crate::ids::{Position, SubscriptionId, Time};
+use fletch_amqp::v0_10::message::MessageView;
 
 impl Queue {
     pub(super) fn is_grouped(&self) -> bool {
@@ -19,9 +20,17 @@ impl Queue {
     /// The groups and their states, if it is a queue with groups: the header, and each group.
     pub fn groups(&self) -> Option<(&str, Vec<GroupReport>)> {
         match &self.order {
-            Order::Groups(groups) => Some((groups.header(), groups.report().collect())),
+            Order::Groups(groups) => {
+                Some((groups.header(), groups.report(|at| self.stamp(at)).collect()))
+            }
             _ => None,
         }
+    }
+
+    /// When the message at a position came to the broker, if that was stamped.
+    fn stamp(&self, position: Position) -> Option<u64> {
+        let Body::Here(message) = self.entries.get(position)?.body() else { return None };
+        MessageView::parse(message.header()).ok()?.timestamp().ok()?
     }
 
     pub(super) fn serve_grouped(&mut self, now: Time, out: &mut Vec<Output>) {
@@ -107,7 +116,7 @@ impl Queue {
             let entry = position.and_then(|position| self.entries.get(position));
             let Some(entry) = entry else { return Front::Nothing };
             let position = entry.position;
-            match entry.body {
+            match entry.body() {
                 Body::Here(message) if message.meta().expires > now => {
                     return Front::Message(position, size_of(message));
                 }
@@ -118,6 +127,7 @@ impl Queue {
     }
 
     /// Messages were settled: if that made a group free, others may have it. Whether it did.
+    #[inline]
     pub fn serve_freed(&mut self, now: Time, out: &mut Vec<Output>) -> bool {
         let Order::Groups(groups) = &mut self.order else { return false };
         let freed = groups.take_freed();
@@ -126,5 +136,46 @@ impl Queue {
             self.serve_all(now, out);
         }
         freed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::QueueId;
+    use crate::message::{Message, Meta};
+    use crate::queue::settings::{QueueDefaults, QueueSettings};
+    use crate::queue::testing::message;
+    use fletch_amqp::types::Map;
+    use fletch_amqp::v0_10::Compound;
+    use fletch_amqp::v0_10::table::message::DeliveryProperties;
+
+    fn stamped(timestamp: Option<u64>) -> Message {
+        let mut content = Vec::new();
+        let properties = DeliveryProperties { timestamp, ..Default::default() };
+        properties.encode(&mut content).expect("a small header");
+        let header_len = content.len() as u32;
+        Message::new(Meta { header_len, ..message(0).meta().clone() }, &content)
+    }
+
+    #[test]
+    fn a_group_has_the_time_of_its_oldest_message_if_that_is_asked_for() {
+        let arguments =
+            Map::new().with("qpid.group_header_key", "g").with("qpid.shared_msg_group", 1);
+        let asking = arguments.clone().with("qpid.group_timestamp", 1);
+        for (arguments, first, expected) in [
+            (&arguments, Some(1_000), None),
+            (&asking, Some(1_000), Some(1_000)),
+            (&asking, None, None),
+        ] {
+            let (mut q, out) = (Queue::new(QueueId(1)), &mut Vec::new());
+            let settings = QueueSettings::new("q", arguments).expect("they mean something");
+            q.configure(Time(1), &settings, (&QueueDefaults::UNLIMITED, false), out);
+            q.enqueue(Time(1), stamped(first), out);
+            q.enqueue(Time(1), stamped(Some(2_000)), out);
+            let (_, groups) = q.groups().expect("it has groups");
+            let times: Vec<_> = groups.iter().map(|group| group.timestamp).collect();
+            assert_eq!(times, [expected]);
+        }
     }
 }

@@ -22,7 +22,7 @@ struct Group {
     name: Arc<[u8]>,
     /// In order.
     available: VecDeque<Position>,
-    acquired: u32,
+    acquired: BTreeSet<Position>,
     owner: Option<SubscriptionId>,
 }
 
@@ -37,6 +37,9 @@ pub struct GroupReport {
     pub first: Option<Position>,
     /// Who has it.
     pub owner: Option<SubscriptionId>,
+    /// With `qpid.group_timestamp`: when its oldest message, available or not, came to the broker, in seconds
+    /// since 1970, if that was stamped (`--enable-timestamp`).
+    pub timestamp: Option<u64>,
 }
 
 /// See the module.
@@ -45,6 +48,8 @@ pub(super) struct Groups {
     header: Box<str>,
     /// The group of messages without one.
     default: Arc<[u8]>,
+    /// Their times are reported.
+    stamps: bool,
     groups: Slab<Group>,
     names: HashMap<Arc<[u8]>, Id, FixedState>,
     /// The group of each message in the queue.
@@ -59,11 +64,12 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    /// Groups by a header; messages without it are in the group `default`.
-    pub(super) fn new(header: &str, default: &str) -> Groups {
+    /// Groups by a header; messages without it are in the group `default`. `stamps`: their times are reported.
+    pub(super) fn new(header: &str, default: &str, stamps: bool) -> Groups {
         Groups {
             header: header.into(),
             default: default.as_bytes().into(),
+            stamps,
             groups: Slab::new(),
             names: HashMap::default(),
             of: FixedMap::default(),
@@ -78,12 +84,21 @@ impl Groups {
         &self.header
     }
 
-    pub(super) fn report(&self) -> impl Iterator<Item = GroupReport> {
-        self.groups.iter().map(|(_, group)| GroupReport {
-            name: Arc::clone(&group.name),
-            messages: group.available.len() as u64 + u64::from(group.acquired),
-            first: group.available.front().copied(),
-            owner: group.owner,
+    /// The state of each. `stamp` tells when the message at a position came.
+    pub(super) fn report(
+        &self,
+        stamp: impl Fn(Position) -> Option<u64>,
+    ) -> impl Iterator<Item = GroupReport> {
+        self.groups.iter().map(move |(_, group)| {
+            let first = group.available.front().copied();
+            let oldest = first.into_iter().chain(group.acquired.first().copied()).min();
+            GroupReport {
+                name: Arc::clone(&group.name),
+                messages: (group.available.len() + group.acquired.len()) as u64,
+                first,
+                owner: group.owner,
+                timestamp: oldest.filter(|_| self.stamps).and_then(&stamp),
+            }
         })
     }
 
@@ -100,7 +115,7 @@ impl Groups {
                 let group = Group {
                     name: Arc::clone(&name),
                     available: VecDeque::new(),
-                    acquired: 0,
+                    acquired: BTreeSet::new(),
                     owner: None,
                 };
                 let id = self.groups.insert(group) as Id;
@@ -131,7 +146,7 @@ impl Groups {
     pub(super) fn acquired(&mut self, position: Position, by: SubscriptionId) {
         self.edit(position, |group| {
             group.take(position);
-            group.acquired += 1;
+            group.acquired.insert(position);
             group.owner.get_or_insert(by);
         });
         self.gained.extend(Some(by));
@@ -142,14 +157,16 @@ impl Groups {
         let owner = self.edit(position, |group| {
             let at = group.available.partition_point(|p| *p < position);
             group.available.insert(at, position);
-            group.acquired = group.acquired.saturating_sub(1);
+            group.acquired.remove(&position);
         });
         self.gained.extend(owner);
     }
 
     /// An acquired message has left the queue.
     pub(super) fn settled(&mut self, position: Position) {
-        self.edit(position, |group| group.acquired = group.acquired.saturating_sub(1));
+        self.edit(position, |group| {
+            group.acquired.remove(&position);
+        });
         self.of.remove(&position);
     }
 
@@ -165,14 +182,14 @@ impl Groups {
         self.unlist(id);
         let group = &mut self.groups[id as usize];
         f(group);
-        if group.acquired == 0
+        if group.acquired.is_empty()
             && let Some(owner) = group.owner.take()
         {
             self.freed = true;
             // Of what it has, another message may be the first.
             self.gained.push(owner);
         }
-        if group.acquired == 0 && group.available.is_empty() {
+        if group.acquired.is_empty() && group.available.is_empty() {
             let gone = self.groups.remove(id as usize);
             self.names.remove(&gone.name);
             if self.groups.is_empty() {
@@ -270,7 +287,7 @@ mod tests {
     }
 
     fn groups(names: &[&str]) -> Groups {
-        let mut groups = Groups::new("g", "none");
+        let mut groups = Groups::new("g", "none", false);
         for (n, name) in names.iter().enumerate() {
             groups.push(n as Position + 1, &message_with("g", *name));
         }
@@ -308,12 +325,32 @@ mod tests {
 
     #[test]
     fn those_without_a_group_are_in_the_default() {
-        let mut groups = Groups::new("g", "none");
+        let mut groups = Groups::new("g", "none", false);
         groups.push(1, &message(1));
         groups.push(2, &message_with("other", 1));
         groups.push(3, &message_with("g", 7));
-        let mut found: Vec<_> = groups.report().map(|g| (g.name, g.messages)).collect();
+        let mut found: Vec<_> = groups.report(|_| None).map(|g| (g.name, g.messages)).collect();
         found.sort();
         assert_eq!(found, [(b"7"[..].into(), 1), (b"none"[..].into(), 2)]);
+    }
+
+    #[test]
+    fn the_oldest_message_tells_the_time_of_its_group() {
+        let by = subscription_id(1);
+        let times = |groups: &Groups| -> Vec<Option<u64>> {
+            groups.report(|position| Some(position * 10)).map(|g| g.timestamp).collect()
+        };
+        let mut groups = groups(&["A", "A", "A"]);
+        assert_eq!(times(&groups), [None], "nobody has asked for it");
+        groups.stamps = true;
+        groups.forget(1);
+        assert_eq!(times(&groups), [Some(20)]);
+        groups.acquired(2, by);
+        assert_eq!(times(&groups), [Some(20)], "it is in the queue still");
+        groups.acquired(3, by);
+        groups.settled(2);
+        assert_eq!(times(&groups), [Some(30)]);
+        groups.released(3);
+        assert_eq!(times(&groups), [Some(30)]);
     }
 }

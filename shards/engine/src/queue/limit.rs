@@ -9,7 +9,7 @@ use super::entries::{Body, Removed};
 use super::flow::{Change, Flow, Publisher};
 use super::marks::without_trace;
 use super::order::Order;
-use super::settings::{Policy, QueueDefaults, QueueSettings};
+use super::settings::{Events, Policy, QueueDefaults, QueueSettings};
 use super::{Output, Queue};
 use crate::ids::{Position, QueueId, Time};
 use crate::message::Message;
@@ -65,6 +65,35 @@ impl fmt::Display for Level {
     }
 }
 
+/// How full a queue may be before its bounds have anything to do: below both, messages come and go without a
+/// look at them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Quiet {
+    count: u64,
+    size: u64,
+}
+
+impl Quiet {
+    /// Of a queue without bounds.
+    pub(super) const ALWAYS: Quiet = Quiet { count: u64::MAX, size: u64::MAX };
+    /// Of one that has to be watched whatever comes or leaves.
+    const NEVER: Quiet = Quiet { count: 0, size: 0 };
+
+    fn is_above(self, count: u64, size: u64) -> bool {
+        count < self.count && size < self.size
+    }
+
+    /// Bounds have something to do as soon as one of these is more than that.
+    fn up_to(self, level: Level) -> Quiet {
+        let below = |n: Option<u64>| n.map_or(u64::MAX, |n| n.saturating_add(1));
+        self.below(below(level.count), below(level.size))
+    }
+
+    fn below(self, count: u64, size: u64) -> Quiet {
+        Quiet { count: self.count.min(count), size: self.size.min(size) }
+    }
+}
+
 /// What bounds a queue. Boxed: see [`Queue`].
 #[derive(Debug)]
 pub(super) struct Bounds {
@@ -78,6 +107,7 @@ pub(super) struct Bounds {
     ending: bool,
     flow: Option<Flow>,
     watch: Option<Box<Watch>>,
+    pub(super) events: Events,
     /// Displaced, and not rerouted before their bodies are back in memory; with how often they have been.
     leaving: BTreeMap<Position, u8>,
     /// Bytes of those.
@@ -136,7 +166,9 @@ impl Bounds {
         let max = Level::most(settings, defaults);
         let flow = Flow::of(settings, defaults);
         let watch = Watch::of(settings, defaults).map(Box::new);
-        if max == Level::default() && flow.is_none() && watch.is_none() {
+        let events = settings.events;
+        let tells = watch.is_some() || events != Events::None;
+        if max == Level::default() && flow.is_none() && !tells {
             return None;
         }
         Some(Box::new(Bounds {
@@ -147,10 +179,31 @@ impl Bounds {
             ending: false,
             flow,
             watch,
+            events,
             leaving: BTreeMap::new(),
             leaving_size: 0,
             reserved: (0, 0),
         }))
+    }
+
+    /// See [`Quiet`].
+    fn quiet(&self) -> Quiet {
+        if self.events != Events::None {
+            return Quiet::NEVER;
+        }
+        let mut quiet = Quiet::ALWAYS;
+        if let Some(watch) = &self.watch {
+            let Some((count, size)) = watch.rises_at() else { return Quiet::NEVER };
+            quiet = quiet.below(count, size);
+        }
+        if let Some(flow) = &self.flow {
+            let Some(stop) = flow.stops_above() else { return Quiet::NEVER };
+            quiet = quiet.up_to(stop);
+        }
+        // Room that is kept for others counts as used.
+        let Quiet { count, size } = Quiet::ALWAYS.up_to(self.max);
+        let (reserved_count, reserved_size) = self.reserved;
+        quiet.below(count.saturating_sub(reserved_count), size.saturating_sub(reserved_size))
     }
 
     fn arrived(&mut self, now: Time, depth: (u64, u64), queue: QueueId, out: &mut Vec<Output>) {
@@ -221,8 +274,37 @@ impl Queue {
         }
     }
 
+    /// To be called when anything has changed that it is made of.
+    pub(super) fn update_quiet(&mut self) {
+        self.quiet = self.bounds.as_ref().map_or(Quiet::ALWAYS, |bounds| bounds.quiet());
+    }
+
+    /// Whether bounds have nothing to do, also when this message has come.
+    #[inline]
+    fn is_quiet_with(&self, message: &Message) -> bool {
+        let size = self.entries.bytes().saturating_add(message.size() as u64);
+        self.quiet.is_above(self.entries.messages() + 1, size)
+    }
+
+    /// Whether they have nothing to do with what there is. What is leaving counts: it may be one look too many.
+    #[inline]
+    fn is_quiet(&self) -> bool {
+        debug_assert_eq!(
+            self.quiet,
+            self.bounds.as_ref().map_or(Quiet::ALWAYS, |bounds| bounds.quiet()),
+            "it is brought up to date whenever what it is made of changes"
+        );
+        self.quiet.is_above(self.entries.messages(), self.entries.bytes())
+    }
+
     /// Refuses a message for which there is no room, if that is the queue's policy.
+    #[inline]
     pub(crate) fn check_depth(&self, message: &Message) -> Result<(), Full> {
+        if self.is_quiet_with(message) { Ok(()) } else { self.check_bounds(message) }
+    }
+
+    #[cold]
+    fn check_bounds(&self, message: &Message) -> Result<(), Full> {
         let Some(bounds) = &self.bounds else { return Ok(()) };
         let is_default = bounds.is_default;
         let full = match bounds.policy {
@@ -260,6 +342,7 @@ impl Queue {
         if let Some(bounds) = &mut self.bounds {
             bounds.reserved.0 += 1;
             bounds.reserved.1 += message.size() as u64;
+            self.update_quiet();
         }
     }
 
@@ -268,12 +351,19 @@ impl Queue {
         if let Some(bounds) = &mut self.bounds {
             bounds.reserved.0 = bounds.reserved.0.saturating_sub(1);
             bounds.reserved.1 = bounds.reserved.1.saturating_sub(message.size() as u64);
+            self.update_quiet();
         }
     }
 
     /// Makes room for a message on a queue that displaces others. `hops`: how often the message has been
     /// displaced itself. False if there is no room, and the message does not come in.
+    #[inline]
     pub(super) fn make_room(&mut self, message: &Message, hops: u8, out: &mut Vec<Output>) -> bool {
+        self.is_quiet_with(message) || self.displace_for(message, hops, out)
+    }
+
+    #[cold]
+    fn displace_for(&mut self, message: &Message, hops: u8, out: &mut Vec<Output>) -> bool {
         while let Some(bounds) = &self.bounds
             && bounds.policy == Policy::Ring
         {
@@ -295,7 +385,7 @@ impl Queue {
     fn victim(&self, incoming: &Message) -> Option<Position> {
         if let Order::Priority(levels) = &self.order {
             let position = levels.lowest().or_else(|| self.entries.oldest(0))?;
-            let body = self.entries.get(position).map(|entry| entry.body);
+            let body = self.entries.get(position).map(|entry| entry.body());
             let Some(Body::Here(message)) = body else { return None };
             let yields = message.meta().priority <= incoming.meta().priority;
             return yields.then_some(position);
@@ -309,7 +399,7 @@ impl Queue {
         let reroutes = self.bounds.as_ref().is_some_and(|bounds| bounds.reroutes);
         self.counters.displaced += 1;
         if reroutes && self.entries.is_away(position) {
-            let size = self.entries.get(position).map_or(0, |entry| entry.size as u64);
+            let size = self.entries.get(position).map_or(0, |entry| entry.size() as u64);
             self.entries.hide(position);
             if let Some(bounds) = &mut self.bounds {
                 bounds.leaving.insert(position, hops);
@@ -375,23 +465,39 @@ impl Queue {
         leaving.find(|position| self.entries.is_away(*position))
     }
 
-    /// A message has come.
-    pub(super) fn arrived(&mut self, now: Time, out: &mut Vec<Output>) {
-        if self.bounds.is_some() {
-            let (id, depth) = (self.id, self.depth());
-            if let Some(bounds) = &mut self.bounds {
-                bounds.arrived(now, depth, id, out);
-            }
+    /// A message has come to a position.
+    #[inline]
+    pub(super) fn arrived(&mut self, now: Time, position: Position, out: &mut Vec<Output>) {
+        if !self.is_quiet() {
+            self.tell_enqueue(position, out);
+            self.fill_up(now, out);
         }
     }
 
+    /// So full is the queue now.
+    pub(super) fn fill_up(&mut self, now: Time, out: &mut Vec<Output>) {
+        self.tell_bounds(out, |bounds, depth, id, out| bounds.arrived(now, depth, id, out));
+    }
+
     /// The message at a position has left, for whatever reason.
+    #[inline]
     pub(super) fn left(&mut self, position: Position, out: &mut Vec<Output>) {
-        if self.bounds.is_some() {
-            let (id, depth) = (self.id, self.depth());
-            if let Some(bounds) = &mut self.bounds {
-                bounds.left(position, depth, id, out);
-            }
+        if !self.is_quiet() {
+            self.tell_dequeue(position, out);
+            self.tell_bounds(out, |bounds, depth, id, out| bounds.left(position, depth, id, out));
+        }
+    }
+
+    #[cold]
+    fn tell_bounds(
+        &mut self,
+        out: &mut Vec<Output>,
+        tell: impl FnOnce(&mut Bounds, (u64, u64), QueueId, &mut Vec<Output>),
+    ) {
+        let (id, depth) = (self.id, self.depth());
+        if let Some(bounds) = &mut self.bounds {
+            tell(bounds, depth, id, out);
+            self.update_quiet();
         }
     }
 
@@ -403,6 +509,7 @@ impl Queue {
         if let Some(flow) = &mut bounds.flow {
             out.extend(flow.end().map(|to| Output::Resumed { to }));
         }
+        self.update_quiet();
     }
 
     /// Whether publishers are held back.

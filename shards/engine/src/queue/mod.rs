@@ -13,6 +13,7 @@ mod alerts;
 mod credit;
 mod dispatch;
 mod entries;
+mod events;
 mod flow;
 mod grouped;
 mod groups;
@@ -22,6 +23,7 @@ mod last_value;
 mod lifetime;
 mod limit;
 pub(crate) mod marks;
+mod memory;
 mod order;
 mod packed;
 mod positions;
@@ -48,14 +50,14 @@ use crate::ids::{Position, QueueId, SessionId, SubscriptionId, Time};
 use crate::message::Message;
 use crate::notice::What;
 use crate::request::{DeliveryRef, Mode, OpId, Subscribe};
-use crate::store::volume_of;
 use credit::add;
 use entries::{Body, Entries, Removed};
-use fletch_journal::{Seq, Volume};
+use fletch_journal::Seq;
 use intake::Intake;
-use limit::Bounds;
+use limit::{Bounds, Quiet};
+use memory::MemoryLimit;
 use order::Order;
-use settings::{Depth, Lifetime, Policy};
+use settings::Lifetime;
 use std::fmt;
 use std::sync::Arc;
 use subscription::{Flush, Subscription, Subscriptions};
@@ -115,6 +117,15 @@ pub enum Output {
         count: u64,
         /// Bytes of those.
         size: u64,
+    },
+    /// A message has come, or left: of a queue that generates events.
+    Event {
+        /// The queue.
+        queue: QueueId,
+        /// Where the message is, or was.
+        position: Position,
+        /// The message, if it has come.
+        enqueued: Option<Message>,
     },
     /// The queue is too full, and to be deleted for that. Said once.
     Overfull {
@@ -205,34 +216,9 @@ pub struct Queue {
     relieving: bool,
     /// Limits, flow control and alerts. Boxed because it is seldom looked at as a whole.
     bounds: Option<Box<Bounds>>,
+    /// Below this those have nothing to do.
+    quiet: Quiet,
 }
-
-/// What a paged queue may have in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct MemoryLimit {
-    pub(crate) bytes: u64,
-    pub(crate) messages: u64,
-}
-
-impl MemoryLimit {
-    fn of(settings: &QueueSettings) -> Option<MemoryLimit> {
-        let most = |n: Option<u64>| n.filter(|n| *n > 0).unwrap_or(u64::MAX);
-        match settings.paging {
-            Some(paging) => {
-                let bytes = paging.pages.saturating_mul(paging.factor).saturating_mul(PAGE);
-                Some(MemoryLimit { bytes, messages: u64::MAX })
-            }
-            None if settings.policy == Policy::FlowToDisk => {
-                let Depth { count, size } = settings.limit;
-                Some(MemoryLimit { bytes: most(size), messages: most(count) })
-            }
-            None => None,
-        }
-    }
-}
-
-/// Bytes of a page.
-const PAGE: u64 = 4096;
 
 /// Up to which position deliveries may have happened.
 #[derive(Clone, Copy, Debug, Default)]
@@ -269,6 +255,7 @@ impl Queue {
             limit: None,
             relieving: false,
             bounds: None,
+            quiet: Quiet::ALWAYS,
         }
     }
 
@@ -285,14 +272,14 @@ impl Queue {
     /// All messages in order: position, size, whether it was delivered before, and where its record
     /// stands.
     pub(crate) fn places(&self) -> impl Iterator<Item = (Position, usize, bool, Seq)> {
-        self.entries.iter().map(|e| (e.position, e.size, e.redelivered, e.place))
+        self.entries.iter().map(|e| (e.position, e.size(), e.redelivered(), e.place()))
     }
 
     /// All messages in order: position, message if it is in memory, whether it was delivered before.
     pub fn all_messages(&self) -> impl Iterator<Item = (Position, Option<&Message>, bool)> {
-        self.entries.iter().map(|e| match e.body {
-            Body::Here(message) => (e.position, Some(message), e.redelivered),
-            Body::Away { .. } => (e.position, None, e.redelivered),
+        self.entries.iter().map(|e| match e.body() {
+            Body::Here(message) => (e.position, Some(message), e.redelivered()),
+            Body::Away { .. } => (e.position, None, e.redelivered()),
         })
     }
 
@@ -301,11 +288,11 @@ impl Queue {
     pub(crate) fn place(&self, position: Position) -> Option<(Seq, bool, Option<&Message>)> {
         let entry = self.entries.get(position)?;
         let seen = self.durable.as_ref().is_some_and(|d| position <= d.told);
-        let message = match entry.body {
+        let message = match entry.body() {
             Body::Here(message) => Some(message),
             Body::Away { .. } => None,
         };
-        Some((entry.place, seen || entry.redelivered, message))
+        Some((entry.place(), seen || entry.redelivered(), message))
     }
 
     /// A message's record was written again.
@@ -321,7 +308,8 @@ impl Queue {
         out: &mut Vec<Output>,
     ) -> Option<(Seq, usize)> {
         let entry = self.entries.get(position)?;
-        let (place, size, here) = (entry.place, entry.size, matches!(entry.body, Body::Here(_)));
+        let (place, size, here) =
+            (entry.place(), entry.size(), matches!(entry.body(), Body::Here(_)));
         if place == Seq::NONE {
             return None;
         }
@@ -376,8 +364,9 @@ impl Queue {
         self.limit = MemoryLimit::of(settings).map(Box::new);
         self.set_order(Order::new(settings));
         self.bounds = Bounds::of(settings, defaults, reroutes);
+        self.update_quiet();
         if self.entries.messages() > 0 {
-            self.arrived(now, out);
+            self.fill_up(now, out);
         }
     }
 
@@ -397,6 +386,7 @@ impl Queue {
     }
 
     /// Whether the queue wants such a message at all.
+    #[inline]
     fn takes(&self, message: &Message) -> bool {
         let users = [self.owner, self.exclusive];
         self.intake.as_ref().is_none_or(|intake| intake.takes(message, users))
@@ -467,7 +457,7 @@ impl Queue {
         self.order_next(&message, out);
         let position = self.entries.push(message, place);
         self.counters.enqueued += 1;
-        self.arrived(now, out);
+        self.arrived(now, position, out);
         // What gave way may have been all that kept a group from others.
         if !self.serve_freed(now, out) {
             self.serve_all(now, out);
@@ -476,6 +466,7 @@ impl Queue {
     }
 
     /// A message left the queue for good: tells so if that matters to anybody.
+    #[inline]
     fn dequeued(&mut self, position: Position, removed: &Removed, out: &mut Vec<Output>) {
         if removed.place != Seq::NONE {
             let delivery = DeliveryRef { queue: self.id, position };
@@ -675,7 +666,7 @@ impl Queue {
             return false;
         }
         let Some(entry) = self.entries.acquire(position) else { return false };
-        if let Body::Here(message) = entry.body {
+        if let Body::Here(message) = entry.body() {
             self.order.acquired(position, message, by);
         }
         true
@@ -697,7 +688,7 @@ impl Queue {
             }
             *budget -= 1;
             let position = entry.position;
-            match entry.body {
+            match entry.body() {
                 Body::Here(message) if message.meta().expires <= now => {
                     self.swept = position + 1;
                     self.drop_expired(position, out);
@@ -742,145 +733,7 @@ impl Queue {
         entries.free_all();
         (ids, Rest::new(queue, marks, entries))
     }
-
-    // ---- bodies that are away ------------------------------------------------------------
-
-    /// Bytes of memory that messages take, about.
-    pub fn resident(&self) -> u64 {
-        self.entries.resident()
-    }
-
-    /// Bytes of memory that stay taken when all bodies are away, about.
-    pub fn index(&self) -> u64 {
-        self.entries.index()
-    }
-
-    /// Messages whose bodies are not in memory.
-    pub fn away(&self) -> u64 {
-        self.entries.away()
-    }
-
-    /// Messages that have a record in the paging file. Counted: for tests.
-    pub fn paged(&self) -> usize {
-        self.entries.iter().filter(|e| volume_of(e.place) == Volume::Paging).count()
-    }
-
-    /// Lets bodies leave memory whose records are safe, about so many at most; so many chunks of 64 that a
-    /// consumer comes to next stay. How many left.
-    pub fn send_away(&mut self, is_safe: impl Fn(Seq) -> bool, keep: usize, most: usize) -> usize {
-        if self.order.is_fifo() { self.entries.send_away(is_safe, keep, most) } else { 0 }
-    }
-
-    /// Messages that could leave memory if they had a record, about so many bytes of them, in order.
-    pub(crate) fn without_record(&self, keep: usize, bytes: usize) -> Vec<(Position, Message)> {
-        match self.order.is_fifo() {
-            true => self.entries.without_record(keep, bytes),
-            false => Vec::new(),
-        }
-    }
-
-    /// Whether more is in memory than three quarters of what the queue may have there: so far it is
-    /// emptied when there was too much.
-    pub(crate) fn is_full(&self) -> bool {
-        self.exceeds(|limit| limit / 4 * 3)
-    }
-
-    /// Whether too much is in memory, said once until [`Queue::relieved`].
-    pub(crate) fn is_over(&mut self) -> bool {
-        let over = !self.relieving && self.exceeds(|limit| limit);
-        self.relieving |= over;
-        over
-    }
-
-    /// Whether so much is that publishers have to wait.
-    pub(crate) fn is_far_over(&self) -> bool {
-        self.exceeds(|limit| limit.saturating_mul(2))
-    }
-
-    /// It is not, or nothing can be done about it now.
-    pub(crate) fn relieved(&mut self) {
-        self.relieving = false;
-    }
-
-    fn exceeds(&self, part: impl Fn(u64) -> u64) -> bool {
-        self.limit.as_ref().is_some_and(|limit| {
-            self.entries.resident() > part(limit.bytes)
-                || self.entries.messages() - self.entries.away() > part(limit.messages)
-        })
-    }
-
-    /// Says that a body is wanted, once.
-    fn want(&mut self, out: &mut Vec<Output>) {
-        if !std::mem::replace(&mut self.wanting, true) {
-            out.push(Output::Wanted { queue: self.id });
-        }
-    }
-
-    /// Of the bodies that are wanted, now or soon, the first: its position, and where its record stands.
-    /// `short` of memory, so soon that it does not leave again before: it is in one of `keep` chunks.
-    pub fn first_wanted(&mut self, short: bool, keep: usize) -> Option<(Position, Seq)> {
-        if self.is_unsorted() {
-            let position = self.entries.any_away();
-            let entry = position.and_then(|p| self.entries.get(p)).map(|e| (e.position, e.place));
-            self.wanting = entry.is_some();
-            return entry;
-        }
-        let consumed = self.subscriptions.any_plain();
-        let front = consumed.then(|| self.entries.first().map(|e| e.position)).flatten();
-        let short = short || self.is_full();
-        // They may begin in the middle of the first one.
-        let kept = (keep as u64).saturating_sub(1) * 64;
-        let (far, browsed) = if short { (kept, 1) } else { (READ_AHEAD, SLOTS_AHEAD) };
-        let ahead = front.and_then(|front| self.entries.first_away(front, far));
-        let browsed = || {
-            let mut cursors = self.subscriptions.cursors();
-            cursors.find_map(|cursor| self.entries.first_away(cursor, browsed))
-        };
-        let swept = || (self.swept > 0).then(|| self.entries.first_away(self.swept, 1)).flatten();
-        let position = self.first_leaving().or(ahead).or_else(browsed).or_else(swept);
-        let entry = position.and_then(|p| self.entries.get(p)).map(|e| (e.position, e.place));
-        self.wanting = entry.is_some();
-        entry
-    }
-
-    /// Whether there is a message at a position whose body is away.
-    pub fn is_away(&self, position: Position) -> bool {
-        self.entries.is_away(position)
-    }
-
-    /// A body is back. False if nobody misses it.
-    pub fn bring_back(&mut self, position: Position, message: Message) -> bool {
-        self.entries.bring_back(position, message)
-    }
-
-    /// A body comes back, or stays, and has no record any more.
-    pub(crate) fn keep(&mut self, position: Position, message: Message) {
-        self.entries.keep(position, message);
-    }
-
-    /// Bodies came back: whoever waited for them is served.
-    pub fn serve_returned(&mut self, now: Time, out: &mut Vec<Output>) {
-        self.wanting = false;
-        self.reroute_returned(out);
-        self.sort(out);
-        if self.swept > 0 {
-            // At once: they may have left again when the next sweep comes.
-            let mut budget = RETURNED;
-            self.expire(now, &mut budget, out);
-        }
-        self.serve_all(now, out);
-        for key in self.subscriptions.flushing() {
-            self.serve(now, key, out);
-        }
-    }
 }
-
-/// So many messages ahead of a consumer are brought back.
-const READ_AHEAD: u64 = 16 * 1024;
-/// The same ahead of a browser.
-const SLOTS_AHEAD: u64 = 1024;
-/// Messages that the sweep looks at when bodies have come back for it.
-const RETURNED: usize = 1000;
 
 impl fmt::Debug for Queue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -34,7 +34,8 @@ impl Order {
         } else if let Some(priorities) = &settings.priorities {
             Order::Priority(Box::new(Levels::new(priorities)))
         } else if let Some(key) = &settings.group_key {
-            Order::Groups(Box::new(Groups::new(key, &settings.default_group)))
+            let (default, stamps) = (&settings.default_group, settings.group_timestamp);
+            Order::Groups(Box::new(Groups::new(key, default, stamps)))
         } else {
             Order::Fifo
         }
@@ -55,6 +56,7 @@ impl Order {
     }
 
     /// An available message is acquired by a consumer.
+    #[inline]
     pub(super) fn acquired(&mut self, position: Position, message: &Message, by: SubscriptionId) {
         match self {
             Order::Fifo | Order::Unsorted(_) | Order::LastValue(_) => {}
@@ -64,6 +66,7 @@ impl Order {
     }
 
     /// A consumer got the message whose turn it was.
+    #[inline]
     pub(super) fn had_turn(&mut self, message: &Message) {
         if let Order::Priority(levels) = self {
             levels.had_turn(message);
@@ -71,6 +74,7 @@ impl Order {
     }
 
     /// An available message has left the queue.
+    #[inline]
     pub(super) fn removed(&mut self, position: Position, removed: &Removed) {
         match (self, &removed.message) {
             (Order::Fifo | Order::Unsorted(_), _) | (_, None) => {}
@@ -81,6 +85,7 @@ impl Order {
     }
 
     /// An acquired message has left the queue.
+    #[inline]
     pub(super) fn settled(&mut self, position: Position, removed: &Removed) {
         match (self, &removed.message) {
             (Order::LastValue(values), Some(message)) => values.forget(position, message),
@@ -119,7 +124,7 @@ impl Queue {
         };
         let mut outdated = Vec::new();
         for entry in self.entries.iter() {
-            let Body::Here(message) = entry.body else { continue };
+            let Body::Here(message) = entry.body() else { continue };
             match &mut *order {
                 Order::Fifo | Order::Unsorted(_) => {}
                 Order::LastValue(values) => outdated.extend(values.push(entry.position, message)),
@@ -137,6 +142,7 @@ impl Queue {
     }
 
     /// A message is about to be appended.
+    #[inline]
     pub(super) fn order_next(&mut self, message: &Message, out: &mut Vec<Output>) {
         let position = self.entries.end();
         match &mut self.order {
@@ -181,17 +187,23 @@ impl Queue {
     }
 
     /// Removes an available message.
+    #[inline]
     pub(super) fn remove_available(&mut self, position: Position) -> Option<Removed> {
-        let removed = self.entries.remove_available(position)?;
-        self.order.removed(position, &removed);
-        Some(removed)
+        let removed = self.entries.remove_available(position);
+        if let Some(removed) = &removed {
+            self.order.removed(position, removed);
+        }
+        removed
     }
 
     /// Removes an acquired message.
+    #[inline]
     pub(super) fn remove_acquired(&mut self, position: Position) -> Option<Removed> {
-        let removed = self.entries.remove_acquired(position)?;
-        self.order.settled(position, &removed);
-        Some(removed)
+        let removed = self.entries.remove_acquired(position);
+        if let Some(removed) = &removed {
+            self.order.settled(position, removed);
+        }
+        removed
     }
 
     /// Makes an acquired message available again. False if it is not acquired.
@@ -208,7 +220,7 @@ impl Queue {
             return true;
         }
         let Some(entry) = self.entries.get(position) else { return true };
-        let Body::Here(message) = entry.body else { return true };
+        let Body::Here(message) = entry.body() else { return true };
         let message = message.clone();
         match &mut self.order {
             Order::Fifo | Order::Unsorted(_) => {}

@@ -36,7 +36,7 @@ impl Queue {
         self.entries.fill(at, message.clone(), place);
         self.counters.enqueued += 1;
         self.order_filled(at, &message, out);
-        self.arrived(now, out);
+        self.arrived(now, at, out);
         let level = self.level_of(&message);
         for subscription in self.subscriptions.each_own() {
             let passed = subscription.cursor.in_level(level) > at;

@@ -48,15 +48,15 @@ impl Rest {
 
     /// Where the record of a message stands, if it is there.
     pub(crate) fn place(&self, position: Position) -> Option<Seq> {
-        self.entries.get(position).map(|e| e.place)
+        self.entries.get(position).map(|e| e.place())
     }
 
     /// Takes the next message, with its body if `body` is wanted.
     pub fn next(&mut self, body: bool) -> Next {
         let Some(entry) = self.entries.first() else { return Next::End };
         let position = entry.position;
-        if body && matches!(entry.body, Body::Away { .. }) {
-            return Next::Away(position, entry.place);
+        if body && matches!(entry.body(), Body::Away { .. }) {
+            return Next::Away(position, entry.place());
         }
         let delivery = DeliveryRef { queue: self.queue, position };
         match self.entries.remove_available(position) {

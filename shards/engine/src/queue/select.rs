@@ -96,7 +96,7 @@ impl Queue {
         loop {
             let Some(position) = self.next_for(key) else { return Front::Nothing };
             let Some(entry) = self.entries.get(position) else { return Front::Nothing };
-            let message = match entry.body {
+            let message = match entry.body() {
                 Body::Here(message) if message.meta().expires > now => message,
                 Body::Here(_) => {
                     self.drop_expired(position, out);
@@ -116,7 +116,7 @@ impl Queue {
                 Order::Groups(groups) if consumes => groups.may_have(subscription.id, position),
                 _ => true,
             };
-            if may_have && selection.matches(message, entry.redelivered) {
+            if may_have && selection.matches(message, entry.redelivered()) {
                 return Front::Message(position, size_of(message));
             }
             if *looks == 0 {

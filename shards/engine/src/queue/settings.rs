@@ -75,6 +75,18 @@ pub struct Alerts {
     pub repeat_gap: Option<Duration>,
 }
 
+/// Which of its messages' comings and goings a queue tells, one by one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Events {
+    /// None.
+    #[default]
+    None,
+    /// Those that come.
+    Enqueues,
+    /// Those that leave, too.
+    All,
+}
+
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueueSettings {
@@ -94,7 +106,7 @@ pub struct QueueSettings {
     pub group_key: Option<String>,
     /// The group of messages without one (`--default-message-group`).
     pub default_group: Arc<str>,
-    /// `qpid.group_timestamp`: note when a group got its first message.
+    /// `qpid.group_timestamp`: groups are reported with the time at which their oldest message arrived.
     pub group_timestamp: bool,
     /// `qpid.paging` and what goes with it.
     pub paging: Option<Paging>,
@@ -114,6 +126,8 @@ pub struct QueueSettings {
     pub lifetime: Option<Lifetime>,
     /// `qpid.alert_…`.
     pub alerts: Alerts,
+    /// `qpid.queue_event_generation`.
+    pub events: Events,
     /// `qpid.queue_msg_sequence`: the header that numbers messages.
     pub sequence_key: Option<String>,
 }
@@ -263,6 +277,17 @@ fn boolean(name: &str, value: &Value) -> Result<bool, Error> {
     one.get_bool(name).ok_or_else(wrong)
 }
 
+fn events(name: &str, value: &Value) -> Result<Events, Error> {
+    match unsigned(name, value)? {
+        0 => Ok(Events::None),
+        1 => Ok(Events::Enqueues),
+        2 => Ok(Events::All),
+        n => Err(Error::invalid(format!(
+            "{name} must be 1, for enqueues, or 2, for dequeues too, not {n}"
+        ))),
+    }
+}
+
 /// None if it is empty.
 fn text(name: &str, value: &Value) -> Result<Option<String>, Error> {
     let wrong = || Error::invalid(format!("{name} must be text, not {value:?}"));
@@ -314,6 +339,7 @@ impl Draft {
             }
             "qpid.alert_count_down" => s.alerts.down.count = Some(unsigned(name, value)?),
             "qpid.alert_size_down" => s.alerts.down.size = Some(unsigned(name, value)?),
+            "qpid.queue_event_generation" => s.events = events(name, value)?,
             "qpid.queue_msg_sequence" => s.sequence_key = text(name, value)?,
             _ => {
                 if let Some(level) = fairshare_level(name) {
@@ -559,6 +585,7 @@ mod tests {
         refusal(&[group[0].clone()]);
         refusal(&[group[1].clone()]);
         refusal(&[("qpid.group_timestamp", int(1))]);
+        refusal(&[("qpid.queue_event_generation", int(3))]);
         refusal(&[("qpid.page_factor", int(2))]);
         refusal(&[("qpid.max_pages_loaded", int(2))]);
     }

@@ -354,11 +354,13 @@ impl Subscriptions {
     }
 
     /// Whether any consumer has credit and room for a message, if it is small.
+    #[inline]
     pub(super) fn any_consumer(&self) -> bool {
         self.consumers.len > 0 || !self.blocked.is_empty()
     }
 
     /// The consumer whose turn it is to take a message of `size` bytes.
+    #[inline]
     pub(super) fn next_consumer(&mut self, size: u32) -> Option<Key> {
         while self.consumers.len > 0 {
             let key = self.consumers.head;

@@ -127,8 +127,8 @@ impl Queue {
             };
             *cursor = entry.position;
             *budget -= 1;
-            match entry.body {
-                Body::Away { .. } => return Found::Away(entry.position, entry.place),
+            match entry.body() {
+                Body::Away { .. } => return Found::Away(entry.position, entry.place()),
                 Body::Here(message) => {
                     *cursor += 1;
                     if filter.is_none_or(|f| f.matches(message)) {

@@ -202,9 +202,9 @@ impl Topology {
         out: &mut Routes,
     ) -> Result<Way, Error> {
         let start = out.len();
-        let way = self.way_before_redirects(exchange, message, out)?;
+        let way = self.way_before_redirects(exchange, message, out);
         self.redirects.apply(&mut out.list[start..]);
-        Ok(way)
+        way
     }
 
     fn way_before_redirects(

@@ -35,7 +35,8 @@ pub(crate) struct Detour {
 #[derive(Debug, Default)]
 pub struct Routes {
     pub(super) list: Vec<Route>,
-    pub(super) walk: Walk,
+    /// Of who has been routed by a topic exchange. Boxed: routes are passed around for each message.
+    pub(super) walk: Option<Box<Walk>>,
 }
 
 impl Routes {

@@ -6,7 +6,7 @@
 
 use super::direct::{mentions, remove_route};
 use super::names::FixedMap;
-use super::routes::{Route, Routes};
+use super::routes::{Route, Routes, Walk};
 use crate::ids::QueueId;
 use slab::Slab;
 use smallvec::SmallVec;
@@ -115,32 +115,33 @@ impl Topic {
     }
 
     pub(super) fn route(&self, key: &[u8], out: &mut Routes) {
-        // Node numbers are below the slab's capacity.
-        out.walk.begin(self.nodes.capacity());
         let start = out.list.len();
-        self.enter(ROOT, out);
+        let walk = out.walk.get_or_insert_default();
+        // Node numbers are below the slab's capacity.
+        walk.begin(self.nodes.capacity());
+        self.enter(ROOT, walk);
         for word in words(key) {
-            std::mem::swap(&mut out.walk.now, &mut out.walk.next);
-            out.walk.next.clear();
-            if out.walk.now.is_empty() {
+            std::mem::swap(&mut walk.now, &mut walk.next);
+            walk.next.clear();
+            if walk.now.is_empty() {
                 return;
             }
-            for i in 0..out.walk.now.len() {
-                let at = out.walk.now[i];
+            for i in 0..walk.now.len() {
+                let at = walk.now[i];
                 let node = self.node(at);
                 if node.is_hash {
-                    out.walk.next.push(at);
+                    walk.next.push(at);
                 }
                 if let Some(child) = node.words.get(word) {
-                    self.enter(*child, out);
+                    self.enter(*child, walk);
                 }
                 if node.star != NONE {
-                    self.enter(node.star, out);
+                    self.enter(node.star, walk);
                 }
             }
         }
         let mut groups = 0;
-        for at in &out.walk.next {
+        for at in &walk.next {
             let queues = &self.node(*at).queues;
             groups += usize::from(!queues.is_empty());
             out.list.extend_from_slice(queues);
@@ -153,11 +154,11 @@ impl Topic {
 
     /// The walk is at `node`, and so at its `#` child, which matches no words too. A `#` child is
     /// entered once, for it is never left.
-    fn enter(&self, node: u32, out: &mut Routes) {
-        out.walk.next.push(node);
+    fn enter(&self, node: u32, walk: &mut Walk) {
+        walk.next.push(node);
         let hash = self.node(node).hash;
-        if hash != NONE && out.walk.first_visit(hash) {
-            out.walk.next.push(hash);
+        if hash != NONE && walk.first_visit(hash) {
+            walk.next.push(hash);
         }
     }
 

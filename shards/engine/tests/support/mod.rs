@@ -7,7 +7,7 @@ use fletch_amqp::v0_10::table::message::{DeliveryProperties, MessageProperties};
 use fletch_engine::{
     Binding, Config, CreditUnit, DeclareExchange, DeclareQueue, DeliveryRef, Effects, Engine,
     Error, Event, Format, Frame, Message, Meta, Mode, OpId, Outcome, Published, Reply, Request,
-    SessionId, ShardId, Subscribe, SubscriptionId, Time,
+    Routed, SessionId, ShardId, Subscribe, SubscriptionId, Time, Transaction,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -199,6 +199,29 @@ impl Broker {
         }
         self.sort_out(shard);
         op
+    }
+
+    /// Publishes in a transaction: what the session has to commit.
+    pub fn route(
+        &mut self,
+        session: SessionId,
+        exchange: &str,
+        (key, text): (&str, &str),
+    ) -> Result<Routed, Error> {
+        let message = message(key, text, &Map::new());
+        let shard = session.shard().index();
+        if let Some(routes) = self.engines[shard].route(exchange, &message)? {
+            return Ok((message, routes));
+        }
+        match self.ask(session, Request::Route { exchange: exchange.into(), message })? {
+            Reply::Routed(routed) => Ok(*routed),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn commit(&mut self, session: SessionId, publishes: Vec<Routed>) {
+        let transaction = Transaction { publishes, ..Transaction::default() };
+        self.ask(session, Request::Commit(Box::new(transaction))).expect("committed");
     }
 
     /// What became of a publish, if it is known.

@@ -224,6 +224,7 @@ fn request_name(request: &Request) -> &'static str {
         Request::Settle { outcome: Outcome::Rejected, .. } => "ask reject",
         Request::Settle { .. } => "ask release",
         Request::Commit(_) => "ask commit",
+        Request::Route { .. } => "ask route",
         Request::Dtx(_) => "ask dtx",
         _ => "ask",
     }

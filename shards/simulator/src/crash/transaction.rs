@@ -39,6 +39,7 @@ impl World<'_> {
             let shard = id.shard();
             let routes = self.engines[shard.index()].route(&exchange, &message);
             let routes = routes.expect("the exchange was there just now");
+            let routes = routes.expect("no exchange here has a home");
             let to: Vec<QueueId> = routes.iter().map(|r| r.queue).collect();
             to.iter().for_each(|queue| self.know(shard, *queue));
             work.publishes.push(content.number);
