@@ -27,8 +27,11 @@ struct Options {
     /// The first of them
     #[arg(long, value_name = "N", default_value_t = 0)]
     start: u64,
+    /// Run one in so many: what only some seeds do goes by their remainders
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    every: u64,
     /// Run this seed alone and print what happens
-    #[arg(long, value_name = "N", conflicts_with_all = ["seeds", "start"])]
+    #[arg(long, value_name = "N", conflicts_with_all = ["seeds", "start", "every"])]
     seed: Option<u64>,
     /// Steps of work per seed, instead of what the seed draws
     #[arg(long, value_name = "COUNT")]
@@ -81,7 +84,7 @@ fn many(options: &Options) -> usize {
     let threads = if options.threads == 0 { cores } else { options.threads };
     let started = Instant::now();
     let millis = || u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
-    let end = options.start.saturating_add(options.seeds);
+    let end = options.start.saturating_add(options.seeds.saturating_mul(options.every));
     let next = AtomicU64::new(options.start);
     let passed = AtomicU64::new(0);
     let over = AtomicBool::new(false);
@@ -102,7 +105,7 @@ fn many(options: &Options) -> usize {
                 let marks = &marks;
                 scope.spawn(move || {
                     loop {
-                        let seed = next.fetch_add(1, Relaxed);
+                        let seed = next.fetch_add(options.every, Relaxed);
                         if seed >= end {
                             break;
                         }

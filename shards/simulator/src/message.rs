@@ -8,6 +8,27 @@ use fletch_engine::{Format, Message, Meta, SessionId, Time};
 /// A message as the simulator numbers them.
 pub(crate) type MessageId = u32;
 
+/// What a message has for orders of queues and selectors to go by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Label {
+    /// The value of the header that is its key and its group, if it has that.
+    pub(crate) key: Option<u8>,
+    pub(crate) priority: u8,
+}
+
+impl Default for Label {
+    fn default() -> Label {
+        Label { key: None, priority: 4 }
+    }
+}
+
+impl Label {
+    /// A key as it stands in the header.
+    pub(crate) fn text(key: u8) -> String {
+        format!("key-{key}")
+    }
+}
+
 /// What is in a message.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Content {
@@ -19,17 +40,28 @@ pub(crate) struct Content {
     pub(crate) header: i32,
     pub(crate) expires: Time,
     pub(crate) durable: bool,
+    /// Of one that says so.
+    pub(crate) label: Option<Label>,
 }
 
 impl Content {
     pub(crate) fn message(&self, key: &str) -> Message {
         let mut content = Vec::new();
-        let delivery =
-            DeliveryProperties { routing_key: Some(key), ..DeliveryProperties::default() };
+        let label = self.label.unwrap_or_default();
+        let delivery = DeliveryProperties {
+            routing_key: Some(key),
+            priority: self.label.map(|label| label.priority),
+            ..DeliveryProperties::default()
+        };
         delivery.encode(&mut content).expect("encodes");
         // The last field of the last struct so far.
         let at = (content.len() - key.len()) as u32;
-        let headers = Map::new().with("header", self.header).encoded().expect("encodes");
+        let headers = Map::new().with("header", self.header);
+        let headers = match label.key {
+            Some(key) => headers.with("k", Label::text(key)),
+            None => headers,
+        };
+        let headers = headers.encoded().expect("encodes");
         let properties = MessageProperties {
             application_headers: Some(headers.view()),
             ..MessageProperties::default()
@@ -40,7 +72,7 @@ impl Content {
             header_len: content.len() as u32,
             routing_key: (at, key.len() as u8),
             expires: self.expires,
-            priority: 4,
+            priority: label.priority,
             durable: self.durable,
             has_body: true,
             publisher: Some(self.publisher),

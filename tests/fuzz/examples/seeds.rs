@@ -57,6 +57,7 @@ fn main() {
     let mut header = vec![0xff];
     full_header(&mut header);
     selectors(&header[1..]);
+    queries();
     write("message_header", "full", &header);
     write("message_header", "empty", &[0x3f]);
 
@@ -144,6 +145,41 @@ fn selectors(header: &[u8]) {
     write("selector", "deep", format!("{}a{}", "(".repeat(128), ")".repeat(128)).as_bytes());
     let pattern = "a_%".repeat(300);
     write("selector", "pattern", format!("a LIKE '{pattern}'\0aaaa").as_bytes());
+}
+
+/// Each form of the language, and what is just too much of it, for a document with something of each kind.
+fn queries() {
+    let document = "<?xml version='1.0'?><!-- c --><o:orders xmlns:o='urn:orders' day='3'>\
+        <order id='1' side='buy'><price>10.5</price><n>100</n></order>\
+        <order id='2'><price> 9 </price><n>20</n><note>a&amp;b<![CDATA[c]]></note></order>\
+        <?p i?></o:orders>";
+    let table = [
+        ("paths", "//order[@id = 2]/preceding-sibling::order[price > 9]/../order[last()]/n = 20"),
+        ("axes", "//n/ancestor-or-self::*[1]/descendant-or-self::node()/self::text()"),
+        ("names", "declare namespace x = 'urn:orders'; /x:orders/*:order | /x:*/@* and not(//y:z)"),
+        ("default", "declare default element namespace 'urn:orders'; count(/orders union //n) = 1"),
+        ("for", "for $o in //order, $p in $o/price let $n := $p * 2 where $o/n > 50 return $n >= 21"),
+        ("satisfies", "some $p in //price satisfies (every $q in //price satisfies $p >= $q)"),
+        ("numbers", "-7 idiv 2 = -3 and 1e3 div .5 mod 7 - +1 < 3 and (1, 2.) != (3, 4) or 1 eq ()"),
+        ("texts", "concat('it''s', \"&#65;&lt;\", 1, true()) = substring(normalize-space(//note), 2, 3)"),
+        ("sums", "sum(//n) = 120 and avg(//n) = 60 and max(//price) > round(abs(-1.5)) and empty(())"),
+        ("types", "xs:integer('7') = 7 and xs:string(7) = '7' and number(string(1.5)) = xs:double(1.5)"),
+        ("if", "if (exists(//note)) then starts-with(//note, 'a') else local-name(/*) = 'orders'"),
+        (
+            "headers",
+            "declare variable $n external; declare variable $text as xs:string external; \
+             declare variable $x := $n + 1; (: a (: b :) :) $x = $text + 1 and $n = 7",
+        ),
+        ("unclosed", "//a[b = 'c"),
+        ("half", "let $a := (1,"),
+    ];
+    for (name, query) in table {
+        write("xquery", name, &[query.as_bytes(), &[0], document.as_bytes()].concat());
+    }
+    let deep = format!("{}1{}", "(".repeat(100), ")".repeat(100));
+    write("xquery", "deep", format!("{deep}\0{}", "<a>".repeat(60)).as_bytes());
+    let all = "//*[//*[//*]]\0<a>".to_owned() + &"<b/>".repeat(100) + "</a>";
+    write("xquery", "hungry", all.as_bytes());
 }
 
 fn write(target: &str, name: &str, octets: &[u8]) {

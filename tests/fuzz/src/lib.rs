@@ -2,8 +2,8 @@
 //! is wrong; `src/bin` has one libFuzzer target for each, of the same name.
 //!
 //! `amqp` depends on nothing but `fletch-amqp`: `broker/amqp/tests/corpus.rs` runs it without
-//! libFuzzer over the corpus that is checked in. `engine` needs `fletch-engine` alone and `journal`
-//! `fletch-journal`; `shards/engine/tests/corpus.rs` and `journal/tests/corpus.rs` do the same.
+//! libFuzzer over the corpus that is checked in. `engine` needs `fletch-engine` besides, and `journal`
+//! `fletch-journal` alone; `shards/engine/tests/corpus.rs` and `journal/tests/corpus.rs` do the same.
 
 pub mod amqp;
 pub mod engine;

@@ -89,6 +89,7 @@ impl Engine {
         let mut refs = Refs::new();
         let mut safe = Seq::NONE;
         let mut apart: Option<Box<Apart>> = None;
+        let mut provisional: SmallVec<[Ref; 1]> = SmallVec::new();
         let (mut taken, mut pressed) = (0, false);
         for queue in queues {
             let Some(q) = self.queues.get_mut(&queue) else {
@@ -114,7 +115,9 @@ impl Engine {
             }
             pressed |= q.is_far_over();
             if let Some(position) = position.filter(|_| at != Seq::NONE) {
-                refs.push((Ref { queue: queue.0, position }, false));
+                let at = Ref { queue: queue.0, position };
+                refs.push((at, false));
+                provisional.extend(q.is_provisional(position).then_some(at));
                 if refs.len() == REFS_MAX {
                     safe = self.stage(std::mem::take(&mut refs), message, xid);
                     place = next(&self.store);
@@ -123,6 +126,9 @@ impl Engine {
         }
         if !refs.is_empty() {
             safe = self.stage(refs, message, xid);
+        }
+        for at in provisional.into_iter().filter(|_| xid.is_none()) {
+            self.wait(safe, Waiter::Safe { at });
         }
         self.pager.grown(taken, message.size());
         if !self.waits_for(safe) {
@@ -459,6 +465,7 @@ impl Engine {
                     fx.events.push(Event::Published { session, op })
                 }
                 Waiter::Receipt { to, slot, .. } => self.receipt_for(to, slot, fx),
+                Waiter::Safe { at } => self.confirm(at, fx),
                 Waiter::Answer { session, op, result } => self.answer(session, op, *result, fx),
                 Waiter::Output { queue, told, output } => {
                     store.released(queue);
@@ -483,6 +490,14 @@ impl Engine {
                 Waiter::Outcome { number, commit } => self.end_transaction(number, commit, fx),
                 Waiter::Tell { to, frame } => self.send(to, *frame, fx),
             }
+        }
+    }
+
+    /// A message is safe: what it has taken the place of may leave its queue.
+    fn confirm(&mut self, at: Ref, fx: &mut Effects) {
+        if let Some(q) = self.queues.get_mut(&QueueId(at.queue)) {
+            q.confirm(at.position, &mut self.outputs);
+            self.deliver(fx);
         }
     }
 
@@ -522,6 +537,7 @@ impl Engine {
     /// A coordinator has decided.
     pub(super) fn on_decided(
         &mut self,
+        now: Time,
         from: ShardId,
         number: u64,
         commit: bool,
@@ -533,9 +549,10 @@ impl Engine {
         if commit {
             let seq = store.log.note(xid, true);
             store.wait(seq, Waiter::Noted { to: from, number });
+            prepared.into_iter().flatten().for_each(|(at, _)| self.confirm(at, fx));
         } else if let Some(refs) = prepared {
             store.log.note(xid, false);
-            self.withdraw_prepared(refs, fx);
+            self.withdraw_prepared(now, refs, fx);
         }
     }
 

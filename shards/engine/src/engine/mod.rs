@@ -690,7 +690,7 @@ impl Engine {
             }
             Frame::Held { slot } => self.publishes.hold(slot),
             Frame::Resumed(slots) => slots.into_iter().for_each(|slot| self.on_resumed(slot, fx)),
-            Frame::Decided { number, commit } => self.on_decided(from, number, commit, fx),
+            Frame::Decided { number, commit } => self.on_decided(now, from, number, commit, fx),
             Frame::Noted(numbers) => self.on_noted(numbers),
             Frame::Transact(frame) => self.on_transact(now, from, *frame, fx),
             Frame::Queue(q) => {

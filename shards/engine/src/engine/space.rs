@@ -105,7 +105,7 @@ impl Engine {
             let queue = refs.first().map_or(QueueId(0), |(r, _)| QueueId(r.queue));
             let reason = self.no_space(queue);
             for (r, _) in refs {
-                self.withdraw(r);
+                self.withdraw(now, r);
             }
             self.deliver(fx);
             match waiter {
@@ -125,14 +125,15 @@ impl Engine {
 
     /// Takes a message out of a queue because its publish does not hold. Who has it already keeps it, and
     /// the journal knows nothing of it. Where its record stands.
-    fn withdraw(&mut self, r: Ref) -> Option<(Seq, usize)> {
-        self.queues.get_mut(&QueueId(r.queue))?.withdraw(r.position, &mut self.outputs)
+    fn withdraw(&mut self, now: Time, r: Ref) -> Option<(Seq, usize)> {
+        let q = self.queues.get_mut(&QueueId(r.queue))?;
+        q.withdraw(now, r.position, &mut self.outputs)
     }
 
     /// Takes a message out of all queues here because its transaction does not hold.
-    pub(super) fn withdraw_prepared(&mut self, refs: Refs, fx: &mut Effects) {
+    pub(super) fn withdraw_prepared(&mut self, now: Time, refs: Refs, fx: &mut Effects) {
         for (r, _) in refs {
-            if let Some((place, size)) = self.withdraw(r) {
+            if let Some((place, size)) = self.withdraw(now, r) {
                 let at = DeliveryRef { queue: QueueId(r.queue), position: r.position };
                 self.journal_dequeue(at, place, size);
             }

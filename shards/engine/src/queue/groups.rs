@@ -17,6 +17,13 @@ use std::sync::Arc;
 /// A group's place in the slab.
 type Id = u32;
 
+/// Tables for so many groups stay when all have left.
+const KEPT: usize = 1024;
+
+/// Where a group stands: by its first available message, with its owner's or the free ones; nowhere without
+/// such a message.
+type Listed = Option<(Position, Option<SubscriptionId>)>;
+
 #[derive(Debug)]
 struct Group {
     name: Arc<[u8]>,
@@ -130,15 +137,11 @@ impl Groups {
             Some(last) if *last > position => all.partition_point(|p| *p < position),
             _ => all.len(),
         };
-        if at == 0 {
-            self.unlist(id);
-        }
         let group = &mut self.groups[id as usize];
+        let before = group.listed();
         group.available.insert(at, position);
-        let owner = group.owner;
-        if at == 0 {
-            self.list(id);
-        }
+        let (owner, after) = (group.owner, group.listed());
+        self.list(id, before, after);
         self.gained.extend(owner);
     }
 
@@ -179,8 +182,8 @@ impl Groups {
     /// Changes the group of a message and lists it anew. Its owner afterwards.
     fn edit(&mut self, position: Position, f: impl FnOnce(&mut Group)) -> Option<SubscriptionId> {
         let id = *self.of.get(&position)?;
-        self.unlist(id);
         let group = &mut self.groups[id as usize];
+        let before = group.listed();
         f(group);
         if group.acquired.is_empty()
             && let Some(owner) = group.owner.take()
@@ -189,10 +192,13 @@ impl Groups {
             // Of what it has, another message may be the first.
             self.gained.push(owner);
         }
-        if group.acquired.is_empty() && group.available.is_empty() {
+        let (owner, after) = (group.owner, group.listed());
+        let over = group.acquired.is_empty() && group.available.is_empty();
+        self.list(id, before, after);
+        if over {
             let gone = self.groups.remove(id as usize);
             self.names.remove(&gone.name);
-            if self.groups.is_empty() {
+            if self.groups.is_empty() && self.groups.capacity() > KEPT {
                 // A crowd that has left must not keep its tables.
                 self.groups = Slab::new();
                 self.names = HashMap::default();
@@ -200,36 +206,38 @@ impl Groups {
             }
             return None;
         }
-        let owner = group.owner;
-        self.list(id);
         owner
     }
 
-    fn unlist(&mut self, id: Id) {
-        let group = &self.groups[id as usize];
-        let Some(first) = group.available.front() else { return };
-        match group.owner {
-            None => {
-                self.free.remove(&(*first, id));
+    /// Lists a group by its first available message, with its owner's or the free ones, if that is another than
+    /// before.
+    fn list(&mut self, id: Id, before: Listed, after: Listed) {
+        if before == after {
+            return;
+        }
+        match before {
+            None => {}
+            Some((first, None)) => {
+                self.free.remove(&(first, id));
             }
-            Some(owner) => {
+            Some((first, Some(owner))) => {
                 if let Some(owned) = self.owned.get_mut(&owner) {
-                    owned.remove(&(*first, id));
+                    owned.remove(&(first, id));
                     if owned.is_empty() {
                         self.owned.remove(&owner);
                     }
                 }
             }
         }
-    }
-
-    fn list(&mut self, id: Id) {
-        let group = &self.groups[id as usize];
-        let Some(first) = group.available.front() else { return };
-        match group.owner {
-            None => self.free.insert((*first, id)),
-            Some(owner) => self.owned.entry(owner).or_default().insert((*first, id)),
-        };
+        match after {
+            None => {}
+            Some((first, None)) => {
+                self.free.insert((first, id));
+            }
+            Some((first, Some(owner))) => {
+                self.owned.entry(owner).or_default().insert((first, id));
+            }
+        }
     }
 
     // ---- who gets what -------------------------------------------------------------------
@@ -268,6 +276,10 @@ impl Groups {
 }
 
 impl Group {
+    fn listed(&self) -> Listed {
+        self.available.front().map(|first| (*first, self.owner))
+    }
+
     fn take(&mut self, position: Position) {
         if self.available.front() == Some(&position) {
             self.available.pop_front();

@@ -4,6 +4,7 @@
 //! has acquired is not taken from him by a newer one; if it is released it gives way to that.
 
 use super::header::{Text, text_of};
+use super::provisional::Provisional;
 use crate::ids::Position;
 use crate::message::Message;
 use foldhash::fast::FixedState;
@@ -14,11 +15,16 @@ use std::collections::HashMap;
 pub(super) struct LastValues {
     header: Box<str>,
     newest: HashMap<Box<[u8]>, Position, FixedState>,
+    pub(super) provisional: Provisional,
 }
 
 impl LastValues {
     pub(super) fn new(header: &str) -> LastValues {
-        LastValues { header: header.into(), newest: HashMap::default() }
+        LastValues {
+            header: header.into(),
+            newest: HashMap::default(),
+            provisional: Provisional::default(),
+        }
     }
 
     fn key(&self, message: &Message) -> Text {
@@ -43,6 +49,16 @@ impl LastValues {
             Some(newest) if newest == position => None,
             _ => self.push(position, message),
         }
+    }
+
+    /// The newest message with the key of an older one, if it is not safe yet.
+    pub(super) fn provisional_before(
+        &self,
+        older: Position,
+        message: &Message,
+    ) -> Option<Position> {
+        let newest = *self.newest.get(&*self.key(message))?;
+        (newest > older && self.provisional.is_open(newest)).then_some(newest)
     }
 
     /// A message has left the queue.

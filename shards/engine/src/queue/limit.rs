@@ -268,6 +268,13 @@ impl Queue {
     /// Messages in it and their bytes, acquired ones included: what limits are about.
     pub fn depth(&self) -> (u64, u64) {
         let (count, size) = (self.entries.messages(), self.entries.bytes());
+        let (count, size) = match &self.order {
+            Order::LastValue(values) => {
+                let (kept, bytes) = values.provisional.kept();
+                (count - kept, size - bytes)
+            }
+            _ => (count, size),
+        };
         match &self.bounds {
             None => (count, size),
             Some(bounds) => (count - bounds.leaving.len() as u64, size - bounds.leaving_size),
@@ -482,6 +489,9 @@ impl Queue {
     /// The message at a position has left, for whatever reason.
     #[inline]
     pub(super) fn left(&mut self, position: Position, out: &mut Vec<Output>) {
+        if self.is_unsorted() {
+            self.sort_soon(out);
+        }
         if !self.is_quiet() {
             self.tell_dequeue(position, out);
             self.tell_bounds(out, |bounds, depth, id, out| bounds.left(position, depth, id, out));

@@ -132,7 +132,9 @@ impl Queue {
         let ahead = front.and_then(|front| self.entries.first_away(front, far));
         let browsed = || {
             let mut cursors = self.subscriptions.cursors();
-            cursors.find_map(|cursor| self.entries.first_away(cursor, browsed))
+            // What comes next to a cursor may be far ahead of it.
+            let next = |cursor| self.entries.next(cursor).map(|e| e.position);
+            cursors.find_map(|cursor| self.entries.first_away(next(cursor)?, browsed))
         };
         let swept = || (self.swept > 0).then(|| self.entries.first_away(self.swept, 1)).flatten();
         let position = self.first_leaving().or(ahead).or_else(browsed).or_else(swept);

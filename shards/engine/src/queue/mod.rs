@@ -28,6 +28,7 @@ mod order;
 mod packed;
 mod positions;
 mod priority;
+mod provisional;
 mod reserved;
 mod rest;
 mod restore;
@@ -137,7 +138,8 @@ pub enum Output {
         /// The queue.
         queue: QueueId,
     },
-    /// Subscribers look for messages they select, and have looked at enough for now: see [`Queue::look`].
+    /// Subscribers look for messages they select, and have looked at enough for now, or the queue can be sorted:
+    /// see [`Queue::look`].
     More {
         /// The queue.
         queue: QueueId,
@@ -300,30 +302,6 @@ impl Queue {
         self.entries.set_place(position, place);
     }
 
-    /// Takes a journalled message out, as if it had never come. One that somebody has acquired stays,
-    /// and is journalled no more. Where its record stands, and its size.
-    pub(crate) fn withdraw(
-        &mut self,
-        position: Position,
-        out: &mut Vec<Output>,
-    ) -> Option<(Seq, usize)> {
-        let entry = self.entries.get(position)?;
-        let (place, size, here) =
-            (entry.place(), entry.size(), matches!(entry.body(), Body::Here(_)));
-        if place == Seq::NONE {
-            return None;
-        }
-        if self.remove_available(position).is_some() {
-            self.counters.dequeued += 1;
-            self.left(position, out);
-        } else if here {
-            self.entries.set_place(position, Seq::NONE);
-        } else {
-            return None; // Only its record has the body.
-        }
-        Some((place, size))
-    }
-
     /// A message is about to be delivered: whether the journal has to be told.
     pub(crate) fn note_delivered(&mut self, position: Position) -> bool {
         let Some(durable) = &mut self.durable else { return false };
@@ -454,7 +432,7 @@ impl Queue {
         if !self.takes(&message) || !self.make_room(&message, hops, out) {
             return None;
         }
-        self.order_next(&message, out);
+        self.order_next(&message, place, out);
         let position = self.entries.push(message, place);
         self.counters.enqueued += 1;
         self.arrived(now, position, out);

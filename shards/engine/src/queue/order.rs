@@ -11,6 +11,7 @@ use super::settings::QueueSettings;
 use super::{Output, Queue};
 use crate::ids::{Position, SubscriptionId};
 use crate::message::Message;
+use fletch_journal::Seq;
 
 /// See the module.
 #[derive(Debug)]
@@ -44,6 +45,15 @@ impl Order {
     /// Whether messages are consumed as they came, whatever is in them.
     pub(super) fn is_fifo(&self) -> bool {
         matches!(self, Order::Fifo)
+    }
+
+    /// What a last value queue goes by, or will when it is sorted.
+    pub(super) fn last_values(&mut self) -> Option<&mut LastValues> {
+        match self {
+            Order::LastValue(values) => Some(values),
+            Order::Unsorted(order) => order.last_values(),
+            _ => None,
+        }
     }
 
     /// Priority levels that a cursor has to know, if there are any.
@@ -88,7 +98,10 @@ impl Order {
     #[inline]
     pub(super) fn settled(&mut self, position: Position, removed: &Removed) {
         match (self, &removed.message) {
-            (Order::LastValue(values), Some(message)) => values.forget(position, message),
+            (Order::LastValue(values), Some(message)) => {
+                values.forget(position, message);
+                values.provisional.unkeep(position);
+            }
             (Order::Groups(groups), _) => groups.settled(position),
             _ => {}
         }
@@ -127,7 +140,10 @@ impl Queue {
             let Body::Here(message) = entry.body() else { continue };
             match &mut *order {
                 Order::Fifo | Order::Unsorted(_) => {}
-                Order::LastValue(values) => outdated.extend(values.push(entry.position, message)),
+                Order::LastValue(values) => {
+                    let older = values.push(entry.position, message);
+                    outdated.extend(older.map(|older| (older, entry.position)));
+                }
                 Order::Priority(levels) => levels.show(entry.position, message),
                 Order::Groups(groups) => groups.push(entry.position, message),
             }
@@ -136,22 +152,45 @@ impl Queue {
             }
         }
         self.order = *order;
-        for position in outdated {
-            self.give_way(position, out);
+        for (older, newer) in outdated {
+            match self.is_provisional(newer) {
+                true => self.keep_behind(older, newer, out),
+                false => self.give_way(older, out),
+            }
+        }
+    }
+
+    /// A message has left: if it was the last one that was missed to sort the others, they can be now.
+    pub(super) fn sort_soon(&mut self, out: &mut Vec<Output>) {
+        let can = self.is_unsorted() && self.entries.away() == 0;
+        if can && !std::mem::replace(&mut self.looking, true) {
+            out.push(Output::More { queue: self.id });
         }
     }
 
     /// A message is about to be appended.
     #[inline]
-    pub(super) fn order_next(&mut self, message: &Message, out: &mut Vec<Output>) {
+    pub(super) fn order_next(&mut self, message: &Message, place: Seq, out: &mut Vec<Output>) {
         let position = self.entries.end();
         match &mut self.order {
-            Order::Fifo | Order::Unsorted(_) => {}
+            Order::Fifo => {}
+            Order::Unsorted(order) => {
+                // What it takes the place of is not known yet.
+                if let Some(values) = order.last_values().filter(|_| place != Seq::NONE) {
+                    values.provisional.open(position);
+                }
+            }
             Order::Priority(levels) => levels.show(position, message),
             Order::Groups(groups) => groups.push(position, message),
             Order::LastValue(values) => {
-                if let Some(older) = values.push(position, message) {
-                    self.give_way(older, out);
+                let older = values.push(position, message);
+                if place != Seq::NONE {
+                    values.provisional.open(position);
+                }
+                match older {
+                    Some(older) if place == Seq::NONE => self.give_way(older, out),
+                    Some(older) => self.keep_behind(older, position, out),
+                    None => {}
                 }
             }
         }
@@ -168,12 +207,28 @@ impl Queue {
             Order::Fifo | Order::Unsorted(_) => {}
             Order::Priority(levels) => levels.show(position, message),
             Order::Groups(groups) => groups.push(position, message),
-            Order::LastValue(values) => {
-                if let Some(older) = values.released(position, message) {
-                    self.give_way(older, out);
-                }
+            Order::LastValue(_) => {
+                self.value_returned(position, message, out);
             }
         }
+    }
+
+    /// A message of a last value queue is available: it, or another, gives way. False if it did so for now.
+    fn value_returned(
+        &mut self,
+        position: Position,
+        message: &Message,
+        out: &mut Vec<Output>,
+    ) -> bool {
+        let Order::LastValue(values) = &mut self.order else { return true };
+        if let Some(newer) = values.provisional_before(position, message) {
+            self.keep_behind(position, newer, out);
+            return false;
+        }
+        if let Some(older) = values.released(position, message) {
+            self.give_way(older, out);
+        }
+        true
     }
 
     /// A message gives way to a newer one with its key, unless somebody has it.
@@ -183,6 +238,7 @@ impl Queue {
             self.counters.dequeued += 1;
             self.counters.replaced += 1;
             self.dequeued(position, &removed, out);
+            self.confirm(position, out);
         }
     }
 
@@ -226,9 +282,9 @@ impl Queue {
             Order::Fifo | Order::Unsorted(_) => {}
             Order::Priority(levels) => levels.show(position, &message),
             Order::Groups(groups) => groups.released(position),
-            Order::LastValue(values) => {
-                if let Some(older) = values.released(position, &message) {
-                    self.give_way(older, out);
+            Order::LastValue(_) => {
+                if !self.value_returned(position, &message, out) {
+                    return true;
                 }
             }
         }

@@ -50,6 +50,9 @@ const BEHIND_MIN: usize = 64;
 impl Queue {
     /// Serves one that goes by its own cursor.
     pub(super) fn serve_own(&mut self, now: Time, key: Key, out: &mut Vec<Output>) {
+        if self.is_unsorted() {
+            return; // Nor does its cursor move: it would pass what is not in order yet.
+        }
         let mut looks = LOOKS;
         while self.subscriptions[key].open() {
             let (position, size) = match self.next_own(now, key, &mut looks, out) {
@@ -207,9 +210,12 @@ impl Queue {
         }
     }
 
-    /// The next slice for those who look for messages, after [`Output::More`].
+    /// The next slice for those who look for messages, after [`Output::More`]; or a queue can be sorted.
     pub fn look(&mut self, now: Time, out: &mut Vec<Output>) {
         self.looking = false;
+        if self.is_unsorted() {
+            self.serve_returned(now, out);
+        }
         for key in self.subscriptions.paused() {
             if let Some(selection) = &mut self.subscriptions[key].selection {
                 selection.paused = false;

@@ -97,6 +97,11 @@ impl Subscription {
         }
     }
 
+    fn first_behind(&self) -> Option<Position> {
+        let behind = self.selection.as_ref().map_or(&self.late, |selection| &selection.behind);
+        behind.first().map(|(_, position)| *position)
+    }
+
     /// Whether it goes through the queue by its own cursor.
     pub(super) fn is_own(&self) -> bool {
         self.mode == Mode::Browse || self.selection.is_some()
@@ -263,7 +268,7 @@ impl Subscriptions {
     /// Where each of those has come to that go by their own cursors and could have more.
     pub(super) fn cursors(&self) -> impl Iterator<Item = Position> {
         let own = self.slab.iter().filter(|(_, s)| s.is_own() && s.open());
-        own.map(|(_, s)| s.late.first().map_or(s.cursor.position(), |(_, late)| *late))
+        own.map(|(_, s)| s.first_behind().unwrap_or(s.cursor.position()))
     }
 
     /// All that go by their own cursors, if there are any.

@@ -512,3 +512,50 @@ fn fair_shares_count_what_is_delivered() {
     let expected = [1, 2, 5, 6, 8, 3, 4, 7].map(|p| Got(1, p));
     assert_eq!(positions, expected);
 }
+
+#[test]
+fn subscribers_with_cursors_want_bodies_however_far_ahead() {
+    for selects in [false, true] {
+        let mut b = Bench::new();
+        for position in [5000, 5001] {
+            b.queue.restore_away(position, (10, Time::NEVER), Seq(position), false);
+        }
+        b.queue.restored();
+        let selector = selects.then(|| Arc::new(Selector::parse("a = 1").unwrap()));
+        let s = Subscribe {
+            tag: 1,
+            queue: Arc::from("q"),
+            mode: if selects { Mode::Consume } else { Mode::Browse },
+            settles: true,
+            exclusive: false,
+            selector,
+            arguments: Map::new(),
+        };
+        b.queue.subscribe(subscription_id(1), &s).unwrap();
+        let id = subscription_id(1);
+        b.queue.grant(NOW, id, CreditUnit::Messages, 10, &mut b.out);
+        b.queue.grant(NOW, id, CreditUnit::Bytes, INFINITE, &mut b.out);
+        assert!(matches!(b.out[..], [Output::Wanted { .. }]), "{:?}", b.out);
+        for short in [true, false] {
+            assert_eq!(b.queue.first_wanted(short, 1), Some((5000, Seq(5000))), "{short}");
+        }
+    }
+}
+
+#[test]
+fn a_queue_is_sorted_when_the_last_body_that_was_missed_is_purged() {
+    let mut b = Bench::new();
+    b.queue.restore_away(1, (10, Time::NEVER), Seq(1), false);
+    b.queue.restore(2, message_of_priority(3), Seq(2), false);
+    b.queue.restored();
+    let priorities = Some(settings::Priorities { levels: 10, fairshare: Vec::new() });
+    b.configure(&QueueSettings { priorities, ..QueueSettings::default() });
+    b.consumer(1);
+    assert_eq!(b.grant(1, 10, INFINITE), []);
+    assert!(b.queue.is_unsorted());
+    b.queue.purge(1, 10, &mut b.out);
+    assert!(b.out.iter().any(|output| matches!(output, Output::More { .. })));
+    b.out.clear();
+    b.queue.look(NOW, &mut b.out);
+    assert_eq!(b.seen(), [Got(1, 2)]);
+}

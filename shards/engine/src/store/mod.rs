@@ -23,7 +23,7 @@ use crate::ids::{Position, QueueId, SessionId, ShardId, SubscriptionId, Time};
 use crate::queue::Output;
 use crate::request::{OpId, Reply};
 use crate::topology::{Change, FixedMap};
-use fletch_journal::{Log, Refs, Seq, Xid};
+use fletch_journal::{Log, Ref, Refs, Seq, Xid};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::fmt;
@@ -42,6 +42,8 @@ pub(crate) enum Waiter {
     /// `moves`: it left another queue for this one, or is under way in more parts than this, and must not
     /// be refused.
     Receipt { to: ShardId, slot: u32, moves: bool },
+    /// A message that has taken the place of another, which leaves its queue only then.
+    Safe { at: Ref },
     /// A session, anywhere, that asked for something.
     Answer { session: SessionId, op: OpId, result: Box<Result<Reply, Error>> },
     /// A subscriber: an output of a durable queue that is held back, see [`Store::is_holding`]. When it goes,

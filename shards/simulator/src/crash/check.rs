@@ -49,6 +49,7 @@ impl Model {
             self.check_transactions(found, now, &n, marks);
             self.check_redelivered(found, marks);
         }
+        self.check_last_values(found, now, after);
         self.check_order(found);
         self.accept(found, &counts, after);
     }
@@ -69,6 +70,8 @@ impl Model {
                 let content = content.unwrap_or_else(|| panic!("{number} was never published"));
                 assert!(is_whole(message, content.size), "message {number} is another one");
                 assert!(message.meta().expires == content.expires, "{number} expires elsewhen");
+                let priority = content.label.unwrap_or_default().priority;
+                assert!(message.meta().priority == priority, "{number} has another priority");
                 let durable = content.durable || after == After::Rest;
                 assert!(durable, "message {number} is not durable and has come back");
                 *here.entry(number).or_default() += 1;
@@ -95,6 +98,9 @@ impl Model {
         let least = c.came.0.saturating_sub(c.left.1 - c.moved);
         if !kept || n(queue, number) >= least || content.expires <= now || self.may_be_held(q) {
             return;
+        }
+        if self.may_be_replaced(q, number) {
+            return; // That its key is there is another check.
         }
         let name = &q.facts.name;
         let moving = c.moved > 0 || !there || self.may_go(q);
@@ -151,6 +157,7 @@ impl Model {
                     continue;
                 }
                 let left = q.copies.get(number).is_none_or(|c| c.left.1 > 0);
+                let left = left || self.may_be_replaced(q, *number);
                 if !left && !self.may_go(q) && !self.may_be_held(q) && found.contains_key(queue) {
                     missing = Some(*queue);
                 }
@@ -258,7 +265,7 @@ impl Model {
                 q.reroutes = 0;
             }
             q.purged = q.purges;
-            q.copies.retain(|number, _| here.contains_key(number));
+            q.keep_found(here, &self.messages, after);
             let displaces = q.facts.limit.kind == Kind::Ring;
             let left = if displaces { q.may_leave() } else { 0 };
             for Found { position, message, redelivered } in all {

@@ -125,6 +125,8 @@ pub(super) struct Mix {
     pub(super) branch_percent: u32,
     /// Of the queues, those with limits or flow control.
     pub(super) limited_percent: u32,
+    /// Of the queues, those with another order than that of arrival.
+    pub(super) ordered_percent: u32,
     /// Nanoseconds that a step of time brings at most.
     pub(super) time: usize,
     pub(super) batch: usize,
@@ -151,6 +153,7 @@ impl Mix {
         // Of its own, so that other seeds stay what they were.
         let paging = (seed % 5 == 2).then(|| *Rng::new(!seed).pick(&[u64::MAX, u64::MAX, 200_000]));
         let limited = (seed % 4 == 1).then(|| *Rng::new(!seed).pick(&[40, 90]));
+        let ordered = matches!(seed % 11, 3 | 4).then(|| *Rng::new(!seed).pick(&[50, 90]));
         let mut acts: Vec<u32> = ACTS[..ACTS.len() - 1]
             .iter()
             .map(|(_, usual)| match rng.below(5) {
@@ -211,8 +214,9 @@ impl Mix {
             auto_delete_percent,
             alternate_percent,
             fanout_percent,
-            branch_percent: if seed % 6 == 5 { 60 } else { 0 },
+            branch_percent: if seed % 6 == 5 && ordered.is_none() { 60 } else { 0 },
             limited_percent: limited.unwrap_or(0),
+            ordered_percent: ordered.unwrap_or(0),
             time: *rng.pick(&[100, 100_000, 30_000_000]),
             batch: *rng.pick(&[1, 3, 20]),
             lag_percent,

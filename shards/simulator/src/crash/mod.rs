@@ -11,6 +11,7 @@ mod client;
 mod events;
 mod mix;
 mod model;
+mod orders;
 mod recovery;
 mod rehome;
 mod session;
@@ -70,6 +71,8 @@ impl World<'_> {
         }
         if self.start() {
             self.rest();
+            self.check_rest();
+            self.check_consumed();
             self.check_rest();
         }
     }
@@ -170,6 +173,7 @@ impl World<'_> {
             assert!(session.asked.is_empty(), "{id:?} waits for {:?}", session.asked);
         }
         let found = self.found();
+        self.check_orders(&found, After::Rest);
         self.model.check(&found, self.now, After::Rest, &mut self.marks);
     }
 

@@ -4,15 +4,16 @@
 //! Of each message in each queue the model keeps how often it came and how often it left: at least (as
 //! far as anybody was told) and at most (as far as anybody has asked). Here it learns; `check` compares.
 
+use super::orders::Order;
 use super::transaction::Work;
 use crate::limits::{Kind, Limit};
 use crate::message::{Content, MessageId, message_id};
-use fletch_engine::{DeliveryRef, Message, Mode, Position, QueueId, Time};
+use fletch_engine::{DeliveryRef, Message, Mode, Position, QueueId, SubscriptionId, Time};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// More often than anything happens.
-const OFTEN: u32 = 1 << 20;
+pub(super) const OFTEN: u32 = 1 << 20;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Copies {
@@ -56,6 +57,7 @@ pub(super) struct QueueFacts {
     /// Where its alternate exchange leads.
     pub(super) alternates: Vec<QueueId>,
     pub(super) limit: Limit,
+    pub(super) order: Order,
 }
 
 #[derive(Debug)]
@@ -68,6 +70,8 @@ pub(super) struct Queue {
     /// Purges asked for since the last check.
     pub(super) purged: u32,
     pub(super) deliveries: u64,
+    /// Of each group, messages that somebody has, and who.
+    pub(super) groups: BTreeMap<Option<u8>, BTreeMap<MessageId, SubscriptionId>>,
 }
 
 impl Queue {
@@ -83,6 +87,8 @@ pub(super) struct Sent {
     pub(super) content: Content,
     pub(super) to: Vec<QueueId>,
     pub(super) refused: bool,
+    /// The number of the message that was next when it was acknowledged.
+    pub(super) acknowledged: Option<MessageId>,
     /// Delivered from any queue, ever.
     pub(super) delivered: bool,
     /// Published in a branch.
@@ -122,6 +128,7 @@ impl Model {
             reroutes: 0,
             purged: 0,
             deliveries: 0,
+            groups: BTreeMap::new(),
         });
     }
 
@@ -132,7 +139,14 @@ impl Model {
         let number = self.next_message();
         assert_eq!(number, content.number, "messages are numbered in order");
         to.iter().for_each(|queue| self.expect(*queue, number));
-        self.messages.push(Sent { content, to, refused: false, delivered: false, branch: false });
+        self.messages.push(Sent {
+            content,
+            to,
+            refused: false,
+            acknowledged: None,
+            delivered: false,
+            branch: false,
+        });
         self.open.insert(number);
     }
 
@@ -160,6 +174,8 @@ impl Model {
 
     /// It is safe.
     pub(super) fn acknowledged(&mut self, number: MessageId) {
+        let next = self.next_message();
+        self.messages[number as usize].acknowledged.get_or_insert(next);
         for queue in &self.messages[number as usize].to {
             if let Some(c) = self.queues.get_mut(queue).and_then(|q| q.copies.get_mut(&number))
                 && !c.discarded
@@ -234,13 +250,15 @@ impl Model {
 
     /// The broker dies.
     pub(super) fn dies(&mut self) {
-        for c in self.queues.values_mut().flat_map(|q| q.copies.values_mut()) {
-            c.delivered = false;
+        for q in self.queues.values_mut() {
+            q.copies.values_mut().for_each(|c| c.delivered = false);
+            q.groups.clear();
         }
     }
 
     /// A consumer asks for the end of a delivery.
     pub(super) fn takes(&mut self, queue: QueueId, number: MessageId, rejects: bool) {
+        self.gives_up(queue, number);
         if let Some(c) = self.copies(queue, number) {
             c.left.1 += 1;
             c.moved += u32::from(rejects);
@@ -263,9 +281,16 @@ impl Model {
         q.purges += 1;
         q.purged += 1;
         let mut sure = Vec::new();
+        let by_arrival = q.facts.order != Order::LastValue;
         for (number, c) in &mut q.copies {
             let expires = self.messages[*number as usize].content.expires != Time::NEVER;
-            if c.came == (1, 1) && c.left.1 == 0 && c.direct && !c.delivered && !expires {
+            if c.came == (1, 1)
+                && c.left.1 == 0
+                && c.direct
+                && !c.delivered
+                && !expires
+                && by_arrival
+            {
                 sure.push(*number);
             }
             c.left.1 = OFTEN;

@@ -2,6 +2,7 @@
 
 use super::branch::Verb;
 use super::model::Purge;
+use super::orders::Wants;
 use super::topology::Name;
 use super::world::World;
 use crate::message::MessageId;
@@ -51,6 +52,7 @@ pub(super) enum Asked {
 pub(super) struct Subscription {
     pub(super) mode: Mode,
     pub(super) settles: bool,
+    pub(super) wants: Option<Wants>,
     pub(super) cancelled: bool,
 }
 
@@ -132,6 +134,7 @@ impl World<'_> {
     }
 
     pub(super) fn settle(&mut self, id: SessionId, outcome: Outcome, held: &[Held]) {
+        held.iter().for_each(|h| self.model.gives_up(h.delivery.queue, h.number));
         if !matches!(outcome, Outcome::Released { .. }) {
             let rejects = outcome == Outcome::Rejected;
             for h in held {

@@ -141,6 +141,7 @@ impl World<'_> {
             let (first, other) = (self.engines[0].topology(), engine.topology());
             assert_eq!(first.epoch(), other.epoch(), "replicas differ after a start");
         }
+        self.check_orders(&found, After::Crash);
         self.model.check(&found, self.now, After::Crash, &mut self.marks);
         if self.mix.memory != u64::MAX {
             // All had to be there to be looked at.

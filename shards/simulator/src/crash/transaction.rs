@@ -190,6 +190,7 @@ impl Model {
             || content.expires <= now
             || self.may_go(q)
             || self.may_be_held(q);
+        let may_have_left = may_have_left || self.may_be_replaced(q, number);
         (!may_have_left && found.contains_key(&queue)).then_some(false)
     }
 
@@ -215,7 +216,7 @@ impl Model {
             return Some(false);
         }
         // One that another shard refused when somebody here had it already is his, but not the journal's.
-        let kept = c.came.0 == 1 && !refused;
+        let kept = c.came.0 == 1 && !refused && !self.may_be_replaced(q, number);
         let by_this = kept && c.left.1 == 1 && !self.may_go(q) && !self.may_be_held(q);
         (by_this && found.contains_key(&queue)).then_some(true)
     }

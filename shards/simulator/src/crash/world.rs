@@ -4,6 +4,7 @@ use super::branch::Branch;
 use super::check::{AllFound, Found};
 use super::mix::{Mix, Step};
 use super::model::{Model, QueueFacts};
+use super::orders::{Consumed, Order};
 use super::recovery::Planted;
 use super::session::Session;
 use super::topology::History;
@@ -143,18 +144,20 @@ impl<'t> World<'t> {
     /// Deliveries that the shard's queues send.
     fn see_deliveries(&mut self, shard: ShardId) {
         let fx = std::mem::take(&mut self.fx);
+        let mut consumed = Vec::new();
         for (_, frame) in &fx.frames {
             if let Frame::Deliver { to, delivery, message, redelivered, .. } = frame {
-                self.sent(shard, *to, *delivery, message, *redelivered);
+                consumed.extend(self.sent(shard, *to, *delivery, message, *redelivered));
             }
         }
         for event in &fx.events {
             if let Event::Deliver { to, delivery, message, redelivered, .. } = event
                 && self.homes.get(&delivery.queue) == Some(&shard)
             {
-                self.sent(shard, *to, *delivery, message, *redelivered);
+                consumed.extend(self.sent(shard, *to, *delivery, message, *redelivered));
             }
         }
+        self.model.send_of_groups(consumed);
         self.fx = fx;
     }
 
@@ -165,7 +168,7 @@ impl<'t> World<'t> {
         delivery: DeliveryRef,
         message: &Message,
         redelivered: bool,
-    ) {
+    ) -> Option<Consumed> {
         let number = message_id(message);
         let s = self.sessions[&to.session].subscriptions.get(&to.tag);
         let s = s.unwrap_or_else(|| panic!("{to:?} gets {delivery:?} after its end"));
@@ -173,6 +176,8 @@ impl<'t> World<'t> {
         self.trace.add(shard.0, "sends", u64::from(number), delivery.position);
         self.know(shard, delivery.queue);
         self.model.sent(delivery, message, redelivered, how);
+        self.check_selected(to, number);
+        (how.0 || how.1).then_some((delivery.queue, number, to, how.0))
     }
 
     /// What the model has to know of a queue.
@@ -485,6 +490,7 @@ fn facts(q: &QueueDescriptor, dead: &[QueueId]) -> QueueFacts {
         auto_delete: q.auto_delete,
         alternates: dead.iter().copied().take(to).collect(),
         limit: Limit::of(&q.arguments),
+        order: Order::of(&q.arguments),
     }
 }
 

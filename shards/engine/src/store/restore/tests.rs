@@ -66,8 +66,10 @@ fn note() -> Vec<u8> {
     [decide(true), decide(true)].concat()
 }
 
+type Noted = Vec<(Xid, Vec<Range>)>;
+
 /// The positions found in shard 0's queue, and what is to be noted by each shard.
-fn found(logs: &[&[Vec<u8>]]) -> (Vec<Position>, Vec<Vec<(Xid, Vec<Range>)>>) {
+fn found(logs: &[&[Vec<u8>]]) -> (Vec<Position>, Vec<Noted>) {
     let shards = logs.iter().enumerate().map(|(n, log)| {
         let mut restore = ShardRestore::new(n as u16, [], u64::MAX);
         for (at, record) in log.iter().enumerate() {
