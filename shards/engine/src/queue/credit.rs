@@ -106,6 +106,11 @@ impl Credit {
         self.messages.left(self.mode) >= 1 && self.bytes.left(self.mode) >= size.max(1)
     }
 
+    /// Whether that does not depend on its size.
+    pub(super) fn is_any_size(&self) -> bool {
+        self.bytes_left() == super::INFINITE
+    }
+
     pub(super) fn bytes_left(&self) -> u32 {
         self.bytes.left(self.mode)
     }

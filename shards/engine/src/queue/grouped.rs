@@ -49,15 +49,19 @@ impl Queue {
     fn serve_owners(&mut self, now: Time, out: &mut Vec<Output>) {
         while let Order::Groups(groups) = &mut self.order {
             let mut gained = groups.take_gained();
-            if gained.is_empty() {
-                return;
-            }
             gained.sort_unstable_by_key(|id| (id.session.raw(), id.tag));
             gained.dedup();
-            for id in gained {
-                if let Some(key) = self.subscriptions.find(id) {
+            for id in &gained {
+                if let Some(key) = self.subscriptions.find(*id) {
                     while !self.subscriptions[key].is_own() && self.serve_next(now, key, out) {}
                 }
+            }
+            let none = gained.is_empty();
+            if let Order::Groups(groups) = &mut self.order {
+                groups.give_back(gained);
+            }
+            if none {
+                return;
             }
         }
     }
@@ -84,6 +88,24 @@ impl Queue {
     /// other is too large for the credit.
     pub(super) fn front_of(&mut self, now: Time, key: Key, out: &mut Vec<Output>) -> Front {
         let id = self.subscriptions[key].id;
+        let Order::Groups(groups) = &self.order else { return Front::Nothing };
+        // Whichever comes first, if both would fit: no need to look at the other.
+        let any = self.subscriptions[key].credit.is_any_size();
+        match (groups.first_of(id), groups.first_free()) {
+            (None, _) => return self.front_of_group(now, None, out),
+            (Some(_), None) => return self.front_of_group(now, Some(id), out),
+            (Some(own), Some(free)) if any => {
+                let owner = (own < free).then_some(id);
+                match self.front_of_group(now, owner, out) {
+                    // Others before it may have expired.
+                    front @ Front::Message(position, _) if position < own.max(free) => {
+                        return front;
+                    }
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
         let own = self.front_of_group(now, Some(id), out);
         let free = self.front_of_group(now, None, out);
         let credit = &self.subscriptions[key].credit;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// A group's place in the slab.
 type Id = u32;
 
-/// Tables for so many groups stay when all have left.
+/// So many groups stay when their messages have left, and tables for as many.
 const KEPT: usize = 1024;
 
 /// Where a group stands: by its first available message, with its owner's or the free ones; nowhere without
@@ -29,7 +29,9 @@ struct Group {
     name: Arc<[u8]>,
     /// In order.
     available: VecDeque<Position>,
-    acquired: BTreeSet<Position>,
+    acquired: u32,
+    /// Those, if times are reported.
+    held: BTreeSet<Position>,
     owner: Option<SubscriptionId>,
 }
 
@@ -66,6 +68,8 @@ pub(super) struct Groups {
     owned: FixedMap<SubscriptionId, BTreeSet<(Position, Id)>>,
     /// Owners that may have more than when they were served last.
     gained: Vec<SubscriptionId>,
+    /// Reused.
+    spare: Vec<SubscriptionId>,
     /// A group has become free since this was last asked.
     freed: bool,
 }
@@ -83,6 +87,7 @@ impl Groups {
             free: BTreeSet::new(),
             owned: FixedMap::default(),
             gained: Vec::new(),
+            spare: Vec::new(),
             freed: false,
         }
     }
@@ -96,12 +101,13 @@ impl Groups {
         &self,
         stamp: impl Fn(Position) -> Option<u64>,
     ) -> impl Iterator<Item = GroupReport> {
-        self.groups.iter().map(move |(_, group)| {
+        let there = self.groups.iter().filter(|(_, group)| !group.is_empty());
+        there.map(move |(_, group)| {
             let first = group.available.front().copied();
-            let oldest = first.into_iter().chain(group.acquired.first().copied()).min();
+            let oldest = first.into_iter().chain(group.held.first().copied()).min();
             GroupReport {
                 name: Arc::clone(&group.name),
-                messages: (group.available.len() + group.acquired.len()) as u64,
+                messages: group.available.len() as u64 + u64::from(group.acquired),
                 first,
                 owner: group.owner,
                 timestamp: oldest.filter(|_| self.stamps).and_then(&stamp),
@@ -122,7 +128,8 @@ impl Groups {
                 let group = Group {
                     name: Arc::clone(&name),
                     available: VecDeque::new(),
-                    acquired: BTreeSet::new(),
+                    acquired: 0,
+                    held: BTreeSet::new(),
                     owner: None,
                 };
                 let id = self.groups.insert(group) as Id;
@@ -142,17 +149,24 @@ impl Groups {
         group.available.insert(at, position);
         let (owner, after) = (group.owner, group.listed());
         self.list(id, before, after);
-        self.gained.extend(owner);
+        owner.into_iter().for_each(|owner| self.gain(owner));
     }
 
     /// An available message was acquired.
     pub(super) fn acquired(&mut self, position: Position, by: SubscriptionId) {
+        let stamps = self.stamps;
         self.edit(position, |group| {
             group.take(position);
-            group.acquired.insert(position);
+            group.acquired += 1;
+            if stamps {
+                group.held.insert(position);
+            }
             group.owner.get_or_insert(by);
         });
-        self.gained.extend(Some(by));
+        // The others of its group are for it alone.
+        if self.owned.contains_key(&by) {
+            self.gain(by);
+        }
     }
 
     /// An acquired message is available again.
@@ -160,23 +174,41 @@ impl Groups {
         let owner = self.edit(position, |group| {
             let at = group.available.partition_point(|p| *p < position);
             group.available.insert(at, position);
-            group.acquired.remove(&position);
+            group.acquired = group.acquired.saturating_sub(1);
+            group.held.remove(&position);
         });
-        self.gained.extend(owner);
+        owner.into_iter().for_each(|owner| self.gain(owner));
     }
 
     /// An acquired message has left the queue.
     pub(super) fn settled(&mut self, position: Position) {
         self.edit(position, |group| {
-            group.acquired.remove(&position);
+            group.acquired = group.acquired.saturating_sub(1);
+            group.held.remove(&position);
         });
-        self.of.remove(&position);
+        self.gone(position);
     }
 
     /// An available message has left the queue.
     pub(super) fn forget(&mut self, position: Position) {
         self.edit(position, |group| group.take(position));
-        self.of.remove(&position);
+        self.gone(position);
+    }
+
+    /// The message at a position is nobody's: so may its group be.
+    fn gone(&mut self, position: Position) {
+        let Some(id) = self.of.remove(&position) else { return };
+        // Some stay to be used again.
+        if self.groups.len() > KEPT && self.groups[id as usize].is_empty() {
+            let gone = self.groups.remove(id as usize);
+            self.names.remove(&gone.name);
+        }
+        if self.of.is_empty() && self.of.capacity() > KEPT {
+            // A crowd that has left must not keep its tables.
+            self.groups = Slab::new();
+            self.names = HashMap::default();
+            self.of = FixedMap::default();
+        }
     }
 
     /// Changes the group of a message and lists it anew. Its owner afterwards.
@@ -185,26 +217,18 @@ impl Groups {
         let group = &mut self.groups[id as usize];
         let before = group.listed();
         f(group);
-        if group.acquired.is_empty()
-            && let Some(owner) = group.owner.take()
-        {
-            self.freed = true;
-            // Of what it has, another message may be the first.
-            self.gained.push(owner);
-        }
+        let freed = match group.acquired {
+            0 => group.owner.take(),
+            _ => None,
+        };
         let (owner, after) = (group.owner, group.listed());
-        let over = group.acquired.is_empty() && group.available.is_empty();
         self.list(id, before, after);
-        if over {
-            let gone = self.groups.remove(id as usize);
-            self.names.remove(&gone.name);
-            if self.groups.is_empty() && self.groups.capacity() > KEPT {
-                // A crowd that has left must not keep its tables.
-                self.groups = Slab::new();
-                self.names = HashMap::default();
-                self.of = FixedMap::default();
+        if let Some(owner) = freed {
+            self.freed |= after.is_some();
+            // Of what it has, another message may be the first.
+            if self.owned.contains_key(&owner) {
+                self.gain(owner);
             }
-            return None;
         }
         owner
     }
@@ -261,12 +285,19 @@ impl Groups {
 
     /// A consumer may have more now: credit or room has come for it.
     pub(super) fn gain(&mut self, consumer: SubscriptionId) {
-        self.gained.push(consumer);
+        gain(&mut self.gained, consumer);
     }
 
-    /// Owners that may have more now than when this was last asked.
+    /// Owners that may have more now than when this was last asked; see [`Groups::give_back`].
     pub(super) fn take_gained(&mut self) -> Vec<SubscriptionId> {
-        std::mem::take(&mut self.gained)
+        std::mem::swap(&mut self.gained, &mut self.spare);
+        std::mem::take(&mut self.spare)
+    }
+
+    /// Takes that list back, for others.
+    pub(super) fn give_back(&mut self, mut list: Vec<SubscriptionId>) {
+        list.clear();
+        self.spare = list;
     }
 
     /// Whether a group has become free since this was last asked.
@@ -275,7 +306,18 @@ impl Groups {
     }
 }
 
+/// Nearly always the one that had more before.
+fn gain(gained: &mut Vec<SubscriptionId>, consumer: SubscriptionId) {
+    if gained.last() != Some(&consumer) {
+        gained.push(consumer);
+    }
+}
+
 impl Group {
+    fn is_empty(&self) -> bool {
+        self.acquired == 0 && self.available.is_empty()
+    }
+
     fn listed(&self) -> Listed {
         self.available.front().map(|first| (*first, self.owner))
     }
@@ -331,8 +373,7 @@ mod tests {
             groups.settled(position);
         }
         groups.forget(5);
-        assert!(groups.groups.is_empty() && groups.free.is_empty() && groups.owned.is_empty());
-        assert!(groups.of.is_empty() && groups.names.is_empty());
+        assert!(groups.of.is_empty() && groups.free.is_empty() && groups.owned.is_empty());
     }
 
     #[test]

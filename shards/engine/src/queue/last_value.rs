@@ -7,14 +7,18 @@ use super::header::{Text, text_of};
 use super::provisional::Provisional;
 use crate::ids::Position;
 use crate::message::Message;
+use crate::topology::FixedMap;
 use foldhash::fast::FixedState;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Where the newest message of each key is.
 #[derive(Debug)]
 pub(super) struct LastValues {
     header: Box<str>,
-    newest: HashMap<Box<[u8]>, Position, FixedState>,
+    newest: HashMap<Arc<[u8]>, Position, FixedState>,
+    /// The key of each of those, so that no message is looked into when it leaves.
+    keys: FixedMap<Position, Arc<[u8]>>,
     pub(super) provisional: Provisional,
 }
 
@@ -23,6 +27,7 @@ impl LastValues {
         LastValues {
             header: header.into(),
             newest: HashMap::default(),
+            keys: FixedMap::default(),
             provisional: Provisional::default(),
         }
     }
@@ -35,9 +40,15 @@ impl LastValues {
     pub(super) fn push(&mut self, position: Position, message: &Message) -> Option<Position> {
         let key = self.key(message);
         if let Some(newest) = self.newest.get_mut(&*key) {
-            return Some(std::mem::replace(newest, position));
+            let older = std::mem::replace(newest, position);
+            if let Some(key) = self.keys.remove(&older) {
+                self.keys.insert(position, key);
+            }
+            return Some(older);
         }
-        self.newest.insert(key.as_slice().into(), position);
+        let key: Arc<[u8]> = key.as_slice().into();
+        self.keys.insert(position, Arc::clone(&key));
+        self.newest.insert(key, position);
         None
     }
 
@@ -62,13 +73,13 @@ impl LastValues {
     }
 
     /// A message has left the queue.
-    pub(super) fn forget(&mut self, position: Position, message: &Message) {
-        let key = self.key(message);
-        if self.newest.get(&*key) == Some(&position) {
+    pub(super) fn forget(&mut self, position: Position) {
+        if let Some(key) = self.keys.remove(&position) {
             self.newest.remove(&*key);
         }
         if self.newest.is_empty() && self.newest.capacity() > 4096 {
             self.newest = HashMap::default();
+            self.keys = FixedMap::default();
         }
     }
 }
@@ -86,8 +97,8 @@ mod tests {
         assert_eq!(values.push(2, &b), None);
         assert_eq!(values.push(3, &a), Some(1));
         assert_eq!((values.released(1, &a), values.released(3, &a)), (Some(1), None));
-        values.forget(1, &a);
-        values.forget(3, &a);
+        values.forget(1);
+        values.forget(3);
         // Only older ones are left: the newest of them stays.
         assert_eq!((values.released(1, &a), values.released(2, &a)), (None, Some(1)));
         assert_eq!(values.push(4, &a), Some(2));

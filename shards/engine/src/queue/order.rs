@@ -88,7 +88,7 @@ impl Order {
     pub(super) fn removed(&mut self, position: Position, removed: &Removed) {
         match (self, &removed.message) {
             (Order::Fifo | Order::Unsorted(_), _) | (_, None) => {}
-            (Order::LastValue(values), Some(message)) => values.forget(position, message),
+            (Order::LastValue(values), _) => values.forget(position),
             (Order::Priority(levels), Some(message)) => levels.hide(position, message),
             (Order::Groups(groups), _) => groups.forget(position),
         }
@@ -96,13 +96,13 @@ impl Order {
 
     /// An acquired message has left the queue.
     #[inline]
-    pub(super) fn settled(&mut self, position: Position, removed: &Removed) {
-        match (self, &removed.message) {
-            (Order::LastValue(values), Some(message)) => {
-                values.forget(position, message);
+    pub(super) fn settled(&mut self, position: Position) {
+        match self {
+            Order::LastValue(values) => {
+                values.forget(position);
                 values.provisional.unkeep(position);
             }
-            (Order::Groups(groups), _) => groups.settled(position),
+            Order::Groups(groups) => groups.settled(position),
             _ => {}
         }
     }
@@ -256,8 +256,8 @@ impl Queue {
     #[inline]
     pub(super) fn remove_acquired(&mut self, position: Position) -> Option<Removed> {
         let removed = self.entries.remove_acquired(position);
-        if let Some(removed) = &removed {
-            self.order.settled(position, removed);
+        if removed.is_some() {
+            self.order.settled(position);
         }
         removed
     }

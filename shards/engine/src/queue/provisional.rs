@@ -132,10 +132,7 @@ impl Queue {
     fn withdraw_one(&mut self, position: Position, out: &mut Vec<Output>) -> Option<(Seq, usize)> {
         let entry = self.entries.get(position)?;
         let (place, size) = (entry.place(), entry.size());
-        let message = match entry.body() {
-            Body::Here(message) => Some(message.clone()),
-            Body::Away { .. } => None,
-        };
+        let here = matches!(entry.body(), Body::Here(_));
         if place == Seq::NONE {
             return None;
         }
@@ -157,11 +154,12 @@ impl Queue {
             self.left(position, out);
             return Some((place, size));
         }
-        // Only its record has the body of one that is away.
-        let message = message?;
+        if !here {
+            return None; // Only its record has the body.
+        }
         self.entries.set_place(position, Seq::NONE);
         if let Some(values) = self.order.last_values() {
-            values.forget(position, &message);
+            values.forget(position);
         }
         Some((place, size))
     }
