@@ -169,6 +169,8 @@ fn prepared_branches_survive_a_restart() -> Result<()> {
     Store::restarts(
         |scene| prepare_pairs(scene, 3),
         |scene, ()| {
+            let said = "3 prepared branches of distributed transactions wait for their outcome";
+            ensure!(scene.broker.log().contains(said), "{}", scene.broker.log());
             decide_pairs(scene, 3)?;
             let session = scene.session("last")?;
             let back = drain(&session, "from1")?;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fletch_engine::{BranchId, Restored};
 use fletch_journal::LogConfig;
 use fletch_shards::StartError;
 use fletch_shards::store::{Progress, RecoverError, Start, Started, start};
@@ -40,7 +41,19 @@ pub(super) fn open(store: &StoreConfig, config: &Config) -> Result<(Lock, Starte
         truncate: store.truncate,
         memory: config.queue_memory,
     };
-    Ok((lock, start(&how, &tell)?))
+    let started = start(&how, &tell)?;
+    warn_of_branches(&started);
+    Ok((lock, started))
+}
+
+/// Branches that their transaction managers have still to decide about hold on to messages.
+fn warn_of_branches(started: &Started) {
+    let in_doubt: Vec<String> =
+        started.shards.iter().flat_map(Restored::in_doubt).map(BranchId::to_string).collect();
+    if let Some(first) = in_doubt.first() {
+        tracing::warn!(target: "store", "{} prepared branches of distributed transactions wait for \
+            their outcome, the first is {first}", in_doubt.len());
+    }
 }
 
 /// How the logs of the shards are set up.

@@ -1,8 +1,8 @@
 //! A session's transaction, as far as it has come: what it has published, and what it has accepted.
 //!
 //! Nothing of it is done before the commit. Messages are routed when they come, so that what is wrong with
-//! them is said then; where an exchange's home has to do that, what follows on the connection waits for it. Accepted deliveries stay unsettled: a rollback, or the end of the session, forgets
-//! that they were accepted.
+//! them is said then; where an exchange's home has to do that, what follows on the connection waits for it.
+//! Accepted deliveries stay unsettled: a rollback, or the end of the session, forgets that they were accepted.
 
 use super::error::Refusal;
 use super::unsettled::Unsettled;
@@ -10,12 +10,6 @@ use crate::shard::Ctx;
 use fletch_amqp::serial::{CommandId, SequenceSet};
 use fletch_amqp::v0_10::ErrorCode;
 use fletch_engine::{DeliveryRef, Message, Routed, Transaction};
-
-/// What a message costs that waits for the commit, besides its content.
-const OVERHEAD: u64 = 128;
-
-/// What each of its queues costs.
-const ROUTE: u64 = 16;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -49,7 +43,7 @@ impl Tx {
         (most, limit): (u64, u64),
     ) -> Result<Option<Message>, Refusal> {
         let routes = ctx.engine.route(exchange, &message)?;
-        self.bytes += OVERHEAD + message.size() as u64;
+        self.bytes += Transaction::MESSAGE + message.size() as u64;
         let asked = match routes {
             None => Some(message),
             Some(routes) => {
@@ -70,7 +64,7 @@ impl Tx {
     /// It is known where a message goes.
     pub(super) fn add(&mut self, routed: Routed) {
         let (_, routes) = &routed;
-        self.bytes += ROUTE * routes.len() as u64;
+        self.bytes += Transaction::ROUTE * routes.len() as u64;
         if !routes.is_empty() {
             self.publishes.publishes.push(routed);
         }

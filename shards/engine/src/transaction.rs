@@ -28,6 +28,11 @@ pub struct Transaction {
 }
 
 impl Transaction {
+    /// What a message costs that waits for the commit, besides its content, about.
+    pub const MESSAGE: u64 = 128;
+    /// What each of its queues costs.
+    pub const ROUTE: u64 = 16;
+
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.publishes.is_empty() && self.accepts.is_empty()
@@ -36,8 +41,8 @@ impl Transaction {
     /// Bytes that it takes, about.
     pub(crate) fn size(&self) -> u64 {
         let accepts = self.accepts.len() as u64 * size_of::<DeliveryRef>() as u64;
-        let of = |(message, routes): &(Message, SmallVec<[Route; 1]>)| {
-            MESSAGE + ROUTE * routes.len() as u64 + message.size() as u64
+        let of = |(message, routes): &Routed| {
+            Self::MESSAGE + Self::ROUTE * routes.len() as u64 + message.size() as u64
         };
         accepts + self.publishes.iter().map(of).sum::<u64>()
     }
@@ -48,11 +53,6 @@ impl Transaction {
         self.accepts.extend(other.accepts);
     }
 }
-
-/// What a message costs that waits for the commit, besides its content.
-const MESSAGE: u64 = 128;
-/// What each of its queues costs.
-const ROUTE: u64 = 16;
 
 /// What a transaction does on one shard.
 #[derive(Debug, Default)]

@@ -1,5 +1,6 @@
 //! Branches of distributed transactions on several shards: what somebody else decides, and what is forgotten.
 
+#[allow(dead_code, unreachable_pub, reason = "other tests use more of it")]
 mod support;
 
 use fletch_amqp::Map;

@@ -83,6 +83,8 @@ fn seeds_that_found_something_pass() {
     }
     // What was left of a torn batch was completed by the next one at its place, but for its header.
     passes(50_503_783);
+    // What moved to a durable queue from one that is not took what a full disk had left for accepts.
+    passes(50_870_143);
     // With segments of two batches cleaning made no room, and never ended.
     passes(51_268_117);
     // Branches: rolled back at homes when a crash brought them back; answered before they were undefined; records

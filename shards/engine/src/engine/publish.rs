@@ -162,24 +162,21 @@ impl Engine {
         let Frame::Publish { epoch, slot, number, moves, hops, message, queues } = publish else {
             return;
         };
-        if let Some(slot) = slot {
-            let all = || queues.iter().copied();
-            match self.check_space(&message, all()) {
-                Err(_) if moves => {
-                    let slot = Some(slot);
-                    let again =
-                        Frame::Publish { epoch, slot, number, moves, hops, message, queues };
-                    self.parked.push_back((from, again));
-                    return;
-                }
-                Err(reason) => return self.refuse_slot(from, slot, reason, fx),
-                Ok(()) if moves => {}
-                Ok(()) => {
-                    if let Err(reason) = self.check_depths(&message, all()) {
-                        return self.refuse_slot(from, slot, reason, fx);
-                    }
+        let all = || queues.iter().copied();
+        match (self.check_space(&message, all()), slot) {
+            // Nor does what nobody waits for take what a full disk has left for others.
+            (Err(_), _) if moves => {
+                let again = Frame::Publish { epoch, slot, number, moves, hops, message, queues };
+                self.parked.push_back((from, again));
+                return;
+            }
+            (Err(reason), Some(slot)) => return self.refuse_slot(from, slot, reason, fx),
+            (Ok(()), Some(slot)) if !moves => {
+                if let Err(reason) = self.check_depths(&message, all()) {
+                    return self.refuse_slot(from, slot, reason, fx);
                 }
             }
+            _ => {}
         }
         let xid = number.map(|n| Xid { shard: from.0, number: n.get() });
         let arrival = Arrival { xid, tracked: slot.is_some(), moves, hops };

@@ -340,6 +340,14 @@ pub struct Restored {
     pub(crate) branches: RestoredBranches,
 }
 
+impl Restored {
+    /// The branches that wait for their outcome: of the orderer's shard, all of them.
+    pub fn in_doubt(&self) -> impl Iterator<Item = &BranchId> {
+        let undecided = self.branches.in_doubt.iter().filter(|b| undecided(b).is_some());
+        undecided.map(|(_, definition, _)| &definition.branch)
+    }
+}
+
 /// What is prepared on a shard of a branch that waits for its outcome.
 #[derive(Debug, Default)]
 pub(crate) struct RestoredShare {

@@ -1,6 +1,7 @@
 //! Branches of distributed transactions: a client works in one, prepares it and goes its way; whoever comes
 //! later decides, also after a crash.
 
+use super::orders::Order;
 use super::session::{Asked, Stage};
 use super::transaction::Work;
 use super::world::World;
@@ -221,6 +222,11 @@ impl World<'_> {
         }
     }
 
+    /// What was accepted in branches that are not completed: it is nobody else's.
+    pub(super) fn locked(&self) -> BTreeSet<(QueueId, MessageId)> {
+        self.branches.values().flat_map(|b| b.work.accepts.iter().copied()).collect()
+    }
+
     /// After a start: which branches are in doubt? Nothing of them is to be seen, and somebody decides about
     /// some of them at once.
     pub(super) fn recover_branches(&mut self) {
@@ -276,9 +282,18 @@ impl super::model::Model {
                 else {
                     continue;
                 };
-                let there = q.copies.contains_key(number);
-                assert!(!there, "message {number} is in {queue:?}, and its branch is in doubt");
-                self.expect(queue, *number);
+                // Older values may show up again: see [`Queue::keep_found`].
+                match q.copies.get_mut(number).filter(|_| q.facts.order == Order::LastValue) {
+                    Some(c) => c.came = (0, 1),
+                    None => {
+                        let there = q.copies.contains_key(number);
+                        assert!(
+                            !there,
+                            "message {number} is in {queue:?}, and its branch is in doubt"
+                        );
+                        self.expect(queue, *number);
+                    }
+                }
                 if let Some(c) = self.queues.get_mut(&queue).and_then(|q| q.copies.get_mut(number))
                 {
                     c.transacted = true;

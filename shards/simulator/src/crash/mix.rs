@@ -214,7 +214,7 @@ impl Mix {
             auto_delete_percent,
             alternate_percent,
             fanout_percent,
-            branch_percent: if seed % 6 == 5 && ordered.is_none() { 60 } else { 0 },
+            branch_percent: if seed % 6 == 5 { 60 } else { 0 },
             limited_percent: limited.unwrap_or(0),
             ordered_percent: ordered.unwrap_or(0),
             time: *rng.pick(&[100, 100_000, 30_000_000]),

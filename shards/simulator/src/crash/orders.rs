@@ -134,6 +134,7 @@ impl World<'_> {
     pub(super) fn check_orders(&mut self, found: &AllFound, after: After) {
         let held = self.sessions.values().flat_map(|s| &s.held).map(|held| held.delivery);
         let held: BTreeSet<(QueueId, Position)> = held.map(|d| (d.queue, d.position)).collect();
+        let locked = self.locked();
         for (id, all) in found {
             let Some(q) = self.model.queues.get(id) else { continue };
             let at = |f: &Found| (*id, f.position);
@@ -141,6 +142,9 @@ impl World<'_> {
                 let mut keys = BTreeMap::new();
                 for f in all.iter().filter(|f| !held.contains(&at(f))) {
                     let number = message_id(&f.message);
+                    if locked.contains(&(*id, number)) {
+                        continue;
+                    }
                     let other = keys.insert(self.model.label(number).key, number);
                     assert!(other.is_none(), "{other:?} and {number} of {id:?} have one key");
                 }
@@ -330,7 +334,9 @@ impl Model {
     fn came_before(&self, number: MessageId, other: MessageId) -> bool {
         let (first, second) = (&self.messages[number as usize], &self.messages[other as usize]);
         let known = first.acknowledged.is_some_and(|next| next <= other);
-        number < other && (known || first.content.publisher == second.content.publisher)
+        // When what was published in a branch takes its place is another's affair.
+        let branch = first.branch || second.branch;
+        number < other && !branch && (known || first.content.publisher == second.content.publisher)
     }
 }
 
