@@ -133,24 +133,6 @@ pub enum DtxRequest {
     },
 }
 
-impl DtxRequest {
-    /// Of which branch.
-    pub fn branch(&self) -> Option<&BranchId> {
-        match self {
-            DtxRequest::Recover => None,
-            DtxRequest::Start { branch, .. }
-            | DtxRequest::End { branch, .. }
-            | DtxRequest::Prepare { branch }
-            | DtxRequest::Commit { branch, .. }
-            | DtxRequest::Rollback { branch }
-            | DtxRequest::Forget { branch }
-            | DtxRequest::Complete { branch, .. }
-            | DtxRequest::GetTimeout { branch }
-            | DtxRequest::SetTimeout { branch, .. } => Some(branch),
-        }
-    }
-}
-
 /// What a branch has come to: `xa-status` of AMQP 0-10.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum XaStatus {
