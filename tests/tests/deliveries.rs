@@ -480,7 +480,7 @@ fn a_deleted_queue_ends_its_subscriptions() -> Result<()> {
             // Who did not wait for a message is told when it asks for one.
             idle.sync()?;
             idle.flow("in", CreditUnit::MESSAGE, 1)?;
-            assert_eq!(refusal(idle.sync())?, ErrorCode::RESOURCE_DELETED);
+            assert_eq!(refusal(idle.next_delivery(PATIENCE))?, ErrorCode::RESOURCE_DELETED);
             drop(held);
             declare(&setup, "q", home)?;
             assert_eq!(query(&bystander, "q")?, Some((0, 0)), "the new queue is another");

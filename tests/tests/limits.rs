@@ -203,8 +203,8 @@ fn a_queue_destroys_itself() -> Result<()> {
             settle(&session, "q", |q| q.is_none())?;
             let held = next(&consumer)?;
             assert_eq!(text(&held), "m0");
-            let error = consumer.flow("in", CreditUnit::MESSAGE, 1).and_then(|_| consumer.sync());
-            assert_eq!(refusal(error)?, ErrorCode::RESOURCE_DELETED);
+            consumer.flow("in", CreditUnit::MESSAGE, 1)?;
+            assert_eq!(refusal(consumer.next_delivery(PATIENCE))?, ErrorCode::RESOURCE_DELETED);
             settle(&session, "dead", |q| q == Some((4, 0)))?;
             assert_eq!(texts(&drain(&session, "dead")?), expected("m", 0..4));
             delete(&session, "dead")?;

@@ -2,7 +2,7 @@
 
 use fletch_engine::{
     Config, CreditUnit, DeclareQueue, DeliveryRef, Effects, Engine, Event, Format, Frame, Journal,
-    Message, Meta, Mode, Reply, Request, SessionId, ShardId, ShardRestore, Subscribe,
+    Message, Meta, Mode, Published, Reply, Request, SessionId, ShardId, ShardRestore, Subscribe,
     SubscriptionId, Time, Transaction, combine,
 };
 use fletch_journal::{Done, LogConfig, Lsn, Position, Request as Io, Seq, State, Superblock};
@@ -96,7 +96,7 @@ impl Broker {
 
     /// Every disk does what it is asked.
     fn sync(&mut self) -> bool {
-        let mut written = false;
+        let (mut worked, mut written) = (false, false);
         for n in 0..SHARDS {
             let mut done = Vec::new();
             let engine = &mut self.engines[usize::from(n)];
@@ -114,12 +114,13 @@ impl Broker {
                 };
                 done.push((volume, end));
             }
+            worked |= !done.is_empty();
             for (volume, done) in done {
                 self.input(ShardId(n), |engine, fx| engine.disk_done(NOW, volume, done, fx));
             }
         }
         self.writes += usize::from(written);
-        written
+        worked
     }
 
     fn rest(&mut self) {
@@ -264,4 +265,29 @@ fn one_shard_alone_decides_with_one_write() {
     broker.ask(Request::Commit(Box::new(transaction)));
     assert_eq!((broker.journeys, broker.writes), (2, 1));
     assert_eq!(broker.available(), 1);
+}
+
+#[test]
+fn a_message_to_one_other_shard_is_written_by_that_shard_alone() {
+    let mut broker = Broker::new(true);
+    broker.declare_each(true);
+    broker.rest();
+    let written = |broker: &Broker| -> Vec<u64> {
+        broker.engines.iter().map(|engine| engine.log().expect("durable").last_seq().0).collect()
+    };
+    let before = written(&broker);
+    let (op, session) = (broker.next_op + 1, broker.session);
+    (broker.journeys, broker.writes) = (0, 0);
+    broker.input(SESSION_SHARD, |engine, fx| {
+        let published = engine.publish(NOW, (session, op), "", &message("q2", true), fx);
+        assert!(matches!(published, Ok(Published::Pending)));
+    });
+    broker.rest();
+    let confirmed =
+        |e: &Event| matches!(e, Event::Published { op: confirmed, .. } if *confirmed == op);
+    assert!(broker.events.iter().any(confirmed));
+    assert_eq!((broker.journeys, broker.writes), (2, 1));
+    let records: Vec<u64> =
+        written(&broker).iter().zip(before).map(|(now, then)| now - then).collect();
+    assert_eq!(records, [0, 0, 1, 0]);
 }

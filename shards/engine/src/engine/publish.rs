@@ -120,9 +120,12 @@ impl Engine {
             return Published::Pending;
         }
         routes.sort_by_home();
-        let durable = self.durable_homes(message, routes);
         let receipts = u16::try_from(routes.by_home().count()).unwrap_or(u16::MAX);
-        let transaction = self.transaction_for(durable);
+        let transaction = match receipts {
+            // Its one shard decides.
+            1 => None,
+            _ => self.transaction_for(self.durable_homes(message, routes)),
+        };
         let xid = |home| {
             let prepared = transaction.as_ref().filter(|t| t.homes.contains(&home));
             prepared.map(|prepared| prepared.xid)

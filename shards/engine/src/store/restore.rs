@@ -8,7 +8,7 @@
 use super::codec::{self, BranchDefinition, CodecError};
 use super::{Store, Stored, payload_len};
 use crate::dtx::BranchId;
-use crate::ids::{Position, QueueId, ShardId};
+use crate::ids::{Position, QueueId, ShardId, Time};
 use crate::message::Message;
 use crate::queue::Queue;
 use crate::topology::{
@@ -95,8 +95,10 @@ pub struct ShardRestore {
     /// Transactions that this shard has decided and not noted itself, with the dequeues it has prepared.
     /// What is prepared may have been written again behind the decision.
     open: BTreeMap<Xid, Dequeues>,
-    /// Decisions found here: the coordinator's own, and notes of others'.
-    decided: BTreeMap<Xid, (Seq, bool)>,
+    /// The numbers of transactions that this shard has committed, and where each decision stands. Only the
+    /// journals of all the homes know whether it is still needed. Another shard's decisions are carried out
+    /// where they are noted: behind the note nothing is prepared under them.
+    committed: BTreeMap<u64, Seq>,
     /// Records that several places refer to.
     shared: BTreeSet<Seq>,
     /// Batches, with the first record that begins in each; see [`LogPosition::marks`].
@@ -125,7 +127,7 @@ impl ShardRestore {
             queues: FixedMap::default(),
             pending: BTreeMap::new(),
             open: BTreeMap::new(),
-            decided: BTreeMap::new(),
+            committed: BTreeMap::new(),
             shared: BTreeSet::new(),
             marks: Vec::new(),
             memory,
@@ -188,7 +190,9 @@ impl ShardRestore {
                 }
                 Op::Decide { xid, commit } => {
                     decision = Some(xid);
-                    self.decided.insert(xid, (seq, commit));
+                    if commit && xid.shard == self.shard {
+                        self.committed.insert(xid.number, seq);
+                    }
                     let settled = self.settle(xid, commit);
                     if let Some(dequeues) = settled.filter(|_| commit && xid.shard == self.shard) {
                         self.open.insert(xid, dequeues);
@@ -210,15 +214,8 @@ impl ShardRestore {
         refs: EncodedRefs<'_>,
         payload: &[u8],
     ) -> Result<(), RecordError> {
-        let decided = xid.map(|xid| self.decided.get(&xid).map(|(_, commit)| *commit));
-        if let (Some(xid), Some(Some(true))) = (xid, decided)
-            && xid.shard == self.shard
-        {
-            self.open.entry(xid).or_default();
-        }
-        match (xid, decided) {
-            (_, Some(Some(false))) => {}
-            (Some(xid), Some(None)) => {
+        match xid {
+            Some(xid) if !self.has_committed(xid) => {
                 let message = readable(Stored::read(Volume::Journal, payload))?;
                 let pending = Pending { seq, refs: refs.iter().collect(), message };
                 let all = &mut self.pending.entry(xid).or_default().publishes;
@@ -231,24 +228,48 @@ impl ShardRestore {
                     self.queue(QueueId(queue)).restore_end(position);
                 }
             }
-            _ if self.taken < self.memory => {
-                let message = readable(Stored::read(Volume::Journal, payload))?;
-                self.taken += message.size() as u64 + ENTRY;
-                self.put(seq, refs.iter(), &message);
-            }
-            _ => {
-                let what = readable(codec::outline(payload))?;
-                self.put_each(seq, refs.iter(), |queue, position, seen| {
-                    queue.restore_away(position, what, seq, seen);
-                });
+            xid => {
+                if let Some(xid) = xid {
+                    self.open.entry(xid).or_default();
+                }
+                if self.has_room() {
+                    let message = readable(Stored::read(Volume::Journal, payload))?;
+                    self.put(seq, refs.iter(), &message);
+                } else {
+                    self.put_away(seq, refs.iter(), readable(codec::outline(payload))?);
+                }
             }
         }
         Ok(())
     }
 
+    /// Whether it is a transaction of this shard's that it has committed. If it has rolled one back it has
+    /// noted that at once.
+    fn has_committed(&self, xid: Xid) -> bool {
+        xid.shard == self.shard && self.committed.contains_key(&xid.number)
+    }
+
+    /// Whether one more message may be in memory.
+    fn has_room(&self) -> bool {
+        self.taken < self.memory
+    }
+
     fn put(&mut self, seq: Seq, refs: impl Iterator<Item = (Ref, bool)>, message: &Message) {
+        self.taken += message.size() as u64 + ENTRY;
         self.put_each(seq, refs, |queue, position, seen| {
             queue.restore(position, message.clone(), seq, seen);
+        });
+    }
+
+    /// The same without its body: size and expiry are all that is known of the message.
+    fn put_away(
+        &mut self,
+        seq: Seq,
+        refs: impl Iterator<Item = (Ref, bool)>,
+        outline: (usize, Time),
+    ) {
+        self.put_each(seq, refs, |queue, position, seen| {
+            queue.restore_away(position, outline, seq, seen);
         });
     }
 
@@ -269,20 +290,14 @@ impl ShardRestore {
     /// Messages left a queue, if the transaction was committed that it was prepared under.
     fn dequeue_if(&mut self, seq: Seq, prepared: Option<Xid>, range: Range) {
         let (queue, first, last) = range;
-        let decided = prepared.map(|xid| (xid, self.decided.get(&xid).map(|(_, commit)| *commit)));
-        match decided {
-            Some((xid, None)) => {
+        if let Some(xid) = prepared {
+            if !self.has_committed(xid) {
                 self.pending.entry(xid).or_default().dequeues.push(seq, range);
+                return;
             }
-            Some((_, Some(false))) => {}
-            Some((xid, Some(true))) => {
-                if xid.shard == self.shard {
-                    self.open.entry(xid).or_default().push(seq, range);
-                }
-                self.dequeue(QueueId(queue), first, last);
-            }
-            None => self.dequeue(QueueId(queue), first, last),
+            self.open.entry(xid).or_default().push(seq, range);
         }
+        self.dequeue(QueueId(queue), first, last);
     }
 
     fn dequeue(&mut self, queue: QueueId, first: Position, last: Position) {
@@ -302,8 +317,13 @@ impl ShardRestore {
     fn settle(&mut self, xid: Xid, commit: bool) -> Option<Dequeues> {
         let Undecided { publishes, dequeues } = self.pending.remove(&xid)?;
         if commit {
-            for p in publishes {
-                self.put(p.seq, p.refs.into_iter(), &p.message);
+            for Pending { seq, refs, message } in publishes {
+                if self.has_room() {
+                    self.put(seq, refs.into_iter(), &message);
+                } else {
+                    let outline = (message.size(), message.meta().expires);
+                    self.put_away(seq, refs.into_iter(), outline);
+                }
             }
             for (queue, first, last) in &dequeues.ranges {
                 self.dequeue(QueueId(*queue), *first, *last);
@@ -392,14 +412,13 @@ pub struct Combined {
 /// # Errors
 /// [`RestoreError`] if a definition cannot be read.
 pub fn combine(mut shards: Vec<ShardRestore>) -> Result<Combined, RestoreError> {
-    let mut committed: BTreeSet<Xid> = BTreeSet::new();
-    for (n, shard) in shards.iter().enumerate() {
-        let own = |(xid, (_, commit)): (&Xid, &(Seq, bool))| {
-            (usize::from(xid.shard) == n && *commit).then_some(*xid)
-        };
-        committed.extend(shard.decided.iter().filter_map(own));
-    }
-    let branches = branches(&mut shards, &committed)?;
+    let has_committed = |xid: &Xid| {
+        let coordinator = shards.get(usize::from(xid.shard));
+        coordinator.is_some_and(|shard| shard.committed.contains_key(&xid.number))
+    };
+    let pending = shards.iter().flat_map(|shard| shard.pending.keys().copied());
+    let committed: BTreeSet<Xid> = pending.filter(has_committed).collect();
+    let branches = branches(&shards)?;
     let in_doubt: BTreeSet<Xid> = branches.in_doubt.iter().filter_map(undecided).collect();
     let mut decisions = vec![BTreeMap::new(); shards.len()];
     let mut to_note = Vec::new();
@@ -456,13 +475,10 @@ pub fn combine(mut shards: Vec<ShardRestore>) -> Result<Combined, RestoreError> 
 }
 
 /// Takes the branches out of the definitions.
-fn branches(
-    shards: &mut [ShardRestore],
-    committed: &BTreeSet<Xid>,
-) -> Result<RestoredBranches, RestoreError> {
+fn branches(shards: &[ShardRestore]) -> Result<RestoredBranches, RestoreError> {
     let mut newest: BTreeMap<BranchId, (u64, BranchDefinition)> = BTreeMap::new();
     let mut over = Vec::new();
-    let Some(orderer) = shards.first_mut() else { return Ok(RestoredBranches::default()) };
+    let Some(orderer) = shards.first() else { return Ok(RestoredBranches::default()) };
     for (id, (_, bytes)) in &orderer.definitions {
         let read = BranchDefinition::read(bytes);
         if let Some(d) = read.map_err(|error| RestoreError { id: *id, error })? {
@@ -472,7 +488,7 @@ fn branches(
     }
     let is_over = |d: &BranchDefinition| {
         // The crash came before it was undefined.
-        d.heuristic.is_none() && committed.contains(&Xid { shard: 0, number: d.number })
+        d.heuristic.is_none() && orderer.committed.contains_key(&d.number)
     };
     over.extend(newest.values().filter(|(_, d)| is_over(d)).map(|(id, _)| *id));
     newest.retain(|_, (_, d)| !is_over(d));
@@ -642,7 +658,7 @@ impl Combined {
                 dequeues.adopt(*xid, &mut log);
             }
             for xid in decisions.keys() {
-                if let Some((seq, _)) = shard.decided.get(xid) {
+                if let Some(seq) = shard.committed.get(&xid.number) {
                     log.adopt_decision(*seq, *xid);
                 }
             }

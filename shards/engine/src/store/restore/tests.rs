@@ -1,7 +1,6 @@
 //! What a transaction's records come to, wherever a crash has cut the log.
 
 use super::*;
-use crate::ids::Time;
 use crate::message::{Format, Meta};
 use fletch_journal::Payload;
 use fletch_journal::record::put_publish;
@@ -131,4 +130,18 @@ fn another_shards_decision_is_carried_out() {
     let noted = [&log[..], &[dequeue(1, None)], &decision].concat();
     assert_eq!(found(&[&noted, &decision]), (vec![2], vec![vec![], vec![]]));
     assert_eq!(found(&[&noted, &[]]), (vec![2], vec![vec![], vec![]]), "its note is enough");
+}
+
+#[test]
+fn bodies_of_transactions_stay_away_when_memory_is_full() {
+    let own = [define(), publish(1, Some(XID)), publish(2, Some(XID)), decide(true), note()];
+    let other = Xid { shard: 1, number: 9 };
+    let (message, decided) = (publish(3, Some(other)), Op::Decide { xid: other, commit: true });
+    // One more message is taken in while there is any room at all.
+    let mut restore = ShardRestore::new(0, [], 1);
+    for (at, record) in [&own[..], &[message, encoded(&[decided])]].concat().iter().enumerate() {
+        restore.record(Lsn(at as u64 * 4096), record).expect("it can be read");
+    }
+    let queue = &restore.queues[&QueueId(QUEUE)];
+    assert_eq!((queue.messages(), queue.away()), (3, 2));
 }
