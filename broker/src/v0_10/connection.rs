@@ -476,13 +476,7 @@ impl Connection {
                     }
                 }
             }
-            Event::SubscriptionEnded { to, waiting, reason } => {
-                let session = self.session(channel);
-                let refusal = session.and_then(|s| s.subscription_ended(to.tag, waiting, reason));
-                if let Some(refusal) = refusal {
-                    self.fail(channel, &refusal);
-                }
-            }
+            Event::SubscriptionEnded { reason, .. } => self.fail(channel, &reason.into()),
             Event::BranchExpired { branch, .. } => {
                 if let Some(session) = self.sessions.iter_mut().find(|(c, _)| *c == channel) {
                     session.1.branch_expired(ctx, &branch);

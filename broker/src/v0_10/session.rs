@@ -101,8 +101,6 @@ struct Subscription {
     owed_bytes: u64,
     /// Cancelled by the client; the engine has not answered yet.
     cancelled: bool,
-    /// Its queue was deleted when it had no credit: said when it asks for some.
-    deleted: Option<Error>,
 }
 
 /// See the module.
@@ -298,10 +296,7 @@ impl Session {
                     other => return Err(invalid(format!("Invalid value for unit {}", other.0))),
                 };
                 let value = c.value.unwrap_or_default();
-                if let Some(reason) = self.subscriptions.get(&tag).and_then(|s| s.deleted.clone()) {
-                    return Err(reason.into());
-                }
-                ctx.engine.grant(ctx.now, self.subscription(tag), unit, value, ctx.fx);
+                ctx.engine.grant(ctx.now, self.subscription(tag), unit, value, ctx.fx)?;
                 Ok(Progress::Complete)
             }
             Command::MessageFlush(c) => {
@@ -493,7 +488,6 @@ impl Session {
             owed_messages: 0,
             owed_bytes: 0,
             cancelled: false,
-            deleted: None,
         };
         self.subscriptions.insert(tag, subscription);
         let subscribe = Subscribe { tag, queue, mode, settles, exclusive, selector, arguments };
@@ -634,22 +628,6 @@ impl Session {
             ctx.engine.request(ctx.now, self.id, OpId::MAX, request, ctx.fx);
         }
         Answer::Acquired(id, acquired)
-    }
-
-    /// The queue of a subscription was deleted. What the client has to be told now.
-    pub(super) fn subscription_ended(
-        &mut self,
-        tag: u32,
-        waiting: bool,
-        reason: Error,
-    ) -> Option<Refusal> {
-        if waiting {
-            return Some(reason.into());
-        }
-        if let Some(s) = self.subscriptions.get_mut(&tag) {
-            s.deleted = Some(reason);
-        }
-        None
     }
 
     /// How the delivery that comes with `tag` is to be sent; `None` if its subscription is gone.

@@ -86,7 +86,7 @@ impl Broker {
         let home = consumer.session.shard().index();
         for unit in [CreditUnit::Messages, CreditUnit::Bytes] {
             let fx = &mut broker.fx[home];
-            broker.engines[home].grant(NOW, consumer, unit, INFINITE, fx);
+            broker.engines[home].grant(NOW, consumer, unit, INFINITE, fx).expect("it is there");
         }
         broker.settle();
         broker

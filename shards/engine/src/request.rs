@@ -277,9 +277,8 @@ pub enum Event {
         redelivered: bool,
         marks: Option<Arc<Marks>>,
     },
-    /// The subscription is gone because its queue is (deleted under it). `waiting`: it had credit
-    /// for a delivery, so its client has to be told now and not when it next asks for something.
-    SubscriptionEnded { to: SubscriptionId, waiting: bool, reason: Error },
+    /// The subscription waits for messages of a queue that was deleted.
+    SubscriptionEnded { to: SubscriptionId, reason: Error },
     /// Somebody wants the session's name. By force: close it. Without: unless it is closing already,
     /// say so by [`crate::Engine::keep_name`].
     Evicted { session: SessionId, force: bool },

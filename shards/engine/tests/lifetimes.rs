@@ -5,7 +5,10 @@ mod cluster;
 use cluster::{Cluster, queue};
 use fletch_amqp::Value;
 use fletch_amqp::types::Map;
-use fletch_engine::{DeclareQueue, Mode, Outcome, Reply, Request, Selection, SessionId};
+use fletch_engine::{
+    CreditUnit, DeclareQueue, ErrorKind, Mode, Outcome, Reply, Request, Selection, SessionId,
+    SubscriptionId,
+};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -62,6 +65,21 @@ fn use_ends_the_wait_and_a_declare_begins_it_anew() {
         c.ok(other, Request::DeclareQueue(queue("q")));
         c.pass(2 * SECOND);
         assert!(c.exists("q"), "its declaration was use");
+        c.pass(2 * SECOND);
+        assert!(!c.exists("q"));
+    });
+}
+
+#[test]
+fn a_declare_of_a_queue_in_use_begins_no_wait() {
+    each(|c, one, other| {
+        c.ok(one, Request::DeclareQueue(delayed("q")));
+        let tag = c.subscribe(other, "q", Mode::Browse);
+        c.ok(one, Request::DeclareQueue(queue("q")));
+        c.pass(2 * SECOND);
+        c.ok(other, Request::Cancel { tag });
+        c.pass(2 * SECOND);
+        assert!(c.exists("q"), "it has not been used for two seconds");
         c.pass(2 * SECOND);
         assert!(!c.exists("q"));
     });
@@ -173,12 +191,35 @@ fn on_close_goes_with_whatever_ends_first() {
         assert!(!c.exists("left"), "its owner ended");
         c.ok(other, Request::DeclareQueue(policy("drained", "delete-on-close")));
         let tag = c.subscribe(other, "drained", Mode::Consume);
-        c.grant(other, tag, 1);
+        c.grant(other, tag, 2);
         c.publish(other, "drained", 1);
         let deliveries = c.take_deliveries();
         c.settle(other, Outcome::Accepted, &deliveries);
         assert!(!c.exists("drained"), "its last message left");
         assert_eq!(c.take_ended(), [(other, tag)]);
+    });
+}
+
+#[test]
+fn who_waits_for_no_message_is_told_when_it_does() {
+    each(|c, one, other| {
+        c.ok(one, Request::DeclareQueue(queue("q")));
+        let (granting, moving) =
+            (c.subscribe(other, "q", Mode::Consume), c.subscribe(other, "q", Mode::Consume));
+        c.grant(other, moving, 1);
+        c.publish(one, "q", 1);
+        let delete = Request::DeleteQueue { name: "q".into(), if_unused: false, if_empty: false };
+        c.ok(one, delete);
+        assert_eq!(c.take_ended(), []);
+        let of = |tag| SubscriptionId { session: other, tag };
+        c.input(other.shard(), |e, now, fx| e.moved(now, of(moving), (1, 1), fx));
+        assert_eq!(c.take_ended(), [(other, moving)]);
+        let granted = c.input(other.shard(), |e, now, fx| {
+            e.grant(now, of(granting), CreditUnit::Messages, 1, fx)
+        });
+        let kind = granted.map_err(|error| error.kind);
+        assert_eq!(kind, Err(ErrorKind::ResourceDeleted));
+        assert_eq!(c.take_ended(), [], "it was told already");
     });
 }
 

@@ -183,8 +183,10 @@ impl Broker {
         let to = SubscriptionId { session, tag };
         let engine = &mut self.engines[usize::from(shard)];
         engine.set_mode(NOW, to, FlowMode::Credit, &mut self.fx);
-        engine.grant(NOW, to, CreditUnit::Bytes, u32::MAX, &mut self.fx);
-        engine.grant(NOW, to, CreditUnit::Messages, n, &mut self.fx);
+        engine
+            .grant(NOW, to, CreditUnit::Bytes, u32::MAX, &mut self.fx)
+            .expect("its queue is there");
+        engine.grant(NOW, to, CreditUnit::Messages, n, &mut self.fx).expect("its queue is there");
         self.settle(shard);
         self.ask(session, Request::Cancel { tag }).unwrap();
         let delivered = |event: &Event| match event {
@@ -377,12 +379,9 @@ fn subscribers_are_told_that_the_queue_destroyed_itself() {
     b.ask(Broker::session(0), Request::Subscribe(s)).unwrap();
     let _ = b.publish(0, "", "q");
     let _ = b.publish(0, "", "q");
-    let ended = |e: &Event| match e {
-        Event::SubscriptionEnded { reason, .. } => Some(reason.kind),
-        _ => None,
-    };
-    let ended: Vec<ErrorKind> = b.events.iter().filter_map(ended).collect();
-    assert_eq!(ended, [ErrorKind::ResourceDeleted]);
+    let to = SubscriptionId { session: Broker::session(0), tag: 7 };
+    let granted = b.engines[0].grant(NOW, to, CreditUnit::Messages, 1, &mut b.fx);
+    assert_eq!(granted.map_err(|error| error.kind), Err(ErrorKind::ResourceDeleted));
 }
 
 #[test]

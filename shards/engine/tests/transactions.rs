@@ -191,7 +191,9 @@ impl Broker {
             }));
             let to = SubscriptionId { session: self.session, tag: u32::from(n) };
             for unit in [CreditUnit::Bytes, CreditUnit::Messages] {
-                self.input(SESSION_SHARD, |engine, fx| engine.grant(NOW, to, unit, 1000, fx));
+                self.input(SESSION_SHARD, |engine, fx| {
+                    engine.grant(NOW, to, unit, 1000, fx).expect("it is there");
+                });
             }
         }
         self.rest();

@@ -48,22 +48,7 @@ impl World<'_> {
                 self.on_reply(id, asked, result);
                 self.answered(id, op);
             }
-            Event::SubscriptionEnded { to, .. } => {
-                self.trace.add(id.shard().0, "subscription ended", id.raw(), u64::from(to.tag));
-                self.marks.hit("subscription ended", true);
-                let ended = self.session(id).subscriptions.remove(&to.tag);
-                let ended = ended.expect("a subscription ends once");
-                let queue = ended.queue.expect("only subscriptions on queues end with them");
-                assert!(self.model.is_deleted(queue), "{to:?} ended without its queue");
-                self.consumers.remove(&queue);
-                let session = self.session(id);
-                for record in session.records.iter_mut().filter(|r| r.tag == to.tag) {
-                    record.windowing = false;
-                }
-                if self.mix.strict {
-                    self.end(id);
-                }
-            }
+            Event::SubscriptionEnded { to, .. } => self.subscription_ended(to),
             Event::BranchExpired { .. } => panic!("nobody works in a branch"),
             Event::Evicted { force: false, .. } => {
                 self.trace.add(id.shard().0, "asked for its name", id.raw(), 0);
@@ -283,8 +268,7 @@ impl World<'_> {
             return;
         }
         // It may have been too full meanwhile.
-        let destroyed = self.engines.iter().any(|e| e.topology().queue(name).is_none());
-        if destroyed && self.mix.limited_percent > 0 {
+        if self.model.has_destroyed_itself(name) {
             return;
         }
         let mut queue = None;
@@ -300,6 +284,25 @@ impl World<'_> {
         assert!(other.is_none(), "{name} is exclusive to {id:?}, but {other:?} consumes");
         self.owners.extend(queue.map(|queue| (queue, id)));
         self.marks.hit("exclusive", true);
+    }
+
+    /// A session is told that a subscription's queue was deleted.
+    pub(crate) fn subscription_ended(&mut self, to: SubscriptionId) {
+        let id = to.session;
+        self.trace.add(id.shard().0, "subscription ended", id.raw(), u64::from(to.tag));
+        self.marks.hit("subscription ended", true);
+        let ended = self.session(id).subscriptions.remove(&to.tag);
+        let ended = ended.expect("a subscription ends once");
+        let queue = ended.queue.expect("only subscriptions on queues end with them");
+        assert!(self.model.is_deleted(queue), "{to:?} ended without its queue");
+        self.consumers.remove(&queue);
+        let session = self.session(id);
+        for record in session.records.iter_mut().filter(|r| r.tag == to.tag) {
+            record.windowing = false;
+        }
+        if self.mix.strict {
+            self.end(id);
+        }
     }
 
     /// A request about a session's private queue was answered: what it says holds on all shards.

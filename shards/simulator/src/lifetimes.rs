@@ -75,6 +75,12 @@ impl Model {
         }
     }
 
+    /// Whether a queue of this name was deleted that is when it is too full.
+    pub(crate) fn has_destroyed_itself(&self, name: &str) -> bool {
+        let mut gone = self.lifetimes.iter().filter(|(queue, _)| self.is_deleted(**queue));
+        gone.any(|(_, lifetime)| lifetime.destroys_itself && &*lifetime.name == name)
+    }
+
     /// Somebody asks to delete the queue of this name.
     pub(crate) fn deletes(&mut self, name: &Arc<str>) {
         self.delete_asked.insert(Arc::clone(name));

@@ -139,6 +139,8 @@ impl World<'_> {
                     continue;
                 }
                 let mut all = self.engines.iter().flat_map(|engine| engine.queues());
+                let deleted = self.model.is_deleted(queue);
+                assert!(!deleted, "{:?} {tag} waits, and {queue:?} is deleted", session.id);
                 let there = all.find(|q| q.id() == queue).map_or(0, |q| q.available());
                 assert!(there == 0, "{:?} {tag} waits, and {there} are in {queue:?}", session.id);
             }

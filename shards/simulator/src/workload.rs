@@ -470,7 +470,11 @@ impl World<'_> {
         let s = self.session(id).subscriptions.get_mut(&tag).expect("it is open");
         s.flow.grant(unit, value);
         self.trace.add(id.shard().0, "grants", id.raw(), u64::from(value));
-        self.input(id.shard(), |engine, now, fx| engine.grant(now, to, unit, value, fx));
+        let granted =
+            self.input(id.shard(), |engine, now, fx| engine.grant(now, to, unit, value, fx));
+        if granted.is_err() {
+            self.subscription_ended(to);
+        }
     }
 
     /// Completes some deliveries: windows move.

@@ -53,6 +53,8 @@ fn seeds_that_have_found_something_pass() {
         (214, "a queue was kept for a session that had closed"),
         (7933, "a cancel was answered before the last delivery"),
         (9533, "a queue was made and deleted within one step"),
+        (1001343, "a subscription waited for messages of a queue that was deleted"),
+        (1004281, "a queue in use began to wait for its end when it was declared again"),
     ];
     for (seed, _) in found {
         passes(seed);

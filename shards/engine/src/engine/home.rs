@@ -177,10 +177,13 @@ impl Engine {
     ) {
         let gone = || Error::new(ErrorKind::NotFound, format!("Queue {} was deleted", queue.0));
         match command {
-            QueueCommand::Grant { .. }
-            | QueueCommand::Mode { .. }
-            | QueueCommand::Moved { .. }
-            | QueueCommand::Room { .. } => {}
+            // It waits for messages, and the queue did not know when it was deleted.
+            QueueCommand::Grant { tag, .. } | QueueCommand::Moved { tag, .. } => {
+                let reason = Error::new(ErrorKind::ResourceDeleted, "Queue has been deleted.");
+                let to = SubscriptionId { session, tag };
+                self.end_when_delivered(queue, to, true, reason, fx);
+            }
+            QueueCommand::Mode { .. } | QueueCommand::Room { .. } => {}
             QueueCommand::Subscribe { op, .. } | QueueCommand::Take { op, .. } => {
                 self.answer(session, op, Err(gone()), fx);
             }
@@ -339,17 +342,29 @@ impl Engine {
         let (subscriptions, rest) = q.drain_for_delete(&mut self.outputs);
         self.deliver(fx);
         for (to, waiting) in subscriptions {
-            let reason = Box::new(reason.clone());
-            match &mut self.store {
-                Some(store) if store.is_holding(queue) => {
-                    store.wait_for_all(Waiter::Ended { to, waiting, reason });
-                }
-                _ => self.end_subscription(to, waiting, reason, fx),
-            }
+            self.end_when_delivered(queue, to, waiting, reason.clone(), fx);
         }
         self.moving.entry(queue).or_default().begin();
         self.start(Job::Empty { queue, rest: Box::new(rest) }, fx);
         Ok(())
+    }
+
+    /// Tells a subscriber that its queue is gone, behind the deliveries that are held back.
+    fn end_when_delivered(
+        &mut self,
+        queue: QueueId,
+        to: SubscriptionId,
+        waiting: bool,
+        reason: Error,
+        fx: &mut Effects,
+    ) {
+        let reason = Box::new(reason);
+        match &mut self.store {
+            Some(store) if store.is_holding(queue) => {
+                store.wait_for_all(Waiter::Ended { to, waiting, reason });
+            }
+            _ => self.end_subscription(to, waiting, reason, fx),
+        }
     }
 
     /// Tells a subscriber, wherever it is, that its queue is gone.
@@ -361,7 +376,7 @@ impl Engine {
         fx: &mut Effects,
     ) {
         if to.session.shard() == self.shard {
-            self.subscription_ended(to, waiting, *reason, fx);
+            self.subscription_ended(to, waiting, reason, fx);
         } else {
             fx.frames.push((to.session.shard(), Frame::SubscriptionEnded { to, waiting, reason }));
         }
@@ -371,12 +386,20 @@ impl Engine {
         &mut self,
         to: SubscriptionId,
         waiting: bool,
-        reason: Error,
+        reason: Box<Error>,
         fx: &mut Effects,
     ) {
-        // One that the session has cancelled is over for it.
-        if self.subscriptions.remove(&to).is_some_and(|route| !route.cancelled) {
-            fx.events.push(Event::SubscriptionEnded { to, waiting, reason });
+        let Some(route) = self.subscriptions.get_mut(&to) else { return };
+        if route.cancelled {
+            // It is over for the session.
+            self.subscriptions.remove(&to);
+        } else if waiting {
+            // What was told first says more.
+            let reason = route.ended.take().unwrap_or(reason);
+            self.subscriptions.remove(&to);
+            fx.events.push(Event::SubscriptionEnded { to, reason: *reason });
+        } else {
+            route.ended = Some(reason);
         }
     }
 }

@@ -72,13 +72,6 @@ impl Lifetimes {
         }
     }
 
-    /// The queue was declared again: if it waits, it does from now on; so too if its time is over and the
-    /// vote about it under way.
-    pub(super) fn touched(&mut self, now: Time, queue: QueueId) {
-        self.used(queue);
-        self.wait(now, queue);
-    }
-
     /// Nobody needs the queue. True if it goes at once, false if it waits.
     fn wait(&mut self, now: Time, queue: QueueId) -> bool {
         let Some(delayed) = self.delayed.get_mut(&queue) else { return true };
@@ -168,6 +161,15 @@ impl Engine {
             self.send(ShardId::ORDERER, Frame::Unused { queue, asker }, fx);
         }
         over
+    }
+
+    /// The queue was declared again: if it waits, it does from now on; so too if its time is over and the
+    /// vote about it under way.
+    pub(super) fn touch(&mut self, now: Time, queue: QueueId) {
+        if self.lifetimes.is_waiting(queue) || self.is_over(queue) {
+            self.lifetimes.used(queue);
+            self.lifetimes.wait(now, queue);
+        }
     }
 
     fn is_over(&self, queue: QueueId) -> bool {

@@ -118,12 +118,14 @@ pub struct Stats {
 }
 
 /// A subscription of a session here, and where its queue lives.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Route {
     queue: QueueId,
     home: ShardId,
     /// The session has asked to cancel it: until that is answered, it can still be stopped.
     cancelled: bool,
+    /// Its queue was deleted when it did not wait for messages: the session is told when it does.
+    ended: Option<Box<Error>>,
 }
 
 /// See the module.
@@ -417,6 +419,9 @@ impl Engine {
 
     /// The client grants credit on a subscription. Unknown tags are ignored: the queue may have
     /// been deleted, which the session is told by [`Event::SubscriptionEnded`].
+    ///
+    /// # Errors
+    /// `ResourceDeleted` if the queue was deleted when nothing was asked of it: the subscription is gone too.
     pub fn grant(
         &mut self,
         now: Time,
@@ -424,8 +429,14 @@ impl Engine {
         unit: CreditUnit,
         value: u32,
         fx: &mut Effects,
-    ) {
+    ) -> Result<(), Error> {
+        let ended = self.subscriptions.get_mut(&to).and_then(|route| route.ended.take());
+        if let Some(reason) = ended {
+            self.subscriptions.remove(&to);
+            return Err(*reason);
+        }
         self.tell(now, to, QueueCommand::Grant { tag: to.tag, unit, value }, fx);
+        Ok(())
     }
 
     /// The client changes a subscription's flow mode.
@@ -552,10 +563,11 @@ impl Engine {
         match self.topology.check_subscribe(session, &s) {
             Err(e) => self.answer(session, op, Err(e), fx),
             Ok(q) => {
-                let route = Route { queue: q.id, home: q.home, cancelled: false };
+                let (queue, home) = (q.id, q.home);
+                let route = Route { queue, home, cancelled: false, ended: None };
                 self.subscriptions.insert(SubscriptionId { session, tag: s.tag }, route);
                 let command = QueueCommand::Subscribe { op, subscribe: Box::new(s) };
-                self.ask_home(session, route.queue, route.home, command, fx);
+                self.ask_home(session, queue, home, command, fx);
             }
         }
     }
@@ -568,10 +580,10 @@ impl Engine {
         command: QueueCommand,
         fx: &mut Effects,
     ) {
-        match self.subscriptions.get(&SubscriptionId { session, tag }).copied() {
+        match self.subscriptions.get(&SubscriptionId { session, tag }) {
             // Gone with its queue: nothing will be delivered, which is all that is asked.
             None => self.answer(session, op, Ok(Reply::Done), fx),
-            Some(Route { queue, home, .. }) => self.ask_home(session, queue, home, command, fx),
+            Some(Route { queue, home, .. }) => self.ask_home(session, *queue, *home, command, fx),
         }
     }
 
@@ -642,7 +654,8 @@ impl Engine {
     }
 
     fn tell_now(&mut self, now: Time, to: SubscriptionId, command: QueueCommand, fx: &mut Effects) {
-        let Some(Route { queue, home, .. }) = self.subscriptions.get(&to).copied() else { return };
+        let Some(route) = self.subscriptions.get(&to) else { return };
+        let (queue, home) = (route.queue, route.home);
         if home == self.shard {
             self.on_queue_command(now, queue, to.session, command, fx);
         } else {
@@ -701,7 +714,7 @@ impl Engine {
                 fx.events.push(Event::Deliver { to, delivery, message, redelivered, marks });
             }
             Frame::SubscriptionEnded { to, waiting, reason } => {
-                self.subscription_ended(to, waiting, *reason, fx);
+                self.subscription_ended(to, waiting, reason, fx);
             }
             Frame::Reply { session, op, result } => {
                 // Of a session here, or passed on: see `Frame::Unused`. Behind what is held back here, for
@@ -769,7 +782,7 @@ impl Engine {
             Frame::BranchExpired { session, branch } => {
                 fx.events.push(Event::BranchExpired { session, branch });
             }
-            Frame::Touched { queue } => self.lifetimes.touched(now, queue),
+            Frame::Touched { queue } => self.touch(now, queue),
             Frame::AskDelete { queue, conditions } => {
                 if let Err(e) = self.delete_if(queue, conditions, fx) {
                     let vote = Frame::Vote { queue, result: Err(Box::new(e)) };

@@ -168,8 +168,9 @@ impl Cluster {
     pub(crate) fn grant(&mut self, session: SessionId, tag: u32, messages: u32) {
         let to = SubscriptionId { session, tag };
         self.input(session.shard(), |e, now, fx| {
-            e.grant(now, to, CreditUnit::Messages, messages, fx);
-            e.grant(now, to, CreditUnit::Bytes, u32::MAX, fx);
+            for (unit, value) in [(CreditUnit::Messages, messages), (CreditUnit::Bytes, u32::MAX)] {
+                e.grant(now, to, unit, value, fx).expect("its queue is there");
+            }
         });
     }
 

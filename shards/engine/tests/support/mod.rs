@@ -249,7 +249,8 @@ impl Broker {
         self.ask(session, Request::Subscribe(subscribe)).expect("subscribed");
         let (to, shard) = (SubscriptionId { session, tag }, session.shard().index());
         for unit in [CreditUnit::Messages, CreditUnit::Bytes] {
-            self.engines[shard].grant(NOW, to, unit, u32::MAX, &mut self.fx);
+            let granted = self.engines[shard].grant(NOW, to, unit, u32::MAX, &mut self.fx);
+            granted.expect("its queue is there");
             self.sort_out(shard);
         }
         self.ask(session, Request::Flush { tag }).expect("flushed");

@@ -442,7 +442,11 @@ impl World<'_> {
             if self.sessions[&id].stage == Stage::Live
                 && self.sessions[&id].subscriptions.contains_key(&tag)
             {
-                self.input(id.shard(), |engine, now, fx| engine.grant(now, to, unit, value, fx));
+                let granted = self
+                    .input(id.shard(), |engine, now, fx| engine.grant(now, to, unit, value, fx));
+                if granted.is_err() {
+                    self.session(id).subscriptions.remove(&tag);
+                }
             }
         }
     }
