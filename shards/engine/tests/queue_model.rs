@@ -422,12 +422,14 @@ impl Model {
         }
     }
 
-    /// Messages were settled: groups of which nobody holds any are free.
+    /// Messages were settled: groups of which nobody holds any are free. Whether one is that has more.
     fn free_groups(&mut self) -> bool {
-        let held: BTreeSet<u8> = self.held.iter().map(|p| self.entry(*p).label.key).collect();
-        let before = self.owners.len();
-        self.owners.retain(|key, _| held.contains(key));
-        self.owners.len() < before
+        let keys = |positions: &BTreeSet<Position>| -> BTreeSet<u8> {
+            positions.iter().map(|p| self.entry(*p).label.key).collect()
+        };
+        let (held, there) = (keys(&self.held.iter().copied().collect()), keys(&self.available));
+        let freed = self.owners.extract_if(.., |key, _| !held.contains(key));
+        freed.filter(|(key, _)| there.contains(key)).count() > 0
     }
 
     /// In a last value queue a message has come, or is available again.

@@ -232,7 +232,7 @@ impl Queue {
             // A message that was looked at is next again; if there is another, it pauses.
             self.next_own(now, key, &mut 0, out)
         } else if self.is_grouped() {
-            self.front_of(now, key, out)
+            self.front_of(now, key, None, out)
         } else {
             self.front(now, out)
         };

@@ -35,9 +35,11 @@ impl Queue {
 
     pub(super) fn serve_grouped(&mut self, now: Time, out: &mut Vec<Output>) {
         while self.subscriptions.any_consumer() {
-            let Front::Message(_, size) = self.front_of_group(now, None, out) else { break };
+            let free = self.front_of_group(now, None, out);
+            let Front::Message(_, size) = free else { break };
             let Some(key) = self.subscriptions.next_consumer(size) else { break };
-            if !self.serve_next(now, key, out) {
+            let front = self.front_of(now, key, Some(free), out);
+            if !self.serve_front(key, front, out) {
                 debug_assert!(false, "a message that fits is taken");
                 break;
             }
@@ -49,6 +51,10 @@ impl Queue {
     fn serve_owners(&mut self, now: Time, out: &mut Vec<Output>) {
         while let Order::Groups(groups) = &mut self.order {
             let mut gained = groups.take_gained();
+            if gained.is_empty() {
+                groups.give_back(gained);
+                return;
+            }
             gained.sort_unstable_by_key(|id| (id.session.raw(), id.tag));
             gained.dedup();
             for id in &gained {
@@ -56,12 +62,8 @@ impl Queue {
                     while !self.subscriptions[key].is_own() && self.serve_next(now, key, out) {}
                 }
             }
-            let none = gained.is_empty();
             if let Order::Groups(groups) = &mut self.order {
                 groups.give_back(gained);
-            }
-            if none {
-                return;
             }
         }
     }
@@ -71,7 +73,13 @@ impl Queue {
         if !self.subscriptions[key].open() {
             return false;
         }
-        let Front::Message(position, size) = self.front_of(now, key, out) else { return false };
+        let front = self.front_of(now, key, None, out);
+        self.serve_front(key, front, out)
+    }
+
+    /// The same when what comes next for it is known.
+    fn serve_front(&mut self, key: Key, front: Front, out: &mut Vec<Output>) -> bool {
+        let Front::Message(position, size) = front else { return false };
         if self.flush_ends_before(key, position) {
             self.finish_flush(key, out);
             return true;
@@ -85,29 +93,38 @@ impl Queue {
     }
 
     /// The first message for a consumer: of its groups, or of a free one if that comes before it or the
-    /// other is too large for the credit.
-    pub(super) fn front_of(&mut self, now: Time, key: Key, out: &mut Vec<Output>) -> Front {
+    /// other is too large for the credit. `free`: the first of the free ones, if that is known.
+    pub(super) fn front_of(
+        &mut self,
+        now: Time,
+        key: Key,
+        free: Option<Front>,
+        out: &mut Vec<Output>,
+    ) -> Front {
         let id = self.subscriptions[key].id;
         let Order::Groups(groups) = &self.order else { return Front::Nothing };
-        // Whichever comes first, if both would fit: no need to look at the other.
         let any = self.subscriptions[key].credit.is_any_size();
+        let mut free = free;
         match (groups.first_of(id), groups.first_free()) {
-            (None, _) => return self.front_of_group(now, None, out),
+            (None, _) => return free.unwrap_or_else(|| self.front_of_group(now, None, out)),
             (Some(_), None) => return self.front_of_group(now, Some(id), out),
-            (Some(own), Some(free)) if any => {
-                let owner = (own < free).then_some(id);
-                match self.front_of_group(now, owner, out) {
+            // Whichever comes first, if both would fit: no need to look at the other.
+            (Some(own), Some(first)) if any => {
+                let front = match (own < first, free.take()) {
+                    (true, _) => self.front_of_group(now, Some(id), out),
+                    (false, Some(free)) => free,
+                    (false, None) => self.front_of_group(now, None, out),
+                };
+                match front {
                     // Others before it may have expired.
-                    front @ Front::Message(position, _) if position < own.max(free) => {
-                        return front;
-                    }
+                    Front::Message(position, _) if position < own.max(first) => return front,
                     _ => {}
                 }
             }
             _ => {}
         }
         let own = self.front_of_group(now, Some(id), out);
-        let free = self.front_of_group(now, None, out);
+        let free = free.unwrap_or_else(|| self.front_of_group(now, None, out));
         let credit = &self.subscriptions[key].credit;
         match (own, free) {
             (Front::Message(a, of_own), Front::Message(b, of_free)) => {

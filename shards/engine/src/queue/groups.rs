@@ -5,28 +5,25 @@
 //! message, and so are those of each owner: finding the next message for a consumer takes two look-ups,
 //! however many groups there are.
 
-use super::header::text_of;
+use super::header::with_text;
+use super::named::Named;
+use super::owned::Owned;
+use super::positions::Positions;
+use super::tags::Tags;
 use crate::ids::{Position, SubscriptionId};
 use crate::message::Message;
-use crate::topology::FixedMap;
-use foldhash::fast::FixedState;
-use slab::Slab;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// A group's place in the slab.
-type Id = u32;
-
-/// So many groups stay when their messages have left, and tables for as many.
-const KEPT: usize = 1024;
+/// A group that has left keeps room for so many messages.
+const ROOM: usize = 16;
 
 /// Where a group stands: by its first available message, with its owner's or the free ones; nowhere without
 /// such a message.
 type Listed = Option<(Position, Option<SubscriptionId>)>;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Group {
-    name: Arc<[u8]>,
     /// In order.
     available: VecDeque<Position>,
     acquired: u32,
@@ -59,13 +56,13 @@ pub(super) struct Groups {
     default: Arc<[u8]>,
     /// Their times are reported.
     stamps: bool,
-    groups: Slab<Group>,
-    names: HashMap<Arc<[u8]>, Id, FixedState>,
+    groups: Named<Group>,
     /// The group of each message in the queue.
-    of: FixedMap<Position, Id>,
-    /// Groups with available messages, by the first.
-    free: BTreeSet<(Position, Id)>,
-    owned: FixedMap<SubscriptionId, BTreeSet<(Position, Id)>>,
+    of: Tags,
+    /// The first available message of each group that has one and is free.
+    free: Positions,
+    /// The same of those that are not.
+    owned: Owned,
     /// Owners that may have more than when they were served last.
     gained: Vec<SubscriptionId>,
     /// Reused.
@@ -81,11 +78,10 @@ impl Groups {
             header: header.into(),
             default: default.as_bytes().into(),
             stamps,
-            groups: Slab::new(),
-            names: HashMap::default(),
-            of: FixedMap::default(),
-            free: BTreeSet::new(),
-            owned: FixedMap::default(),
+            groups: Named::new(),
+            of: Tags::default(),
+            free: Positions::default(),
+            owned: Owned::default(),
             gained: Vec::new(),
             spare: Vec::new(),
             freed: false,
@@ -102,11 +98,11 @@ impl Groups {
         stamp: impl Fn(Position) -> Option<u64>,
     ) -> impl Iterator<Item = GroupReport> {
         let there = self.groups.iter().filter(|(_, group)| !group.is_empty());
-        there.map(move |(_, group)| {
+        there.map(move |(name, group)| {
             let first = group.available.front().copied();
             let oldest = first.into_iter().chain(group.held.first().copied()).min();
             GroupReport {
-                name: Arc::clone(&group.name),
+                name: Arc::clone(name),
                 messages: group.available.len() as u64 + u64::from(group.acquired),
                 first,
                 owner: group.owner,
@@ -119,36 +115,21 @@ impl Groups {
 
     /// A message has come.
     pub(super) fn push(&mut self, position: Position, message: &Message) {
-        let text = text_of(message, &self.header);
-        let name = if text.is_empty() { &*self.default } else { &*text };
-        let id = match self.names.get(name) {
-            Some(id) => *id,
-            None => {
-                let name: Arc<[u8]> = name.into();
-                let group = Group {
-                    name: Arc::clone(&name),
-                    available: VecDeque::new(),
-                    acquired: 0,
-                    held: BTreeSet::new(),
-                    owner: None,
-                };
-                let id = self.groups.insert(group) as Id;
-                self.names.insert(name, id);
-                id
-            }
-        };
+        let (groups, default) = (&mut self.groups, &*self.default);
+        let id = with_text(message, &self.header, |text| {
+            groups.number(if text.is_empty() { default } else { text })
+        });
         self.of.insert(position, id);
+        let group = &mut self.groups[id];
         // Nearly always the last.
-        let all = &self.groups[id as usize].available;
-        let at = match all.back() {
-            Some(last) if *last > position => all.partition_point(|p| *p < position),
-            _ => all.len(),
+        let at = match group.available.back() {
+            Some(last) if *last > position => group.available.partition_point(|p| *p < position),
+            _ => group.available.len(),
         };
-        let group = &mut self.groups[id as usize];
         let before = group.listed();
         group.available.insert(at, position);
         let (owner, after) = (group.owner, group.listed());
-        self.list(id, before, after);
+        self.list(before, after);
         owner.into_iter().for_each(|owner| self.gain(owner));
     }
 
@@ -164,9 +145,7 @@ impl Groups {
             group.owner.get_or_insert(by);
         });
         // The others of its group are for it alone.
-        if self.owned.contains_key(&by) {
-            self.gain(by);
-        }
+        self.gain(by);
     }
 
     /// An acquired message is available again.
@@ -182,39 +161,40 @@ impl Groups {
 
     /// An acquired message has left the queue.
     pub(super) fn settled(&mut self, position: Position) {
-        self.edit(position, |group| {
+        self.leave(position, |group| {
             group.acquired = group.acquired.saturating_sub(1);
             group.held.remove(&position);
         });
-        self.gone(position);
     }
 
     /// An available message has left the queue.
     pub(super) fn forget(&mut self, position: Position) {
-        self.edit(position, |group| group.take(position));
-        self.gone(position);
+        self.leave(position, |group| group.take(position));
     }
 
-    /// The message at a position is nobody's: so may its group be.
-    fn gone(&mut self, position: Position) {
-        let Some(id) = self.of.remove(&position) else { return };
-        // Some stay to be used again.
-        if self.groups.len() > KEPT && self.groups[id as usize].is_empty() {
-            let gone = self.groups.remove(id as usize);
-            self.names.remove(&gone.name);
-        }
-        if self.of.is_empty() && self.of.capacity() > KEPT {
-            // A crowd that has left must not keep its tables.
-            self.groups = Slab::new();
-            self.names = HashMap::default();
-            self.of = FixedMap::default();
+    /// A message has left the queue, and its group.
+    fn leave(&mut self, position: Position, f: impl FnOnce(&mut Group)) {
+        let Some(id) = self.of.remove(position) else { return };
+        self.edit_group(id, f);
+        let group = &mut self.groups[id];
+        if group.is_empty() {
+            // A long one that has left must not keep its room.
+            group.available.shrink_to(ROOM);
+            self.groups.unused(id);
+            if self.of.is_empty() {
+                self.groups.all_unused();
+            }
         }
     }
 
     /// Changes the group of a message and lists it anew. Its owner afterwards.
     fn edit(&mut self, position: Position, f: impl FnOnce(&mut Group)) -> Option<SubscriptionId> {
-        let id = *self.of.get(&position)?;
-        let group = &mut self.groups[id as usize];
+        let id = self.of.get(position)?;
+        self.edit_group(id, f)
+    }
+
+    fn edit_group(&mut self, id: u32, f: impl FnOnce(&mut Group)) -> Option<SubscriptionId> {
+        let group = &mut self.groups[id];
         let before = group.listed();
         f(group);
         let freed = match group.acquired {
@@ -222,45 +202,35 @@ impl Groups {
             _ => None,
         };
         let (owner, after) = (group.owner, group.listed());
-        self.list(id, before, after);
+        self.list(before, after);
         if let Some(owner) = freed {
             self.freed |= after.is_some();
             // Of what it has, another message may be the first.
-            if self.owned.contains_key(&owner) {
-                self.gain(owner);
-            }
+            self.gain(owner);
         }
         owner
     }
 
     /// Lists a group by its first available message, with its owner's or the free ones, if that is another than
     /// before.
-    fn list(&mut self, id: Id, before: Listed, after: Listed) {
-        if before == after {
-            return;
+    fn list(&mut self, before: Listed, after: Listed) {
+        match (before, after) {
+            _ if before == after => return,
+            // Nearly always.
+            (Some((first, Some(owner))), Some((next, Some(same)))) if owner == same => {
+                return self.owned.replace(owner, first, next);
+            }
+            _ => {}
         }
         match before {
             None => {}
-            Some((first, None)) => {
-                self.free.remove(&(first, id));
-            }
-            Some((first, Some(owner))) => {
-                if let Some(owned) = self.owned.get_mut(&owner) {
-                    owned.remove(&(first, id));
-                    if owned.is_empty() {
-                        self.owned.remove(&owner);
-                    }
-                }
-            }
+            Some((first, None)) => self.free.remove(first),
+            Some((first, Some(owner))) => self.owned.remove(owner, first),
         }
         match after {
             None => {}
-            Some((first, None)) => {
-                self.free.insert((first, id));
-            }
-            Some((first, Some(owner))) => {
-                self.owned.entry(owner).or_default().insert((first, id));
-            }
+            Some((first, None)) => self.free.insert(first),
+            Some((first, Some(owner))) => self.owned.insert(owner, first),
         }
     }
 
@@ -268,24 +238,26 @@ impl Groups {
 
     /// The first message that nobody's group has.
     pub(super) fn first_free(&self) -> Option<Position> {
-        self.free.first().map(|(position, _)| *position)
+        self.free.first()
     }
 
     /// The first message of the groups that a consumer has.
     pub(super) fn first_of(&self, consumer: SubscriptionId) -> Option<Position> {
-        self.owned.get(&consumer).and_then(BTreeSet::first).map(|(position, _)| *position)
+        self.owned.first(consumer)
     }
 
     /// Whether a consumer may have a message that is available.
     pub(super) fn may_have(&self, consumer: SubscriptionId, position: Position) -> bool {
-        let id = self.of.get(&position);
-        let owner = id.and_then(|id| self.groups[*id as usize].owner);
+        let owner = self.of.get(position).and_then(|id| self.groups[id].owner);
         owner.is_none_or(|owner| owner == consumer)
     }
 
-    /// A consumer may have more now: credit or room has come for it.
+    /// A consumer may get more now, of the groups it has: credit or room has come for it, or a message.
     pub(super) fn gain(&mut self, consumer: SubscriptionId) {
-        gain(&mut self.gained, consumer);
+        // Nearly always the one that had more before.
+        if self.gained.last() != Some(&consumer) && self.owned.first(consumer).is_some() {
+            self.gained.push(consumer);
+        }
     }
 
     /// Owners that may have more now than when this was last asked; see [`Groups::give_back`].
@@ -303,13 +275,6 @@ impl Groups {
     /// Whether a group has become free since this was last asked.
     pub(super) fn take_freed(&mut self) -> bool {
         std::mem::take(&mut self.freed)
-    }
-}
-
-/// Nearly always the one that had more before.
-fn gain(gained: &mut Vec<SubscriptionId>, consumer: SubscriptionId) {
-    if gained.last() != Some(&consumer) {
-        gained.push(consumer);
     }
 }
 

@@ -3,22 +3,21 @@
 //! The key is the value of a header; messages without it have one key in common. A message that somebody
 //! has acquired is not taken from him by a newer one; if it is released it gives way to that.
 
-use super::header::{Text, text_of};
+use super::header::with_text;
+use super::named::Named;
 use super::provisional::Provisional;
+use super::tags::Tags;
 use crate::ids::Position;
 use crate::message::Message;
-use crate::topology::FixedMap;
-use foldhash::fast::FixedState;
-use std::collections::HashMap;
-use std::sync::Arc;
 
 /// Where the newest message of each key is.
 #[derive(Debug)]
 pub(super) struct LastValues {
     header: Box<str>,
-    newest: HashMap<Arc<[u8]>, Position, FixedState>,
+    /// None: it has left.
+    newest: Named<Option<Position>>,
     /// The key of each of those, so that no message is looked into when it leaves.
-    keys: FixedMap<Position, Arc<[u8]>>,
+    keys: Tags,
     pub(super) provisional: Provisional,
 }
 
@@ -26,36 +25,33 @@ impl LastValues {
     pub(super) fn new(header: &str) -> LastValues {
         LastValues {
             header: header.into(),
-            newest: HashMap::default(),
-            keys: FixedMap::default(),
+            newest: Named::new(),
+            keys: Tags::default(),
             provisional: Provisional::default(),
         }
     }
 
-    fn key(&self, message: &Message) -> Text {
-        text_of(message, &self.header)
+    /// The newest message with the key of this one.
+    fn newest(&self, message: &Message) -> Option<Position> {
+        let key = with_text(message, &self.header, |key| self.newest.find(key));
+        key.and_then(|key| self.newest[key])
     }
 
     /// A message is the newest of its key now. The one that was before.
     pub(super) fn push(&mut self, position: Position, message: &Message) -> Option<Position> {
-        let key = self.key(message);
-        if let Some(newest) = self.newest.get_mut(&*key) {
-            let older = std::mem::replace(newest, position);
-            if let Some(key) = self.keys.remove(&older) {
-                self.keys.insert(position, key);
-            }
-            return Some(older);
+        let newest = &mut self.newest;
+        let key = with_text(message, &self.header, |key| newest.number(key));
+        let older = self.newest[key].replace(position);
+        if let Some(older) = older {
+            self.keys.remove(older);
         }
-        let key: Arc<[u8]> = key.as_slice().into();
-        self.keys.insert(position, Arc::clone(&key));
-        self.newest.insert(key, position);
-        None
+        self.keys.insert(position, key);
+        older
     }
 
     /// An acquired message is available again: which one is to give way, it or an older one.
     pub(super) fn released(&mut self, position: Position, message: &Message) -> Option<Position> {
-        let newest = self.newest.get(&*self.key(message)).copied();
-        match newest {
+        match self.newest(message) {
             Some(newest) if newest > position => Some(position),
             Some(newest) if newest == position => None,
             _ => self.push(position, message),
@@ -68,18 +64,17 @@ impl LastValues {
         older: Position,
         message: &Message,
     ) -> Option<Position> {
-        let newest = *self.newest.get(&*self.key(message))?;
+        let newest = self.newest(message)?;
         (newest > older && self.provisional.is_open(newest)).then_some(newest)
     }
 
     /// A message has left the queue.
     pub(super) fn forget(&mut self, position: Position) {
-        if let Some(key) = self.keys.remove(&position) {
-            self.newest.remove(&*key);
-        }
-        if self.newest.is_empty() && self.newest.capacity() > 4096 {
-            self.newest = HashMap::default();
-            self.keys = FixedMap::default();
+        let Some(key) = self.keys.remove(position) else { return };
+        self.newest[key] = None;
+        self.newest.unused(key);
+        if self.keys.is_empty() {
+            self.newest.all_unused();
         }
     }
 }

@@ -24,7 +24,9 @@ mod lifetime;
 mod limit;
 pub(crate) mod marks;
 mod memory;
+mod named;
 mod order;
+mod owned;
 mod packed;
 mod positions;
 mod priority;
@@ -35,6 +37,7 @@ mod restore;
 mod select;
 pub(crate) mod settings;
 mod subscription;
+mod tags;
 pub(crate) mod taking;
 
 pub use credit::{CreditUnit, FlowMode, INFINITE, ROOM_BYTES, ROOM_MESSAGES};

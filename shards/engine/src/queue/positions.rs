@@ -7,36 +7,66 @@ const BITS: u64 = u64::BITS as u64;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Positions(BTreeMap<u64, u64>);
+pub(super) struct Positions {
+    /// None of them empty.
+    older: BTreeMap<u64, u64>,
+    /// The chunk behind them, which is where messages come, and in a queue that is emptied as fast as it is
+    /// filled where they go. It may be empty.
+    newest: (u64, u64),
+}
+
+fn split(position: Position) -> (u64, u64) {
+    (position / BITS, 1 << (position % BITS))
+}
 
 impl Positions {
+    #[inline]
     pub(super) fn insert(&mut self, position: Position) {
-        let (chunk, bit) = (position / BITS, 1 << (position % BITS));
-        match self.0.last_entry() {
-            Some(mut last) if *last.key() == chunk => *last.get_mut() |= bit,
-            _ => *self.0.entry(chunk).or_insert(0) |= bit,
+        let (chunk, bit) = split(position);
+        if chunk > self.newest.0 {
+            let (before, bits) = std::mem::replace(&mut self.newest, (chunk, 0));
+            if bits != 0 {
+                self.older.insert(before, bits);
+            }
+        }
+        if chunk == self.newest.0 {
+            self.newest.1 |= bit;
+        } else {
+            *self.older.entry(chunk).or_insert(0) |= bit;
         }
     }
 
+    #[inline]
     pub(super) fn remove(&mut self, position: Position) {
-        let (chunk, bit) = (position / BITS, 1 << (position % BITS));
-        if let Some(bits) = self.0.get_mut(&chunk) {
+        let (chunk, bit) = split(position);
+        if chunk == self.newest.0 {
+            self.newest.1 &= !bit;
+        } else if let Some(bits) = self.older.get_mut(&chunk) {
             *bits &= !bit;
             if *bits == 0 {
-                self.0.remove(&chunk);
+                self.older.remove(&chunk);
             }
         }
     }
 
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.newest.1 == 0 && self.older.is_empty()
+    }
+
+    #[inline]
     pub(super) fn first(&self) -> Option<Position> {
-        let (chunk, bits) = self.0.first_key_value()?;
-        Some(chunk * BITS + u64::from(bits.trailing_zeros()))
+        let older = self.older.first_key_value().map(|(chunk, bits)| (*chunk, *bits));
+        let (chunk, bits) = older.unwrap_or(self.newest);
+        (bits != 0).then(|| chunk * BITS + u64::from(bits.trailing_zeros()))
     }
 
     /// The first at `from` or later.
     pub(super) fn next(&self, from: Position) -> Option<Position> {
-        self.0.range(from / BITS..).find_map(|(chunk, bits)| {
-            let mask = if *chunk == from / BITS { u64::MAX << (from % BITS) } else { u64::MAX };
+        let older = self.older.range(from / BITS..).map(|(chunk, bits)| (*chunk, *bits));
+        let newest = Some(self.newest).filter(|(chunk, _)| *chunk >= from / BITS);
+        older.chain(newest).find_map(|(chunk, bits)| {
+            let mask = if chunk == from / BITS { u64::MAX << (from % BITS) } else { u64::MAX };
             let bit = (bits & mask).trailing_zeros();
             (bit < u64::BITS).then(|| chunk * BITS + u64::from(bit))
         })
@@ -46,21 +76,32 @@ impl Positions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
 
-    #[test]
-    fn positions_are_found_in_order() {
-        let mut set = Positions::default();
-        for position in [200, 3, 64, 63, 200] {
-            set.insert(position);
+    proptest! {
+        #[test]
+        fn it_is_a_sorted_set(steps: Vec<(bool, u8, u16)>) {
+            let (mut set, mut model) = (Positions::default(), BTreeSet::new());
+            for (insert, position, from) in steps {
+                // Four chunks, and some far away.
+                let position = u64::from(position) << (position & 4);
+                match insert {
+                    true => {
+                        set.insert(position);
+                        model.insert(position);
+                    }
+                    false => {
+                        set.remove(position);
+                        model.remove(&position);
+                    }
+                }
+                let from = u64::from(from) >> (from & 7);
+                prop_assert_eq!(set.first(), model.first().copied());
+                prop_assert_eq!(set.next(from), model.range(from..).next().copied());
+                prop_assert_eq!(set.is_empty(), model.is_empty());
+                prop_assert!(set.older.len() <= model.len());
+            }
         }
-        assert_eq!(set.first(), Some(3));
-        set.remove(3);
-        set.remove(4);
-        assert_eq!((set.first(), set.next(64), set.next(65)), (Some(63), Some(64), Some(200)));
-        assert_eq!(set.next(201), None);
-        set.remove(63);
-        set.remove(64);
-        set.remove(200);
-        assert!(set.first().is_none() && set.0.is_empty());
     }
 }
