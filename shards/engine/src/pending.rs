@@ -41,7 +41,7 @@ pub(crate) enum Origin {
     Away(SessionId, OpId),
     /// A publish of another shard to an exchange whose home this is.
     Routed { to: ShardId, slot: u32 },
-    /// The last message of an exchange, for a binding that this change has made.
+    /// A message that an exchange has kept, for a binding that this change has made.
     Initial(Epoch),
     /// Another publish: one of its queues was deleted while it was under way, and this goes where the
     /// queue's messages went. It counts as a receipt of that one.

@@ -10,7 +10,7 @@ use fletch_engine::{DeclareQueue, ErrorKind, Mode, Reply, Request};
 use support::{Broker, binding};
 
 const SEEDS: u64 = 60;
-const KINDS: [&str; 4] = ["direct", "topic", "fanout", "headers"];
+const KINDS: [&str; 5] = ["direct", "topic", "fanout", "headers", "xml"];
 
 fn nothing() -> Map {
     Map::new()
@@ -146,10 +146,10 @@ fn who_binds_later_has_the_last_message() {
             // Once: making the same binding again is no new one.
             b.bind(other, "q", "x", "a", wanting("a"));
             assert_eq!(b.texts(s, "q"), ["3"], "{kind}");
-            // The last message of the exchange, not of each key: the reference keeps one.
+            // The last message of its key, though others came later; keys mean nothing to a fanout.
             b.bind(other, "r", "x", "b", wanting("b"));
-            let expect: &[&str] = if kind == "fanout" { &["3"] } else { &[] };
-            assert_eq!(b.texts(s, "r"), expect, "{kind}");
+            let expect = if kind == "fanout" { "3" } else { "1" };
+            assert_eq!(b.texts(s, "r"), [expect], "{kind}");
             b.publish(s, "x", ("b", "4"), &Map::new().with("h", "b"));
             b.settle();
             b.bind(other, "t", "x", "b", wanting("b"));
@@ -159,6 +159,199 @@ fn who_binds_later_has_the_last_message() {
                 if kind == "fanout" { &["1", "2", "3", "4"] } else { &["2", "3"] };
             assert_eq!(b.texts(s, "first"), expect, "{kind}");
         });
+    }
+}
+
+#[test]
+fn every_key_has_its_last_message() {
+    for (n, kind) in KINDS.into_iter().enumerate() {
+        for_seeds(1 + n as u16 % 4, |b| {
+            let (s, other) = (b.session(0), b.session(n as u16 % 4));
+            b.exchange(s, ("x", kind), None, initial());
+            // In turns, so that every key but the last is older than others.
+            for round in 0..3 {
+                for key in ["a", "b", "c", "d"] {
+                    let text = format!("{key}{round}");
+                    b.publish(other, "x", (key, &text), &Map::new().with("h", key));
+                }
+            }
+            b.settle();
+            for key in ["c", "a", "d", "b", "none"] {
+                // The same key once more by another queue: what one is given is there for the next.
+                for queue in ["q", "r"] {
+                    let queue = format!("{queue}-{key}");
+                    b.queue(other, &queue, None);
+                    b.bind(s, &queue, "x", key, wanting(key));
+                    let expect = match (kind, key) {
+                        ("fanout", _) => vec!["d2".into()],
+                        (_, "none") => Vec::new(),
+                        (_, key) => vec![format!("{key}2")],
+                    };
+                    assert_eq!(b.texts(s, &queue), expect, "{kind}");
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn a_binding_of_many_keys_has_the_newest() {
+    for_seeds(4, |b| {
+        let (s, other) = (b.session(1), b.session(3));
+        b.exchange(s, ("topic", "topic"), None, initial());
+        b.exchange(s, ("headers", "headers"), None, initial());
+        let headers = |color: &str, size: i32| Map::new().with("color", color).with("size", size);
+        let published = [
+            ("eu.shares.a", headers("red", 1)),
+            ("eu.bonds.b", headers("green", 1)),
+            ("us.shares.c", headers("red", 2)),
+            ("eu.shares.a", headers("blue", 2)),
+            ("us.bonds.d", headers("blue", 3)),
+        ];
+        for (n, (key, headers)) in published.iter().enumerate() {
+            for exchange in ["topic", "headers"] {
+                b.publish(other, exchange, (key, &n.to_string()), headers);
+            }
+        }
+        b.settle();
+        let any = || Map::new().with("x-match", "any");
+        let all = || Map::new().with("x-match", "all");
+        let bindings = [
+            ("topic", "eu.#", nothing(), Some("3")),
+            ("topic", "*.bonds.*", nothing(), Some("4")),
+            ("topic", "eu.bonds.*", nothing(), Some("1")),
+            ("topic", "#.c", nothing(), Some("2")),
+            ("topic", "eu.shares.a", nothing(), Some("3")),
+            ("topic", "#", nothing(), Some("4")),
+            ("topic", "asia.#", nothing(), None),
+            ("topic", "eu", nothing(), None),
+            ("headers", "", all().with("color", "green"), Some("1")),
+            // The first of its key is not the newest of that any more.
+            ("headers", "", all().with("color", "red"), Some("2")),
+            ("headers", "", all().with("color", "red").with("size", 1), None),
+            ("headers", "", any().with("color", "red").with("size", 1), Some("2")),
+            ("headers", "", any().with("color", "green").with("size", 2), Some("3")),
+            ("headers", "", all(), Some("4")),
+            ("headers", "", all().with("color", "white"), None),
+        ];
+        for (n, (exchange, key, arguments, expect)) in bindings.into_iter().enumerate() {
+            let queue = format!("q{n}");
+            b.queue(s, &queue, None);
+            b.bind(other, &queue, exchange, key, arguments);
+            let expect: Vec<&str> = expect.into_iter().collect();
+            assert_eq!(b.texts(s, &queue), expect, "{exchange} {key}");
+        }
+    });
+}
+
+#[test]
+fn a_query_is_asked_of_the_last_message_of_its_key() {
+    for_seeds(3, |b| {
+        let (s, other) = (b.session(2), b.session(0));
+        b.exchange(s, ("x", "xml"), None, initial());
+        for (key, text) in [("a", "<n>1</n>"), ("a", "<n>2</n>"), ("b", "<n>1</n>")] {
+            b.publish(other, "x", (key, text), &nothing());
+        }
+        b.settle();
+        let query = |text: &str| Map::new().with("xquery", text);
+        let bindings = [
+            ("a", query("/n = 2"), Some("<n>2</n>")),
+            ("a", query("/n = 1"), None),
+            ("b", query("/n = 1"), Some("<n>1</n>")),
+            ("b", nothing(), Some("<n>1</n>")),
+        ];
+        for (n, (key, arguments, expect)) in bindings.into_iter().enumerate() {
+            let queue = format!("q{n}");
+            b.queue(s, &queue, None);
+            b.bind(other, &queue, "x", key, arguments);
+            let expect: Vec<&str> = expect.into_iter().collect();
+            assert_eq!(b.texts(s, &queue), expect, "{key}");
+        }
+    });
+}
+
+#[test]
+fn too_many_keys_are_forgotten_from_the_oldest() {
+    const KEYS: usize = 10_000;
+    for shards in [1, 3] {
+        let b = &mut Broker::new(shards, u64::from(shards));
+        let (s, other) = (b.session(0), b.session(shards - 1));
+        for kind in ["direct", "topic", "headers", "xml"] {
+            b.exchange(s, (kind, kind), None, initial());
+            let mut publish = |n: usize, text: &str| {
+                let key = n.to_string();
+                b.publish(other, kind, (&key, text), &Map::new().with("h", &*key));
+                b.settle();
+            };
+            (0..KEYS).for_each(|n| publish(n, "old"));
+            // One that is used again is not the oldest any more; the next two are.
+            for n in [0, KEYS, KEYS + 1] {
+                publish(n, "new");
+            }
+            let expected =
+                [(0, "new"), (1, ""), (2, ""), (3, "old"), (KEYS - 1, "old"), (KEYS + 1, "new")];
+            for (n, text) in expected {
+                let (key, queue) = (n.to_string(), format!("{kind}-{n}"));
+                b.queue(s, &queue, None);
+                b.bind(s, &queue, kind, &key, wanting(&key));
+                let expect: Vec<&str> = [text].into_iter().filter(|t| !t.is_empty()).collect();
+                assert_eq!(b.texts(s, &queue), expect, "{kind} {n}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_deleted_exchange_forgets_all_keys() {
+    for_seeds(3, |b| {
+        let (s, other) = (b.session(1), b.session(2));
+        b.queue(s, "q", None);
+        for kind in KINDS {
+            b.exchange(s, ("x", kind), None, initial());
+            for key in ["a", "b"] {
+                b.publish(s, "x", (key, key), &Map::new().with("h", key));
+            }
+            let delete = || Request::DeleteExchange { name: "x".into(), if_unused: false };
+            b.ask(s, delete()).expect("deleted");
+            b.exchange(s, ("x", kind), None, initial());
+            for key in ["a", "b"] {
+                b.bind(other, "q", "x", key, wanting(key));
+            }
+            assert_eq!(b.texts(s, "q"), [""; 0], "{kind}");
+            b.ask(s, delete()).expect("deleted");
+        }
+    });
+}
+
+#[test]
+fn who_binds_under_a_stream_misses_nothing_of_its_key() {
+    for seed in 0..SEEDS * 4 {
+        let b = &mut Broker::new(4, seed);
+        let (s, binder) = (b.session(seed as u16 % 4), b.session(0));
+        b.queue(binder, "q", None);
+        let kind = KINDS[seed as usize % 2];
+        let exchange = format!("x{seed}");
+        b.exchange(binder, (&exchange, kind), None, initial());
+        b.publish(s, &exchange, ("a", "0"), &nothing());
+        b.settle();
+        let mut bind = None;
+        for n in 1..20 {
+            b.publish(s, &exchange, ("a", &n.to_string()), &nothing());
+            b.publish(s, &exchange, ("b", "other"), &nothing());
+            if n == 8 {
+                bind = Some(b.start(binder, binding("q", &exchange, "a", nothing())));
+            }
+            for _ in 0..b.random(6) {
+                b.step();
+            }
+        }
+        b.wait(binder, bind.expect("begun")).expect("bound");
+        assert!(!b.texts(binder, "q").is_empty(), "there when the bind is answered");
+        b.settle();
+        let got = b.texts(binder, "q");
+        let first: usize = got[0].parse().expect("a number");
+        let expect: Vec<String> = (first..20).map(|n| n.to_string()).collect();
+        assert_eq!(got, expect, "{kind}, seed {seed}: from one on all, in order and once");
     }
 }
 
@@ -332,12 +525,18 @@ fn what_a_transaction_publishes_has_its_number_at_once() {
             let got: Vec<_> = got.iter().map(|got| (got.text.as_str(), got.number)).collect();
             let expected = [("between", 3), ("x", 1), ("y", 2), ("end", 5)];
             assert_eq!(got, expected.map(|(text, number)| (text, Some(number))));
-            // The last message is that which has passed last, in whatever transaction.
+            // The last message of a key is that which has passed last, in whatever transaction.
             let last = b.route(other, "x", ("k", "last")).expect("routed");
             b.bind(s, "late", "x", "k", nothing());
             assert_eq!(b.texts(s, "late"), ["last"]);
             b.commit(other, vec![last]);
             assert_eq!(b.texts(s, "q").last().map(String::as_str), Some("last"));
+            // So of every key, whatever has passed later and becomes of it.
+            b.queue(s, "later", None);
+            b.route(other, "x", ("l", "kept")).expect("routed");
+            b.publish(s, "x", ("k", "after"), &nothing());
+            b.bind(s, "later", "x", "l", nothing());
+            assert_eq!(b.texts(s, "later"), ["kept"]);
         });
     }
 }

@@ -1,11 +1,12 @@
 //! Exchanges that keep something of the messages that pass them: how many those were
-//! (`qpid.msg_sequence`), and the last one for queues that are bound later (`qpid.ive`).
+//! (`qpid.msg_sequence`), and the last ones for queues that are bound later (`qpid.ive`).
 //!
 //! Each has one home, like a queue, so that there is one order of its messages whichever shards they come
 //! from. Its home gives each its number and then routes it, as its publisher's shard does for others.
 //! As in the reference neither outlives the broker: a durable exchange counts from 1 again.
 
 use super::Engine;
+use super::initial::{InitialValues, keys_of};
 use super::moving::Onward;
 use crate::error::Error;
 use crate::frame::{Effects, Frame};
@@ -13,7 +14,7 @@ use crate::ids::{Epoch, QueueId, SessionId, ShardId, Time};
 use crate::message::{Format, Message};
 use crate::pending::Origin;
 use crate::request::{OpId, Published};
-use crate::topology::{Binding, Detour, Exchange, FixedMap, Keeps, Routes, Way, home_of_exchange};
+use crate::topology::{Binding, Detour, Exchange, FixedMap, Routes, Way, home_of_exchange};
 use crate::transaction::TxFrame;
 use fletch_amqp::Value;
 use fletch_amqp::v0_10::message::annotate_header;
@@ -28,7 +29,7 @@ const SEQUENCE: &str = "qpid.msg_sequence";
 pub(super) struct Exchanges {
     /// Of exchanges that have this home.
     kept: FixedMap<Arc<str>, Kept>,
-    /// Changes that are not yet said to be applied here, because of last messages on their way.
+    /// Changes that are not yet said to be applied here, because of initial values on their way.
     untold: BTreeMap<Epoch, Untold>,
 }
 
@@ -36,7 +37,8 @@ pub(super) struct Exchanges {
 struct Kept {
     /// The number of the last message.
     sequence: i64,
-    last: Option<Message>,
+    /// If it is asked for.
+    initial: Option<Box<InitialValues>>,
 }
 
 #[derive(Debug, Default)]
@@ -56,18 +58,20 @@ impl Exchanges {
     }
 
     /// A message passes: as it goes on from here.
-    fn pass(&mut self, name: &Arc<str>, keeps: Keeps, message: &Message) -> Message {
+    fn pass(&mut self, exchange: &Exchange, message: &Message) -> Message {
+        let (keeps, descriptor) = (exchange.keeps(), exchange.descriptor());
         if keeps.is_nothing() {
             return message.clone();
         }
-        let kept = self.kept.entry(Arc::clone(name)).or_default();
+        let kept = self.kept.entry(Arc::clone(&descriptor.name)).or_default();
         let mut message = message.clone();
         if keeps.sequence {
             kept.sequence = kept.sequence.wrapping_add(1);
             message = numbered(&message, kept.sequence);
         }
         if keeps.last {
-            kept.last = Some(message.clone());
+            let initial = kept.initial.get_or_insert_default();
+            initial.keep(message.clone(), keys_of(descriptor.kind));
         }
         message
     }
@@ -116,7 +120,7 @@ impl Engine {
         message: &Message,
         fx: &mut Effects,
     ) {
-        let Some(keeps) = self.topology.exchange(&exchange).map(Exchange::keeps) else {
+        let Some(passed) = self.topology.exchange(&exchange) else {
             // Deleted while the message was under way.
             match (slot, moves) {
                 (Some(slot), None) => {
@@ -127,7 +131,7 @@ impl Engine {
             }
             return;
         };
-        let message = self.exchanges.pass(&exchange, keeps, message);
+        let message = self.exchanges.pass(passed, message);
         let mut routes = std::mem::take(&mut self.routes);
         routes.clear();
         let way = self.topology.way_on(&Detour { exchange, last }, &message, &mut routes);
@@ -173,7 +177,7 @@ impl Engine {
     }
 
     /// A session here publishes to such an exchange in a transaction. As in the reference the message has its
-    /// number, and is the last one, from now on, whatever becomes of the transaction.
+    /// number, and is the last one of its key, from now on, whatever becomes of the transaction.
     pub(super) fn ask_way(
         &mut self,
         asker: (SessionId, OpId),
@@ -199,8 +203,8 @@ impl Engine {
         message: &Message,
         fx: &mut Effects,
     ) {
-        let keeps = self.topology.exchange(&exchange).map(Exchange::keeps);
-        let message = self.exchanges.pass(&exchange, keeps.unwrap_or_default(), message);
+        let passed = self.topology.exchange(&exchange);
+        let message = passed.map_or_else(|| message.clone(), |x| self.exchanges.pass(x, message));
         let mut routes = Routes::default();
         match self.topology.way_on(&Detour { exchange, last }, &message, &mut routes) {
             Ok(way) => self.tell_way(asker, way, (message, &routes), fx),
@@ -259,8 +263,8 @@ impl Engine {
         }
     }
 
-    /// A binding was made: if its exchange has this home and keeps its last message, and the binding matches
-    /// it, the queue gets it. The change counts as applied when that is done.
+    /// A binding was made: if its exchange has this home and keeps a message that the binding matches, the
+    /// queue gets it. The change counts as applied when that is done.
     pub(super) fn send_initial(
         &mut self,
         now: Time,
@@ -268,13 +272,7 @@ impl Engine {
         binding: &Arc<Binding>,
         fx: &mut Effects,
     ) {
-        let kept = self.exchanges.kept.get(&binding.exchange);
-        let Some(message) = kept.and_then(|kept| kept.last.clone()) else { return };
-        let exchange = self.topology.exchange(&binding.exchange);
-        let matches = exchange.is_some_and(|x| x.would_route(binding, &message));
-        if !matches || message.meta().expires <= now {
-            return;
-        }
+        let Some(message) = self.initial_value(now, binding) else { return };
         self.exchanges.untold.entry(epoch).or_default().missing += 1;
         let frame = Frame::Publish {
             epoch: self.topology.epoch(),
@@ -288,7 +286,21 @@ impl Engine {
         self.send(binding.home, frame, fx);
     }
 
-    /// The last message of an exchange has come to the queue that was bound; or there was no room for it.
+    /// The newest message that a binding matches and its exchange keeps. One, also if it matches more: a
+    /// binding never gets more in the reference. What has expired is as good as forgotten.
+    fn initial_value(&self, now: Time, binding: &Arc<Binding>) -> Option<Message> {
+        let initial = self.exchanges.kept.get(&binding.exchange)?.initial.as_deref()?;
+        let exchange = self.topology.exchange(&binding.exchange)?;
+        let mut sole = exchange.sole(binding);
+        let mut fits = |m: &&Message| m.meta().expires > now && sole.takes(m);
+        match exchange.descriptor().kind.only_key(&binding.key) {
+            Some(key) => initial.of_key(key).filter(fits),
+            None => initial.newest_first().find(&mut fits),
+        }
+        .cloned()
+    }
+
+    /// An initial value has come to the queue that was bound; or there was no room for it.
     pub(super) fn initial_arrived(&mut self, epoch: Epoch, fx: &mut Effects) {
         if let Some(untold) = self.exchanges.untold.get_mut(&epoch) {
             untold.missing -= 1;

@@ -12,6 +12,7 @@ mod durable;
 mod exchanges;
 mod gone;
 mod home;
+mod initial;
 mod lifetimes;
 mod limits;
 mod moving;

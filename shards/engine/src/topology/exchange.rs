@@ -37,7 +37,7 @@ const LAST: &str = "qpid.ive";
 pub(crate) struct Keeps {
     /// Their number, which each is given.
     pub(crate) sequence: bool,
-    /// The last one, for queues that are bound later.
+    /// The last one of each key, for queues that are bound later.
     pub(crate) last: bool,
 }
 
@@ -60,6 +60,22 @@ enum Table {
     Xml(Xml),
 }
 
+/// One binding, made once to be asked about many messages.
+#[derive(Debug)]
+pub(crate) struct Sole {
+    alone: Exchange,
+    routes: Routes,
+}
+
+impl Sole {
+    /// Whether a message takes the way of this binding.
+    pub(crate) fn takes(&mut self, message: &Message) -> bool {
+        self.routes.clear();
+        self.alone.route(message, &mut self.routes);
+        !self.routes.is_empty()
+    }
+}
+
 impl ExchangeKind {
     /// The part of a binding key that matters to the kind: what tells two bindings of one queue
     /// apart.
@@ -71,6 +87,16 @@ impl ExchangeKind {
                 normal => normal.into(),
             },
             ExchangeKind::Fanout => "".into(),
+        }
+    }
+
+    /// The routing key that all messages have which take the way of a binding with this key (in normal
+    /// form), if it is one.
+    pub(crate) fn only_key(self, key: &str) -> Option<&[u8]> {
+        match self {
+            ExchangeKind::Direct | ExchangeKind::Xml => Some(key.as_bytes()),
+            ExchangeKind::Topic => topic::is_plain(key).then_some(key.as_bytes()),
+            ExchangeKind::Fanout | ExchangeKind::Headers => None,
         }
     }
 
@@ -112,13 +138,11 @@ impl Exchange {
         self.keeps
     }
 
-    /// Whether a message takes the way of this binding, which it has or may have.
-    pub(crate) fn would_route(&self, binding: &Arc<Binding>, message: &Message) -> bool {
+    /// A binding, which it has or may have, by itself.
+    pub(crate) fn sole(&self, binding: &Arc<Binding>) -> Sole {
         let mut alone = Exchange::new(Arc::clone(&self.descriptor));
         alone.bind(binding);
-        let mut routes = Routes::default();
-        alone.route(message, &mut routes);
-        !routes.is_empty()
+        Sole { alone, routes: Routes::default() }
     }
 
     /// How many bindings it has.

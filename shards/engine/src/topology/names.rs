@@ -11,7 +11,7 @@ pub(super) use foldhash::quality::FixedState;
 /// A hash map without random seed: the engine must replay exactly from its inputs.
 pub(crate) type FixedMap<K, V> = HashMap<K, V, FixedState>;
 /// A hash set without random seed.
-pub(super) type FixedSet<K> = HashSet<K, FixedState>;
+pub(crate) type FixedSet<K> = HashSet<K, FixedState>;
 
 /// A name that hashes and compares as its octets, so that a routing key is looked up without
 /// checking that it is UTF-8.

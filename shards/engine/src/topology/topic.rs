@@ -211,6 +211,11 @@ pub(super) fn normalise(pattern: &str) -> String {
     normal.join(".")
 }
 
+/// Whether a pattern has no wildcards, and so matches the key that it is alone.
+pub(super) fn is_plain(pattern: &str) -> bool {
+    words(pattern.as_bytes()).all(|word| word != STAR && word != HASH)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -344,6 +349,10 @@ mod tests {
                 expect.sort_unstable();
                 expect.dedup();
                 prop_assert_eq!(matched(&topic, key), expect, "key {}", key);
+                for (pattern, _) in &bound {
+                    let of_plain = is_plain(pattern) && naive(&split(pattern), &split(key));
+                    prop_assert!(!of_plain || pattern == key, "{pattern} matches {key}");
+                }
             }
         }
     }
