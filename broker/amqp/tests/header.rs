@@ -1,6 +1,7 @@
 //! Message headers: looking into them, rewriting them, patching a copy.
 
 use fletch_amqp::limits::MAX_HEADER_STRUCTS;
+use fletch_amqp::types::{MapRef, Uuid};
 use fletch_amqp::v0_10::message::{
     Annotated, HeaderError, HeaderOffsets, HeaderPatch, MessageView, annotate_header,
     rewrite_header,
@@ -242,6 +243,30 @@ fn malformed_headers() {
     assert_eq!(out, [1]);
 }
 
+/// They are the last field, behind any of the others.
+#[test]
+fn application_headers_are_found_behind_whatever_stands_before_them() {
+    let headers = Map::new().with("colour", "red").encoded().expect("encodes");
+    for fields in 0..1u32 << 9 {
+        let has = |field: u32| fields & 1 << field != 0;
+        let properties = MessageProperties {
+            content_length: has(0).then_some(12),
+            message_id: has(1).then_some(Uuid([7; 16])),
+            correlation_id: has(2).then_some(b"correlated"),
+            reply_to: has(3).then_some(ReplyTo { exchange: None, routing_key: Some("answers") }),
+            content_type: has(4).then_some("text/plain"),
+            content_encoding: has(5).then_some("utf-8"),
+            user_id: has(6).then_some(b"guest"),
+            app_id: has(7).then_some(b"tests"),
+            application_headers: has(8).then(|| headers.view()),
+        };
+        let mut header = Vec::new();
+        properties.encode(&mut header).expect("encodes");
+        let found = MessageView::parse(&header).expect("parses").application_headers();
+        assert_eq!(found.expect("are there").get_str("colour"), has(8).then_some("red"));
+    }
+}
+
 proptest! {
     #[test]
     fn random_headers_never_panic(
@@ -255,8 +280,13 @@ proptest! {
             octets[4..6].copy_from_slice(&[4, code]);
         }
         if let Ok(view) = MessageView::parse(&octets) {
-            let _ = (view.delivery_properties(), view.message_properties());
-            let _ = view.application_headers().map(|headers| headers.iter().count());
+            let _ = view.delivery_properties();
+            let found = view.application_headers();
+            let _ = found.map(|headers| headers.iter().count());
+            if let Ok(properties) = view.message_properties() {
+                let headers = properties.application_headers.unwrap_or_default();
+                prop_assert_eq!(found.map(MapRef::data), Ok(headers.data()));
+            }
             let _ = view.fragment_properties();
         }
         let patch = HeaderPatch { ttl: Some(1), ..Default::default() };

@@ -45,6 +45,34 @@ const fn struct_code<'a, T: Compound<'a>>() -> u16 {
     }
 }
 
+/// The application headers in message properties, of which they are the last field.
+fn application_headers(properties: &[u8]) -> Result<MapRef<'_>, DecodeError> {
+    let mut reader = Reader::new(properties);
+    let flags = u16::from_le_bytes(reader.array()?);
+    let has = |field: u32| flags & 1 << field != 0;
+    if !has(8) {
+        return Ok(MapRef::default());
+    }
+    if has(0) {
+        reader.take(8)?; // content-length
+    }
+    if has(1) {
+        reader.take(16)?; // message-id
+    }
+    for _ in (2..4).filter(|field| has(*field)) {
+        reader.bytes16()?; // correlation-id, reply-to
+    }
+    for _ in (4..6).filter(|field| has(*field)) {
+        reader.bytes8()?; // content-type, content-encoding
+    }
+    for _ in (6..8).filter(|field| has(*field)) {
+        reader.bytes16()?; // user-id, app-id
+    }
+    let headers = MapRef::new(reader.bytes32()?)?;
+    reader.finish()?;
+    Ok(headers)
+}
+
 /// The structs of a header segment in order, each with the offset of its size.
 struct Structs<'a> {
     header: &'a [u8],
@@ -208,9 +236,13 @@ impl<'a> MessageView<'a> {
         Ok(self.message_properties()?.app_id)
     }
 
-    /// The application's own properties; none if there is no such map.
+    /// The application's own properties; none if there is no such map. The properties before them are passed
+    /// over: who routes or groups messages by one of these has no use for the others.
     pub fn application_headers(&self) -> Result<MapRef<'a>, BodyError> {
-        Ok(self.message_properties()?.application_headers.unwrap_or_default())
+        let entry = <MessageProperties<'_> as Compound>::NAME;
+        let headers = self.message.map(application_headers).transpose();
+        let headers = headers.map_err(|source| BodyError::Outline { entry, source })?;
+        Ok(headers.unwrap_or_default())
     }
 }
 

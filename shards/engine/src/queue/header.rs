@@ -10,8 +10,7 @@ pub(super) fn with_text<T>(message: &Message, header: &str, f: impl FnOnce(&[u8]
     let view = match message.meta().format {
         Format::V0_10 => MessageView::parse(message.header()),
     };
-    let properties = view.ok().and_then(|view| view.message_properties().ok());
-    let headers = properties.and_then(|properties| properties.application_headers);
+    let headers = view.ok().and_then(|view| view.application_headers().ok());
     let Some(value) = headers.and_then(|headers| headers.get(header)) else { return f(b"") };
     // Nearly always it is text.
     if let Some(octets) = value.as_bytes() {
