@@ -5,7 +5,6 @@
 mod broker;
 mod journal;
 mod memory;
-mod report;
 mod smoke;
 
 use clap::{Parser, Subcommand};

@@ -3,12 +3,12 @@
 //! broker of its own. Memory of the kernel (sockets, rings that are not mapped) is not in it.
 
 use crate::broker::{Broker, BrokerOptions, unlimited};
-use crate::report;
 use anyhow::{Result, bail};
 use clap::Args;
 use fletch_client::amqp::v0_10::AcceptMode;
 use fletch_client::amqp::v0_10::table::queue;
 use fletch_client::{Connection, Outgoing, Session, Subscription};
+use fletch_perf::report;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde::Serialize;
 use std::process::ExitCode;

@@ -4,7 +4,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// An empty table whose columns stand to the right, but for the first `left`.
-pub(crate) fn table(header: &[&str], left: usize) -> Table {
+pub fn table(header: &[&str], left: usize) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     table.set_header(header.to_vec());
@@ -17,7 +17,7 @@ pub(crate) fn table(header: &[&str], left: usize) -> Table {
 }
 
 /// Progress over so many steps; silent where standard error is not a terminal.
-pub(crate) fn progress(steps: u64) -> ProgressBar {
+pub fn progress(steps: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {msg}");
     let bar = ProgressBar::new(steps);
     match style {
@@ -27,7 +27,7 @@ pub(crate) fn progress(steps: u64) -> ProgressBar {
 }
 
 /// A whole number with its thousands apart.
-pub(crate) fn thousands(number: f64) -> String {
+pub fn thousands(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut out = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -40,7 +40,7 @@ pub(crate) fn thousands(number: f64) -> String {
 }
 
 /// The median; of an even number of figures the lower middle one. NaN of none.
-pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
+pub fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures.get(figures.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)
 }

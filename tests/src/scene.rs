@@ -33,17 +33,30 @@ pub struct Scene {
 impl Scene {
     /// A broker with that many shards.
     pub fn new(shards: u16) -> Result<Scene> {
+        Scene::new_with(shards, &[])
+    }
+
+    /// The same, with more options.
+    pub fn new_with(shards: u16, options: &[&str]) -> Result<Scene> {
         let count = shards.to_string();
-        Ok(Scene { broker: Broker::start(&["--shards", &count])?, shards })
+        let options = [&["--shards", &count], options].concat();
+        Ok(Scene { broker: Broker::start(&options)?, shards })
     }
 
     /// Runs a test against brokers with 1, 2 and 4 shards, each of which has to stop in order.
     pub fn each(test: impl Fn(&Scene) -> Result<()>) -> Result<()> {
-        for shards in [1, 2, 4] {
-            let scene = Scene::new(shards)?;
-            test(&scene).with_context(|| {
-                format!("with {shards} shards; the broker's log:\n{}", scene.broker.log())
-            })?;
+        Scene::each_with(&[1, 2, 4], &[], test)
+    }
+
+    /// The same with these numbers of shards, and with more options.
+    pub fn each_with(
+        shards: &[u16],
+        options: &[&str],
+        test: impl Fn(&Scene) -> Result<()>,
+    ) -> Result<()> {
+        for shards in shards {
+            let scene = Scene::new_with(*shards, options)?;
+            said(&scene, &test)?;
             scene.done()?;
         }
         Ok(())
@@ -77,6 +90,13 @@ impl Scene {
     pub fn homes(&self) -> impl Iterator<Item = u16> {
         0..self.shards
     }
+}
+
+/// Runs a part of a test; its error is told with the broker's log.
+pub fn said<T>(scene: &Scene, part: impl FnOnce(&Scene) -> Result<T>) -> Result<T> {
+    part(scene).with_context(|| {
+        format!("with {} shards; the broker's log:\n{}", scene.shards, scene.broker.log())
+    })
 }
 
 /// Declares a queue that lives on `home`.

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::broker::{Broker, killed_in_start, run_to_end_on};
 use crate::ledger::{Found, Tag};
-use crate::scene::{Scene, consume_as, declare_as};
+use crate::scene::{Scene, consume_as, declare_as, said};
 
 /// How a broker's life ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,13 +155,6 @@ pub fn files_below(dir: &Path) -> Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
-}
-
-/// Runs a part of a test; its error is told with the broker's log.
-pub fn said<T>(scene: &Scene, part: impl FnOnce(&Scene) -> Result<T>) -> Result<T> {
-    part(scene).with_context(|| {
-        format!("with {} shards; the broker's log:\n{}", scene.shards, scene.broker.log())
-    })
 }
 
 impl Scene {

@@ -14,7 +14,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use fletch_amqp::v0_10::CloseCode;
 use fletch_client::{Connection, Error, Session};
-use fletch_tests::broker::Broker;
 use fletch_tests::ledger::{Found, Ledger, Tag, judge};
 use fletch_tests::random::Random;
 use fletch_tests::scene::*;
@@ -377,8 +376,7 @@ fn clients_that_vanish_lose_nothing() -> Result<()> {
     let seed = Random::seed();
     println!("FLETCH_SEED={seed}");
     for shards in [1, 4] {
-        let count = shards.to_string();
-        let scene = Scene { broker: Broker::start(&["--shards", &count])?, shards };
+        let scene = Scene::new(shards)?;
         let mut lives = Lives::new(seed);
         said(&scene, |scene| {
             lives.declare(scene)?;

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use fletch_client::Session;
 use fletch_tests::ledger::Tag;
 use fletch_tests::random::Random;
+use fletch_tests::scene::said;
 use fletch_tests::store::*;
 
 /// Two shards, each with a queue of its own.

@@ -2,7 +2,8 @@
 //! than before, and whenever the broker is killed; what ends with its session, what takes too long or too much.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,10 +13,10 @@ use fletch_amqp::v0_10::table::{dtx, tx};
 use fletch_amqp::v0_10::{Command, ErrorCode, Struct32, XaStatus};
 use fletch_amqp::wire::Reader;
 use fletch_client::{Error, Session};
-use fletch_tests::ledger::Tag;
 use fletch_tests::random::Random;
 use fletch_tests::scene::*;
 use fletch_tests::store::*;
+use fletch_tests::tokens::{self, Transactions};
 
 /// A branch, for tests the number of its transaction.
 struct Branch([u8; 4]);
@@ -441,139 +442,68 @@ fn branches_have_a_limit() -> Result<()> {
     scene.done()
 }
 
-/// Messages that go from queue to queue.
-const TOKENS: u64 = 60;
-const QUEUES: usize = 5;
-
-fn name(number: usize) -> String {
-    format!("q{number}")
-}
-
 /// What a transaction manager has decided, which outlives the broker.
 #[derive(Default)]
 struct Manager {
     next: AtomicU32,
     commits: Mutex<BTreeMap<u32, bool>>,
+    /// So many branches were in doubt after kills.
+    in_doubt: AtomicU32,
 }
 
 impl Manager {
     fn decide(&self, branch: u32, commit: bool) {
         self.commits.lock().unwrap_or_else(PoisonError::into_inner).insert(branch, commit);
     }
-
-    /// Ends what is in doubt as it was decided: what was not is rolled back.
-    fn resolve(&self, session: &Session) -> Result<usize> {
-        let in_doubt = recover(session)?;
-        for number in &in_doubt {
-            let commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
-            let status = match commits.get(number) {
-                Some(true) => commit(session, &Branch::new(*number), false)?,
-                _ => rollback(session, &Branch::new(*number))?,
-            };
-            ensure!(status == XaStatus::XA_OK, "{status:?}");
-        }
-        Ok(in_doubt.len())
-    }
 }
 
-/// Takes some messages and passes them on, each time in a branch that is prepared first.
-fn pass_on(
-    scene: &Scene,
-    number: usize,
-    over: &AtomicBool,
-    manager: &Manager,
-    random: &mut Random,
-) -> Result<()> {
-    let session = scene.session(&format!("mover-{number}"))?;
-    select(&session)?;
-    for at in (number..QUEUES).step_by(2) {
-        session.consume(&name(at), &at.to_string(), 20)?;
+impl Transactions for Manager {
+    fn select(&self, session: &Session) -> Result<()> {
+        select(session)
     }
-    while !over.load(Ordering::Relaxed) {
-        let Some(first) = session.next_delivery(Duration::from_millis(5))? else { continue };
-        let id = manager.next.fetch_add(1, Ordering::Relaxed);
-        let branch = Branch::new(id);
-        ensure!(start(&session, &branch)? == XaStatus::XA_OK);
-        let more = std::iter::from_fn(|| session.take_delivery()).take(random.within(0..6));
-        let mut taken = Vec::new();
-        for delivery in std::iter::once(first).chain(more) {
-            let to = name(random.within(0..QUEUES));
-            session.send("", &persistent(&to, delivery.body()))?;
-            taken.push(delivery.id);
+
+    /// Ends what is in doubt as it was decided: what was not is rolled back.
+    fn resolve(&self, session: &Session) -> Result<()> {
+        for number in recover(session)? {
+            let commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
+            let status = match commits.get(&number) {
+                Some(true) => commit(session, &Branch::new(number), false)?,
+                _ => rollback(session, &Branch::new(number))?,
+            };
+            ensure!(status == XaStatus::XA_OK, "{status:?}");
+            self.in_doubt.fetch_add(1, Ordering::Relaxed);
         }
-        accept(&session, &taken)?;
-        ensure!(end(&session, &branch)? == XaStatus::XA_OK);
-        ensure!(prepare(&session, &branch)? == XaStatus::XA_OK);
+        Ok(())
+    }
+
+    /// In a branch that is prepared first.
+    fn run(
+        &self,
+        session: &Session,
+        random: &mut Random,
+        work: impl FnOnce(&mut Random) -> Result<()>,
+    ) -> Result<ControlFlow<()>> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let branch = Branch::new(id);
+        ensure!(start(session, &branch)? == XaStatus::XA_OK);
+        work(random)?;
+        ensure!(end(session, &branch)? == XaStatus::XA_OK);
+        ensure!(prepare(session, &branch)? == XaStatus::XA_OK);
         let commits = !random.one_in(6);
-        manager.decide(id, commits);
+        self.decide(id, commits);
         let status = match commits {
-            true => commit(&session, &branch, false)?,
-            false => rollback(&session, &branch)?,
+            true => commit(session, &branch, false)?,
+            false => rollback(session, &branch)?,
         };
         ensure!(status == XaStatus::XA_OK, "{status:?}");
+        Ok(ControlFlow::Continue(()))
     }
-    Ok(())
 }
 
 fn kills(shards: &[u16]) -> Result<()> {
-    let kills =
-        std::env::var("FLETCH_KILLS").ok().map_or(Ok(40), |kills| kills.parse::<usize>())?;
-    let seed = Random::seed();
-    println!("again with FLETCH_SEED={seed}");
-    let mut random = Random::new(seed);
-    let store = Store::new()?;
     let manager = Manager::default();
-    let mut in_doubt = 0;
-    for kill in 0..=kills.div_ceil(2) {
-        let scene =
-            store.scene_with(shards[kill % shards.len()], &["--journal-segment-size", "1m"])?;
-        said(&scene, |scene| {
-            let session = scene.session("auditor")?;
-            if kill == 0 {
-                for number in 0..QUEUES {
-                    declare_durable(&session, &name(number), number as u16 % scene.shards)?;
-                }
-                for number in 0..TOKENS {
-                    let body = Tag { publisher: 0, number }.body(random.within(40..5000));
-                    session.send("", &persistent(&name(number as usize % QUEUES), &body))?;
-                }
-                session.sync()?;
-            }
-            in_doubt += manager.resolve(&session)?;
-            let mut seen = BTreeMap::new();
-            for number in 0..QUEUES {
-                for found in found_in(&session, &name(number))? {
-                    *seen.entry(found.tag.number).or_insert(0) += 1;
-                }
-            }
-            let once = seen.len() as u64 == TOKENS && seen.values().all(|n| *n == 1);
-            ensure!(once, "each message is in one queue: {seen:?}");
-            let over = AtomicBool::new(false);
-            std::thread::scope(|scope| {
-                let movers: Vec<_> = (0..2)
-                    .map(|number| {
-                        let (over, manager, mut random) = (&over, &manager, random.fork());
-                        scope.spawn(move || pass_on(scene, number, over, manager, &mut random))
-                    })
-                    .collect();
-                std::thread::sleep(Duration::from_micros(random.within(5_000..150_000) as u64));
-                let killed = scene.broker.signal(Ending::Kill.signal());
-                over.store(true, Ordering::Relaxed);
-                for mover in movers {
-                    let lost = |e: &anyhow::Error| {
-                        let error = e.downcast_ref::<Error>();
-                        matches!(error, Some(Error::Lost | Error::Io(_) | Error::Connect { .. }))
-                    };
-                    let result = mover.join().expect("a client");
-                    ensure!(result.as_ref().err().is_none_or(lost), "{result:?}");
-                }
-                killed
-            })
-        })
-        .with_context(|| format!("kill {kill}, FLETCH_SEED={seed}"))?;
-        scene.end(Ending::Kill)?;
-    }
-    println!("{in_doubt} branches were in doubt after {kills} kills");
+    tokens::kills(&manager, shards)?;
+    println!("{} branches were in doubt", manager.in_doubt.into_inner());
     Ok(())
 }
 

@@ -10,7 +10,6 @@ use fletch_amqp::types::{Array, List, Map, Uuid, Value};
 use fletch_amqp::v0_10::table::message::ReplyTo;
 use fletch_amqp::v0_10::table::{exchange, queue};
 use fletch_client::Session;
-use fletch_tests::broker::Broker;
 use fletch_tests::scene::*;
 use fletch_tests::store::*;
 
@@ -401,7 +400,7 @@ fn what_is_consumed_while_it_is_published_is_gone() -> Result<()> {
 
 #[test]
 fn without_a_data_directory_durable_is_a_word() -> Result<()> {
-    let scene = Scene { broker: Broker::start(&["--shards", "2"])?, shards: 2 };
+    let scene = Scene::new(2)?;
     let session = scene.session("client")?;
     declare_durable(&session, "q", 1)?;
     declare_durable_exchange(&session, "x", "direct")?;

@@ -8,20 +8,12 @@ use fletch_amqp::types::{Map, Value};
 use fletch_amqp::v0_10::table::queue;
 use fletch_amqp::v0_10::{AcceptMode, CreditUnit, ErrorCode};
 use fletch_client::{Outgoing, Session, Subscription};
-use fletch_tests::broker::Broker;
 use fletch_tests::scene::*;
 use fletch_tests::store::*;
 
 /// Runs a test against brokers with 1 and 4 shards.
 fn each(options: &[&str], test: impl Fn(&Scene) -> Result<()>) -> Result<()> {
-    for shards in [1, 4] {
-        let count = shards.to_string();
-        let options = [&["--shards", &count, "--log-enable", "info+"], options].concat();
-        let scene = Scene { broker: Broker::start(&options)?, shards };
-        said(&scene, &test)?;
-        scene.done()?;
-    }
-    Ok(())
+    Scene::each_with(&[1, 4], &[&["--log-enable", "info+"], options].concat(), test)
 }
 
 /// Declares a queue with arguments.

@@ -9,7 +9,6 @@ use fletch_amqp::types::Map;
 use fletch_amqp::v0_10::CreditUnit;
 use fletch_amqp::v0_10::table::queue;
 use fletch_client::{Outgoing, Session};
-use fletch_tests::broker::Broker;
 use fletch_tests::disk::Disk;
 use fletch_tests::numbered::{numbered, send_numbered};
 use fletch_tests::scene::*;
@@ -149,9 +148,9 @@ fn a_paging_directory_needs_no_data_directory_and_has_one_broker() -> Result<()>
     let dir = TempDir::new()?;
     let path = dir.path().join("paging");
     let name = path.to_str().context("a path")?;
-    let options = [&["--shards", "2", "--paging-dir", name], &SMALL[..]].concat();
+    let options = [&["--paging-dir", name], &SMALL[..]].concat();
     for life in 0..2 {
-        let scene = Scene { broker: Broker::start(&options)?, shards: 2 };
+        let scene = Scene::new_with(2, &options)?;
         said(&scene, |scene| {
             assert_eq!(segments(&path)?, 0, "what a killed broker left is gone");
             let session = scene.session("client")?;
@@ -160,7 +159,8 @@ fn a_paging_directory_needs_no_data_directory_and_has_one_broker() -> Result<()>
             settle(&session, "q", |found| found == Some((1000, 0)))?;
             ensure!(segments(&path)? > 2, "the backlog is not in {name}");
             let (status, errors) = fletch_tests::broker::run_to_end(
-                &[&["--port", "0", "--auth", "no", "--no-data-dir"], &options[..]].concat(),
+                &[&["--shards", "2", "--port", "0", "--auth", "no", "--no-data-dir"], &options[..]]
+                    .concat(),
             )?;
             let pid = scene.broker.pid().to_string();
             ensure!(status.code() == Some(1), "ended with {status}: {errors}");
@@ -185,7 +185,7 @@ fn a_full_disk_keeps_messages_in_memory_and_loses_none() -> Result<()> {
     let path = disk.path().join("paging");
     let name = path.to_str().context("a path")?;
     let options = [&["--paging-dir", name], &SMALL[..]].concat();
-    let scene = Scene { broker: Broker::start(&options)?, shards: 1 };
+    let scene = Scene::new_with(1, &options)?;
     said(&scene, |scene| {
         let session = scene.session("client")?;
         declare(&session, "q", 0)?;

@@ -127,10 +127,7 @@ fn a_lifetime_policy_says_when_a_queue_goes() -> Result<()> {
 #[test]
 fn unused_and_empty_goes_when_its_last_message_expires() -> Result<()> {
     for shards in [1, 4] {
-        let count = shards.to_string();
-        let options = ["--shards", &count, "--queue-purge-interval", "1"];
-        let broker = fletch_tests::broker::Broker::start(&options)?;
-        let scene = Scene { broker, shards };
+        let scene = Scene::new_with(shards, &["--queue-purge-interval", "1"])?;
         let session = scene.session("one")?;
         declare_with(&session, &named("q"), policy("delete-if-unused-and-empty"))?;
         let mut message = Outgoing::to_queue("q", b"short");
@@ -243,8 +240,7 @@ fn a_browse_only_queue_gives_copies() -> Result<()> {
 #[test]
 fn messages_are_stamped_when_they_arrive() -> Result<()> {
     for (option, stamped) in [("yes", true), ("no", false)] {
-        let options = ["--shards", "1", "--enable-timestamp", option];
-        let scene = Scene { broker: fletch_tests::broker::Broker::start(&options)?, shards: 1 };
+        let scene = Scene::new_with(1, &["--enable-timestamp", option])?;
         let session = scene.session("one")?;
         declare(&session, "q", 0)?;
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();

@@ -1,19 +1,17 @@
 //! Transactions of AMQP 0-10: all of a commit is seen or nothing, on 1, 2 and 4 shards; what a rollback and the end of a
 //! session leave; errors and limits; and whole after SIGKILL at any moment.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::ops::ControlFlow;
 
 use anyhow::{Context, Result, ensure};
 use fletch_amqp::types::Map;
 use fletch_amqp::v0_10::table::{exchange, queue, tx};
 use fletch_amqp::v0_10::{AcquireMode, ErrorCode};
 use fletch_client::{Delivery, Error, Session, Subscription};
-use fletch_tests::ledger::Tag;
 use fletch_tests::random::Random;
 use fletch_tests::scene::*;
 use fletch_tests::store::*;
+use fletch_tests::tokens::{self, Transactions};
 
 fn select(session: &Session) -> Result<()> {
     session.call(&tx::Select {}.into())?;
@@ -177,13 +175,7 @@ fn a_queue_that_is_deleted_before_the_commit_harms_nobody() -> Result<()> {
 
 #[test]
 fn a_transaction_has_a_limit() -> Result<()> {
-    let broker = fletch_tests::broker::Broker::start(&[
-        "--shards",
-        "2",
-        "--max-transaction-size",
-        "100000",
-    ])?;
-    let scene = Scene { broker, shards: 2 };
+    let scene = Scene::new_with(2, &["--max-transaction-size", "100000"])?;
     let session = scene.session("tx")?;
     declare(&session, "q", 1)?;
     select(&session)?;
@@ -254,108 +246,38 @@ fn an_exchange_that_numbers_messages_does_so_when_they_are_published() -> Result
     })
 }
 
-/// Messages that go from queue to queue.
-const TOKENS: u64 = 60;
-const QUEUES: usize = 5;
+/// Transactions that are committed, but for the last of a session.
+struct Tx;
 
-fn name(number: usize) -> String {
-    format!("q{number}")
-}
-
-/// Takes some messages and passes them on, each time in one transaction.
-fn pass_on(scene: &Scene, number: usize, over: &AtomicBool, random: &mut Random) -> Result<()> {
-    let session = scene.session(&format!("mover-{number}"))?;
-    select(&session)?;
-    for at in (number..QUEUES).step_by(2) {
-        session.consume(&name(at), &at.to_string(), 20)?;
+impl Transactions for Tx {
+    fn select(&self, session: &Session) -> Result<()> {
+        select(session)
     }
-    while !over.load(Ordering::Relaxed) {
-        let Some(first) = session.next_delivery(Duration::from_millis(5))? else { continue };
-        let more = std::iter::from_fn(|| session.take_delivery()).take(random.within(0..6));
-        let mut taken = Vec::new();
-        for delivery in std::iter::once(first).chain(more) {
-            let to = name(random.within(0..QUEUES));
-            session.send("", &persistent(&to, delivery.body()))?;
-            taken.push(delivery.id);
+
+    fn run(
+        &self,
+        session: &Session,
+        random: &mut Random,
+        work: impl FnOnce(&mut Random) -> Result<()>,
+    ) -> Result<ControlFlow<()>> {
+        work(random)?;
+        if random.one_in(8) {
+            rollback(session)?;
+            return Ok(ControlFlow::Break(()));
         }
-        accept(&session, &taken)?;
-        match random.one_in(8) {
-            true => {
-                rollback(&session)?;
-                return Ok(());
-            }
-            false => commit(&session)?,
-        }
+        commit(session)?;
+        Ok(ControlFlow::Continue(()))
     }
-    Ok(())
-}
-
-fn kills(shards: &[u16]) -> Result<()> {
-    let kills =
-        std::env::var("FLETCH_KILLS").ok().map_or(Ok(40), |kills| kills.parse::<usize>())?;
-    let seed = Random::seed();
-    println!("again with FLETCH_SEED={seed}");
-    let mut random = Random::new(seed);
-    let store = Store::new()?;
-    for kill in 0..=kills.div_ceil(2) {
-        let scene =
-            store.scene_with(shards[kill % shards.len()], &["--journal-segment-size", "1m"])?;
-        said(&scene, |scene| {
-            let session = scene.session("auditor")?;
-            if kill == 0 {
-                for number in 0..QUEUES {
-                    declare_durable(&session, &name(number), number as u16 % scene.shards)?;
-                }
-                for number in 0..TOKENS {
-                    let body = Tag { publisher: 0, number }.body(random.within(40..5000));
-                    session.send("", &persistent(&name(number as usize % QUEUES), &body))?;
-                }
-                session.sync()?;
-            }
-            let mut seen = BTreeMap::new();
-            for number in 0..QUEUES {
-                for found in found_in(&session, &name(number))? {
-                    *seen.entry(found.tag.number).or_insert(0) += 1;
-                }
-            }
-            let once = seen.len() as u64 == TOKENS && seen.values().all(|n| *n == 1);
-            ensure!(once, "each message is in one queue: {seen:?}");
-            let over = AtomicBool::new(false);
-            std::thread::scope(|scope| {
-                let movers: Vec<_> = (0..2)
-                    .map(|number| {
-                        let (over, mut random) = (&over, random.fork());
-                        scope.spawn(move || pass_on(scene, number, over, &mut random))
-                    })
-                    .collect();
-                std::thread::sleep(Duration::from_micros(random.within(5_000..150_000) as u64));
-                let killed = scene.broker.signal(Ending::Kill.signal());
-                over.store(true, Ordering::Relaxed);
-                for mover in movers {
-                    let lost = |e: &anyhow::Error| {
-                        let error = e.downcast_ref::<Error>();
-                        matches!(error, Some(Error::Lost | Error::Io(_) | Error::Connect { .. }))
-                    };
-                    let result = mover.join().expect("a client");
-                    ensure!(result.as_ref().err().is_none_or(lost), "{result:?}");
-                }
-                killed
-            })
-        })
-        .with_context(|| format!("kill {kill}, FLETCH_SEED={seed}"))?;
-        scene.end(Ending::Kill)?;
-    }
-    Ok(())
 }
 
 #[test]
 fn each_message_is_in_one_queue_whenever_the_broker_is_killed() -> Result<()> {
-    kills(&[1])
+    tokens::kills(&Tx, &[1])
 }
 
 #[test]
 fn each_message_is_in_one_queue_over_four_shards_too() -> Result<()> {
-    kills(&[4, 4, 2, 4])
+    tokens::kills(&Tx, &[4, 4, 2, 4])
 }
 
 #[test]

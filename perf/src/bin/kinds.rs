@@ -7,14 +7,13 @@
 use clap::Parser;
 use comfy_table::{CellAlignment, Table, presets};
 use fletch_amqp::Map;
-use fletch_amqp::v0_10::Compound;
-use fletch_amqp::v0_10::table::message::MessageProperties;
 use fletch_engine::queue::{CreditUnit, INFINITE, Output, Queue, QueueDefaults, QueueSettings};
 use fletch_engine::selector::Selector;
 use fletch_engine::{
-    Format, Message, Meta, Mode, Position, QueueId, SessionId, ShardId, Subscribe, SubscriptionId,
-    Time,
+    Message, Mode, Position, QueueId, SessionId, ShardId, Subscribe, SubscriptionId, Time,
 };
+use fletch_perf::message;
+use fletch_perf::report::median;
 use serde::Serialize;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::VecDeque;
@@ -151,25 +150,10 @@ fn subscribe(queue: &mut Queue, selector: Option<&str>, out: &mut Vec<Output>) {
 }
 
 fn message(n: usize, keys: usize) -> Message {
-    let mut content = Vec::new();
     let key = format!("key-{}", n % keys);
-    let headers = Map::new().with("key", key.as_str()).encoded().expect("encodes");
-    let properties =
-        MessageProperties { application_headers: Some(headers.view()), ..Default::default() };
-    properties.encode(&mut content).expect("encodes");
-    let meta = Meta {
-        format: Format::V0_10,
-        header_len: content.len() as u32,
-        routing_key: (0, 0),
-        expires: Time::NEVER,
-        // Of neighbours not the same.
-        priority: (n * 7 % 10) as u8,
-        durable: false,
-        has_body: true,
-        publisher: None,
-    };
-    content.resize(content.len() + 100, 0);
-    Message::new(meta, &content)
+    let headers = Map::new().with("key", key.as_str());
+    // Priorities of neighbours are not the same.
+    message::message("", &headers, (n * 7 % 10) as u8, &[0; 100])
 }
 
 /// What came is accepted, and written out.
@@ -298,11 +282,6 @@ fn looking(options: &Options) -> Vec<Looking> {
         });
     }
     all
-}
-
-fn median(mut all: Vec<f64>) -> f64 {
-    all.sort_by(f64::total_cmp);
-    all[all.len() / 2]
 }
 
 fn table(columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Table {

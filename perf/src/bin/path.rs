@@ -10,13 +10,13 @@
 
 use clap::Parser;
 use fletch_amqp::Map;
-use fletch_amqp::v0_10::Compound;
-use fletch_amqp::v0_10::table::message::DeliveryProperties;
 use fletch_engine::queue::{INFINITE, QueueDefaults};
 use fletch_engine::{
-    Config, CreditUnit, DeclareQueue, DeliveryRef, Effects, Engine, Event, Format, Message, Meta,
-    Mode, Outcome, Request, SessionId, ShardId, Subscribe, SubscriptionId, Time,
+    Config, CreditUnit, DeclareQueue, DeliveryRef, Effects, Engine, Event, Message, Mode, Outcome,
+    Request, SessionId, ShardId, Subscribe, SubscriptionId, Time,
 };
+use fletch_perf::message::{PRIORITY, message};
+use fletch_perf::report::median;
 use std::time::Instant;
 
 #[derive(Parser)]
@@ -159,37 +159,18 @@ fn pass(broker: &mut Broker, message: &Message, options: &Options) {
     }
 }
 
-fn message() -> Message {
-    let mut content = Vec::new();
-    let delivery = DeliveryProperties { routing_key: Some("q"), ..Default::default() };
-    delivery.encode(&mut content).expect("encodes");
-    let meta = Meta {
-        format: Format::V0_10,
-        header_len: content.len() as u32,
-        routing_key: (content.len() as u32 - 1, 1),
-        expires: Time::NEVER,
-        priority: 4,
-        durable: false,
-        has_body: true,
-        publisher: None,
-    };
-    content.extend_from_slice(&[b'x'; 100]);
-    Message::new(meta, &content)
-}
-
 fn main() {
     let options = Options::parse();
     assert!((1..=2).contains(&options.shards), "--shards is 1 or 2");
     assert!((1..=256).contains(&options.batch), "--batch is what there is room for: 1 to 256");
     let mut broker = Broker::new(&options);
-    let message = message();
-    let mut times: Vec<f64> = (0..options.repetitions.max(1))
+    let message = message("q", &Map::new(), PRIORITY, &[b'x'; 100]);
+    let times: Vec<f64> = (0..options.repetitions.max(1))
         .map(|_| {
             let began = Instant::now();
             pass(&mut broker, &message, &options);
             began.elapsed().as_nanos() as f64 / options.messages as f64
         })
         .collect();
-    times.sort_by(f64::total_cmp);
-    println!("{:.1} ns a message", times[times.len() / 2]);
+    println!("{:.1} ns a message", median(times));
 }

@@ -7,13 +7,13 @@
 use clap::Parser;
 use comfy_table::{CellAlignment, Table, presets};
 use fletch_amqp::Map;
-use fletch_amqp::v0_10::Compound;
-use fletch_amqp::v0_10::table::message::{DeliveryProperties, MessageProperties};
 use fletch_engine::topology::Routes;
 use fletch_engine::{
-    Binding, Config, DeclareExchange, DeclareQueue, Effects, Engine, Event, Format, Message, Meta,
-    Request, SessionId, ShardId, Time,
+    Binding, Config, DeclareExchange, DeclareQueue, Effects, Engine, Event, Request, SessionId,
+    ShardId, Time,
 };
+use fletch_perf::message::{PRIORITY, message};
+use fletch_perf::report::median;
 use std::time::Instant;
 
 #[derive(Parser)]
@@ -76,34 +76,6 @@ fn binding(kind: &str, n: usize, hit: usize, count: usize) -> (String, Map) {
     }
 }
 
-fn message(key: &str) -> Message {
-    let mut content = Vec::new();
-    let delivery = DeliveryProperties { routing_key: Some(key), ..Default::default() };
-    delivery.encode(&mut content).expect("encodes");
-    let at = (content.len() - key.len()) as u32;
-    let headers = Map::new().with("l", "text").with("k", 0i64).encoded().expect("encodes");
-    let properties =
-        MessageProperties { application_headers: Some(headers.view()), ..Default::default() };
-    properties.encode(&mut content).expect("encodes");
-    let meta = Meta {
-        format: Format::V0_10,
-        header_len: content.len() as u32,
-        routing_key: (at, key.len() as u8),
-        expires: Time::NEVER,
-        priority: 4,
-        durable: false,
-        has_body: true,
-        publisher: None,
-    };
-    content.extend_from_slice(b"<order><n>11</n><text>some more words</text></order>");
-    Message::new(meta, &content)
-}
-
-fn median(mut all: Vec<f64>) -> f64 {
-    all.sort_by(f64::total_cmp);
-    all[all.len() / 2]
-}
-
 fn main() {
     let options = Options::parse();
     let count = options.bindings;
@@ -134,7 +106,10 @@ fn main() {
                     arguments,
                 }));
             }
-            let message = message(if kind == "topic" { "a.b.c" } else { "k" });
+            let key = if kind == "topic" { "a.b.c" } else { "k" };
+            let headers = Map::new().with("l", "text").with("k", 0i64);
+            let body = b"<order><n>11</n><text>some more words</text></order>";
+            let message = message(key, &headers, PRIORITY, body);
             let mut routes = Routes::default();
             let scans = if matches!(kind, "headers" | "xml") { count } else { hit };
             let times = (options.messages.min(5_000_000 / scans)).max(1);

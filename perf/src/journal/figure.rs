@@ -1,6 +1,6 @@
 //! One figure of the report, and what it should be.
 
-use crate::report;
+use fletch_perf::report;
 use serde::Serialize;
 
 /// What a figure should be.

@@ -8,7 +8,6 @@ mod recovery;
 mod streams;
 
 use crate::broker::{Broker, BrokerOptions};
-use crate::report;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use figure::Figure;
@@ -16,6 +15,7 @@ use fletch_client::amqp::types::Map;
 use fletch_client::amqp::v0_10::DeliveryMode;
 use fletch_client::amqp::v0_10::table::queue;
 use fletch_client::{Outgoing, Session};
+use fletch_perf::report;
 use hdrhistogram::Histogram;
 use raw::{Disk, Raw};
 use serde::Serialize;

@@ -4,10 +4,10 @@ use super::figure::Figure;
 use super::raw::Disk;
 use super::{MIB, Measure, declare, message_header};
 use crate::broker::Broker;
-use crate::report;
 use anyhow::{Context, Result, bail};
 use fletch_client::Session;
 use fletch_client::amqp::v0_10::table::queue;
+use fletch_perf::report;
 use std::path::Path;
 use std::time::{Duration, Instant};
 

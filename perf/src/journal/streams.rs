@@ -3,12 +3,12 @@
 use super::figure::Figure;
 use super::{Measure, declare, message_header};
 use crate::broker::Broker;
-use crate::report;
 use crate::smoke::clients::Flow;
 use crate::smoke::{joined, pass};
 use anyhow::Result;
 use fletch_client::amqp::v0_10::table::queue;
 use fletch_client::{ConnectOptions, Connection};
+use fletch_perf::report;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};

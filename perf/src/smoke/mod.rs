@@ -8,10 +8,10 @@
 pub(crate) mod clients;
 
 use crate::broker::{Broker, BrokerOptions};
-use crate::report;
 use anyhow::{Result, bail};
 use clap::Args;
 use clients::{Flow, Shared};
+use fletch_perf::report;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::process::ExitCode;

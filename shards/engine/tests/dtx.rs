@@ -1,34 +1,33 @@
 //! Branches of distributed transactions on several shards: what somebody else decides, and what is forgotten.
 
-#[allow(dead_code, unreachable_pub, reason = "other tests use more of it")]
-mod support;
+mod cluster;
 
+use cluster::Cluster;
 use fletch_amqp::Map;
 use fletch_engine::{
     BranchId, DtxRequest, Error, ErrorKind, Mode, Reply, Request, SessionId, Transaction, XaStatus,
 };
-use support::Broker;
 
 fn id() -> BranchId {
     BranchId::new(1, b"transaction", b"branch")
 }
 
-fn ask(broker: &mut Broker, session: SessionId, request: DtxRequest) -> Result<Reply, Error> {
+fn ask(broker: &mut Cluster, session: SessionId, request: DtxRequest) -> Result<Reply, Error> {
     broker.ask(session, Request::Dtx(Box::new(request)))
 }
 
-fn status(broker: &mut Broker, session: SessionId, request: DtxRequest) -> XaStatus {
+fn status(broker: &mut Cluster, session: SessionId, request: DtxRequest) -> XaStatus {
     match ask(broker, session, request) {
         Ok(Reply::Xa(status)) => status,
         other => panic!("no status: {other:?}"),
     }
 }
 
-fn kind(broker: &mut Broker, session: SessionId, request: DtxRequest) -> ErrorKind {
+fn kind(broker: &mut Cluster, session: SessionId, request: DtxRequest) -> ErrorKind {
     ask(broker, session, request).expect_err("refused").kind
 }
 
-fn in_doubt(broker: &mut Broker, session: SessionId) -> Vec<BranchId> {
+fn in_doubt(broker: &mut Cluster, session: SessionId) -> Vec<BranchId> {
     match ask(broker, session, DtxRequest::Recover) {
         Ok(Reply::InDoubt(all)) => all,
         other => panic!("no branches: {other:?}"),
@@ -36,14 +35,14 @@ fn in_doubt(broker: &mut Broker, session: SessionId) -> Vec<BranchId> {
 }
 
 /// A broker with two messages in `from`, which a prepared branch has accepted.
-fn prepared(shards: u16, seed: u64) -> (Broker, SessionId, SessionId) {
-    let mut broker = Broker::new(shards, seed);
+fn prepared(shards: u16, seed: u64) -> (Cluster, SessionId, SessionId) {
+    let mut broker = Cluster::any_order(shards, seed);
     let (worker, manager) = (broker.session(shards - 1), broker.session(0));
     broker.queue(worker, "from", None);
     for text in ["a", "b"] {
         broker.publish(worker, "", ("from", text), &Map::new());
     }
-    broker.settle();
+    broker.finish();
     let start = DtxRequest::Start { branch: id(), join: false };
     assert_eq!(status(&mut broker, worker, start), XaStatus::Ok);
     let taken = broker.read(worker, "from", Mode::Consume);
@@ -87,7 +86,7 @@ fn a_heuristic_outcome_is_told_until_it_may_be_forgotten() {
 
 #[test]
 fn only_what_is_prepared_has_a_heuristic_outcome() {
-    let mut broker = Broker::new(2, 7);
+    let mut broker = Cluster::any_order(2, 7);
     let session = broker.session(1);
     let complete = DtxRequest::Complete { branch: id(), commit: true };
     assert_eq!(kind(&mut broker, session, complete.clone()), ErrorKind::NotFound);

@@ -2,12 +2,12 @@
 //!
 //! Each test runs with many seeds; a seed decides in which order frames of different shards arrive.
 
-#[allow(unreachable_pub, reason = "a module of this test alone")]
-mod support;
+mod cluster;
 
+use cluster::Cluster;
+use cluster::clients::binding;
 use fletch_amqp::Map;
-use fletch_engine::{DeclareQueue, ErrorKind, Mode, Reply, Request};
-use support::{Broker, binding};
+use fletch_engine::{DeclareQueue, DeliveryRef, ErrorKind, Mode, Outcome, Reply, Request};
 
 const SEEDS: u64 = 60;
 const KINDS: [&str; 5] = ["direct", "topic", "fanout", "headers", "xml"];
@@ -29,9 +29,9 @@ fn wanting(header: &str) -> Map {
     Map::new().with("x-match", "all").with("h", header)
 }
 
-fn for_seeds(shards: u16, test: impl Fn(&mut Broker)) {
+fn for_seeds(shards: u16, test: impl Fn(&mut Cluster)) {
     for seed in 0..SEEDS {
-        test(&mut Broker::new(shards, seed));
+        test(&mut Cluster::any_order(shards, seed));
     }
 }
 
@@ -56,7 +56,7 @@ fn one_sequence_over_all_shards() {
                     }
                 }
             }
-            b.settle();
+            b.finish();
             for (session, op) in ops {
                 assert_eq!(b.outcome(session, op), Some(Ok(())), "every publish completes");
             }
@@ -118,7 +118,7 @@ fn what_follows_a_publish_stays_behind_it() {
         let Ok(Reply::Queue(Some(report))) = count else { panic!("{count:?}") };
         b.wait(s, x).expect("unbound");
         assert!(report.messages == 20 || report.messages == 21, "{}", report.messages);
-        b.settle();
+        b.finish();
         let texts = b.texts(s, "q");
         // A client waits for a binding to be undone before it relies on that.
         assert_eq!(texts[..20], sent[..], "in the session's order");
@@ -139,7 +139,7 @@ fn who_binds_later_has_the_last_message() {
             for (key, text) in [("b", "1"), ("a", "2"), ("a", "3")] {
                 b.publish(other, "x", (key, text), &Map::new().with("h", key));
             }
-            b.settle();
+            b.finish();
             // It is there when the bind is answered.
             b.bind(other, "q", "x", "a", wanting("a"));
             assert_eq!(b.texts(s, "q"), ["3"], "{kind}");
@@ -151,7 +151,7 @@ fn who_binds_later_has_the_last_message() {
             let expect = if kind == "fanout" { "3" } else { "1" };
             assert_eq!(b.texts(s, "r"), [expect], "{kind}");
             b.publish(s, "x", ("b", "4"), &Map::new().with("h", "b"));
-            b.settle();
+            b.finish();
             b.bind(other, "t", "x", "b", wanting("b"));
             assert_eq!(b.texts(s, "t"), ["4"], "{kind}");
             // Who was bound before has had it.
@@ -175,7 +175,7 @@ fn every_key_has_its_last_message() {
                     b.publish(other, "x", (key, &text), &Map::new().with("h", key));
                 }
             }
-            b.settle();
+            b.finish();
             for key in ["c", "a", "d", "b", "none"] {
                 // The same key once more by another queue: what one is given is there for the next.
                 for queue in ["q", "r"] {
@@ -213,7 +213,7 @@ fn a_binding_of_many_keys_has_the_newest() {
                 b.publish(other, exchange, (key, &n.to_string()), headers);
             }
         }
-        b.settle();
+        b.finish();
         let any = || Map::new().with("x-match", "any");
         let all = || Map::new().with("x-match", "all");
         let bindings = [
@@ -252,7 +252,7 @@ fn a_query_is_asked_of_the_last_message_of_its_key() {
         for (key, text) in [("a", "<n>1</n>"), ("a", "<n>2</n>"), ("b", "<n>1</n>")] {
             b.publish(other, "x", (key, text), &nothing());
         }
-        b.settle();
+        b.finish();
         let query = |text: &str| Map::new().with("xquery", text);
         let bindings = [
             ("a", query("/n = 2"), Some("<n>2</n>")),
@@ -274,14 +274,14 @@ fn a_query_is_asked_of_the_last_message_of_its_key() {
 fn too_many_keys_are_forgotten_from_the_oldest() {
     const KEYS: usize = 10_000;
     for shards in [1, 3] {
-        let b = &mut Broker::new(shards, u64::from(shards));
+        let b = &mut Cluster::any_order(shards, u64::from(shards));
         let (s, other) = (b.session(0), b.session(shards - 1));
         for kind in ["direct", "topic", "headers", "xml"] {
             b.exchange(s, (kind, kind), None, initial());
             let mut publish = |n: usize, text: &str| {
                 let key = n.to_string();
                 b.publish(other, kind, (&key, text), &Map::new().with("h", &*key));
-                b.settle();
+                b.finish();
             };
             (0..KEYS).for_each(|n| publish(n, "old"));
             // One that is used again is not the oldest any more; the next two are.
@@ -326,14 +326,14 @@ fn a_deleted_exchange_forgets_all_keys() {
 #[test]
 fn who_binds_under_a_stream_misses_nothing_of_its_key() {
     for seed in 0..SEEDS * 4 {
-        let b = &mut Broker::new(4, seed);
+        let b = &mut Cluster::any_order(4, seed);
         let (s, binder) = (b.session(seed as u16 % 4), b.session(0));
         b.queue(binder, "q", None);
         let kind = KINDS[seed as usize % 2];
         let exchange = format!("x{seed}");
         b.exchange(binder, (&exchange, kind), None, initial());
         b.publish(s, &exchange, ("a", "0"), &nothing());
-        b.settle();
+        b.finish();
         let mut bind = None;
         for n in 1..20 {
             b.publish(s, &exchange, ("a", &n.to_string()), &nothing());
@@ -347,7 +347,7 @@ fn who_binds_under_a_stream_misses_nothing_of_its_key() {
         }
         b.wait(binder, bind.expect("begun")).expect("bound");
         assert!(!b.texts(binder, "q").is_empty(), "there when the bind is answered");
-        b.settle();
+        b.finish();
         let got = b.texts(binder, "q");
         let first: usize = got[0].parse().expect("a number");
         let expect: Vec<String> = (first..20).map(|n| n.to_string()).collect();
@@ -366,7 +366,7 @@ fn an_initial_value_keeps_its_number() {
         }
         b.bind(s, "q", "x", "a.#", nothing());
         b.publish(s, "x", ("a.c", "3"), &nothing());
-        b.settle();
+        b.finish();
         let got: Vec<_> = b.browse(s, "q").into_iter().map(|got| got.number).collect();
         assert_eq!(got, [Some(2), Some(3)]);
     });
@@ -383,7 +383,7 @@ fn an_exclusive_binding_has_it_too() {
         b.publish(s, "x", ("k", "1"), &nothing());
         b.bind(s, "r", "x", "k", Map::new().with("qpid.exclusive-binding", 1));
         b.publish(s, "x", ("k", "2"), &nothing());
-        b.settle();
+        b.finish();
         assert_eq!(
             (b.texts(s, "q"), b.texts(s, "r")),
             (vec!["1".into()], vec!["1".into(), "2".into()])
@@ -395,7 +395,7 @@ fn an_exclusive_binding_has_it_too() {
 fn an_exchange_deleted_under_a_publish_refuses_it() {
     let mut refused = 0;
     for seed in 0..SEEDS {
-        let b = &mut Broker::new(4, seed);
+        let b = &mut Cluster::any_order(4, seed);
         let (s, other) = (b.session(1), b.session(3));
         b.queue(s, "q", None);
         b.exchange(s, ("x", "fanout"), None, sequence());
@@ -403,7 +403,7 @@ fn an_exchange_deleted_under_a_publish_refuses_it() {
         let delete = Request::DeleteExchange { name: "x".into(), if_unused: false };
         let deleted = b.start(other, delete);
         let op = b.publish(s, "x", ("", "m"), &nothing());
-        b.settle();
+        b.finish();
         b.answer(other, deleted).expect("answered").expect("deleted");
         match b.outcome(s, op).expect("it has an outcome") {
             Ok(()) => assert_eq!(b.texts(s, "q"), ["m"]),
@@ -433,11 +433,11 @@ fn alternates_keep_too() {
         for (key, text) in [("k", "1"), ("other", "2")] {
             b.publish(s, "x", (key, text), &nothing());
         }
-        b.settle();
+        b.finish();
         // Published to `dead` itself, it has one.
         b.publish(s, "dead", ("other", "3"), &nothing());
-        b.settle();
-        let numbered = |b: &mut Broker, queue: &str| -> Vec<(String, i64)> {
+        b.finish();
+        let numbered = |b: &mut Cluster, queue: &str| -> Vec<(String, i64)> {
             let got = b.browse(s, queue).into_iter();
             got.map(|got| (got.text, got.number.expect("numbered"))).collect()
         };
@@ -447,16 +447,17 @@ fn alternates_keep_too() {
         b.queue(s, "k", Some("dead"));
         b.bind(s, "k", "dead", "k", nothing());
         b.publish(s, "", ("k", "4"), &nothing());
-        b.settle();
-        let got = b.read(s, "k", Mode::Consume);
-        b.reject(s, &got);
-        b.settle();
+        b.finish();
+        let got = b.read(s, "k", Mode::Consume).into_iter();
+        let got: Vec<DeliveryRef> = got.map(|got| got.delivery).collect();
+        b.settle(s, Outcome::Rejected, &got);
+        b.finish();
         assert_eq!(numbered(b, "letters"), [("1".into(), 1), ("4".into(), 4)]);
         // The rejected message came back to the queue by way of its binding; or so the reference has it.
         let delete = Request::DeleteQueue { name: "k".into(), if_unused: false, if_empty: false };
         b.publish(s, "", ("k", "5"), &nothing());
         b.ask(s, delete).expect("deleted");
-        b.settle();
+        b.finish();
         let texts: Vec<_> = numbered(b, "letters").into_iter().map(|(text, _)| text).collect();
         assert!(texts.contains(&"5".to_string()), "{texts:?}");
     });
@@ -489,7 +490,7 @@ fn a_key_changes_hands_under_a_stream() {
                 }
             }
         }
-        b.settle();
+        b.finish();
         let mut all: Vec<usize> = Vec::new();
         for queue in queues {
             all.extend(b.texts(s, queue).iter().map(|text| text.parse::<usize>().expect("number")));
@@ -514,13 +515,13 @@ fn what_a_transaction_publishes_has_its_number_at_once() {
             let first: Vec<_> =
                 ["x", "y"].map(|x| b.route(other, x, ("k", x)).expect("routed")).into();
             let between = b.publish(s, "x", ("k", "between"), &nothing());
-            b.settle();
+            b.finish();
             assert_eq!(b.outcome(s, between), Some(Ok(())));
             b.commit(other, first);
             // This one is not committed: its number is nobody's.
             b.route(other, "x", ("k", "dropped")).expect("routed");
             b.publish(s, "x", ("k", "end"), &nothing());
-            b.settle();
+            b.finish();
             let got = b.browse(s, "q");
             let got: Vec<_> = got.iter().map(|got| (got.text.as_str(), got.number)).collect();
             let expected = [("between", 3), ("x", 1), ("y", 2), ("end", 5)];
@@ -545,7 +546,7 @@ fn what_a_transaction_publishes_has_its_number_at_once() {
 fn a_transaction_reaches_queues_that_its_shard_does_not_know_yet() {
     let mut reached = 0;
     for seed in 0..SEEDS * 10 {
-        let mut b = Broker::new(4, seed);
+        let mut b = Cluster::any_order(4, seed);
         let (maker, s) = (b.session(0), b.session(1));
         // Of each seed's own, for names decide about homes.
         let (queue, exchange) = (format!("queue-{seed}"), format!("x-{seed}"));
@@ -565,7 +566,7 @@ fn a_transaction_reaches_queues_that_its_shard_does_not_know_yet() {
         for op in asked {
             b.wait(maker, op).expect("declared and bound");
         }
-        b.settle();
+        b.finish();
         assert_eq!(b.texts(maker, &queue).len(), found, "seed {seed}");
         reached += found as u64;
     }
@@ -576,7 +577,7 @@ fn a_transaction_reaches_queues_that_its_shard_does_not_know_yet() {
 fn an_exchange_that_is_deleted_meanwhile_is_not_found() {
     let mut gone = 0;
     for seed in 0..SEEDS {
-        let mut b = Broker::new(3, seed);
+        let mut b = Cluster::any_order(3, seed);
         let (maker, s) = (b.session(0), b.session(1));
         b.queue(maker, "q", None);
         b.exchange(maker, ("x", "fanout"), None, sequence());
@@ -594,7 +595,7 @@ fn an_exchange_that_is_deleted_meanwhile_is_not_found() {
             }
         }
         b.wait(maker, delete).expect("deleted");
-        b.settle();
+        b.finish();
     }
     assert!(gone > 0, "it was deleted in time at least once");
 }

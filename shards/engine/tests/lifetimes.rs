@@ -2,7 +2,8 @@
 
 mod cluster;
 
-use cluster::{Cluster, queue};
+use cluster::Cluster;
+use cluster::clients::queue;
 use fletch_amqp::Value;
 use fletch_amqp::types::Map;
 use fletch_engine::{
@@ -105,7 +106,7 @@ fn an_exclusive_queue_outlives_its_session_by_the_delay() {
 fn unused_and_empty_waits_for_the_last_message() {
     each(|c, one, other| {
         c.ok(one, Request::DeclareQueue(policy("q", "delete-if-unused-and-empty")));
-        c.publish(other, "q", 3);
+        c.fill(other, "q", 3);
         let tag = c.subscribe(other, "q", Mode::Consume);
         c.grant(other, tag, 2);
         let deliveries = c.take_deliveries();
@@ -126,7 +127,7 @@ fn unused_and_empty_goes_when_the_last_message_expires_or_is_purged() {
     each(|c, one, other| {
         for how in ["expires", "is purged"] {
             c.ok(one, Request::DeclareQueue(policy(how, "delete-if-unused-and-empty")));
-            c.publish_for(other, how, SECOND);
+            c.send_for(other, how, SECOND);
             if how == "expires" {
                 c.pass(20 * SECOND);
             } else {
@@ -147,7 +148,7 @@ fn unused_and_empty_stays_while_somebody_is_subscribed() {
         c.ok(one, Request::DeclareQueue(policy("q", "delete-if-unused-and-empty")));
         let tag = c.subscribe(other, "q", Mode::Consume);
         c.grant(other, tag, 5);
-        c.publish(one, "q", 1);
+        c.fill(one, "q", 1);
         let deliveries = c.take_deliveries();
         c.settle(other, Outcome::Accepted, &deliveries);
         assert!(c.exists("q"));
@@ -160,7 +161,7 @@ fn unused_and_empty_stays_while_somebody_is_subscribed() {
 fn unused_goes_with_its_messages() {
     each(|c, one, other| {
         c.ok(one, Request::DeclareQueue(policy("q", "delete-if-unused")));
-        c.publish(one, "q", 5);
+        c.fill(one, "q", 5);
         let tag = c.subscribe(other, "q", Mode::Browse);
         assert!(c.exists("q"));
         c.ok(other, Request::Cancel { tag });
@@ -192,7 +193,7 @@ fn on_close_goes_with_whatever_ends_first() {
         c.ok(other, Request::DeclareQueue(policy("drained", "delete-on-close")));
         let tag = c.subscribe(other, "drained", Mode::Consume);
         c.grant(other, tag, 2);
-        c.publish(other, "drained", 1);
+        c.fill(other, "drained", 1);
         let deliveries = c.take_deliveries();
         c.settle(other, Outcome::Accepted, &deliveries);
         assert!(!c.exists("drained"), "its last message left");
@@ -207,7 +208,7 @@ fn who_waits_for_no_message_is_told_when_it_does() {
         let (granting, moving) =
             (c.subscribe(other, "q", Mode::Consume), c.subscribe(other, "q", Mode::Consume));
         c.grant(other, moving, 1);
-        c.publish(one, "q", 1);
+        c.fill(one, "q", 1);
         let delete = Request::DeleteQueue { name: "q".into(), if_unused: false, if_empty: false };
         c.ok(one, delete);
         assert_eq!(c.take_ended(), []);
@@ -232,7 +233,7 @@ fn a_delay_holds_for_every_policy() {
         c.ok(one, Request::DeclareQueue(DeclareQueue { arguments: both, ..queue("q") }));
         let tag = c.subscribe(other, "q", Mode::Browse);
         c.ok(other, Request::Cancel { tag });
-        c.publish(one, "q", 1);
+        c.fill(one, "q", 1);
         c.pass(5 * SECOND);
         assert!(c.exists("q"), "it is not empty");
         c.ok(other, Request::PurgeQueue { name: "q".into(), which: Selection::default() });

@@ -2,7 +2,8 @@
 
 mod cluster;
 
-use cluster::{Cluster, message_with, queue};
+use cluster::Cluster;
+use cluster::clients::queue;
 use fletch_amqp::Value;
 use fletch_amqp::types::Map;
 use fletch_engine::{
@@ -36,7 +37,7 @@ fn some(limit: u64, colour: Option<&str>) -> Selection {
 fn fill(c: &mut Cluster, session: SessionId, queue: &str, count: usize) {
     for n in 0..count {
         let colour = ["red", "blue", "green"][n % 3];
-        c.send(session, "", &message_with(queue, Map::new().with("colour", colour), session));
+        c.send(session, queue, &Map::new().with("colour", colour));
     }
 }
 
@@ -153,7 +154,7 @@ fn messages_are_rerouted_through_an_exchange_or_the_alternate() {
         let alternate = Some("x".into());
         c.ok(one, Request::DeclareQueue(DeclareQueue { alternate, ..at("with", 0) }));
         let traced = Map::new().with("x-qpid.trace", "A,B,C");
-        c.send(one, "", &message_with("with", traced, one));
+        c.send(one, "with", &traced);
         assert_eq!(moved(&c.ok(other, reroute("with", None, some(0, None)))), 1);
         let tag = c.subscribe(one, "to", Mode::Browse);
         c.grant(one, tag, 100);
@@ -169,7 +170,7 @@ fn an_emptied_queue_may_go() {
     each(|c, one, other| {
         let lifetime = Map::new().with("qpid.lifetime-policy", "delete-if-unused-and-empty");
         c.ok(one, Request::DeclareQueue(DeclareQueue { arguments: lifetime, ..queue("q") }));
-        c.publish(one, "q", 9);
+        c.fill(one, "q", 9);
         let request = |limit| Request::MoveMessages {
             from: "q".into(),
             to: "to".into(),
@@ -192,8 +193,8 @@ fn redirected_queues_get_what_is_meant_for_each_other() {
         };
         c.ok(one, redirect("from", Some("to")));
         for session in [one, other] {
-            c.publish(session, "from", 2);
-            c.publish(session, "to", 1);
+            c.fill(session, "from", 2);
+            c.fill(session, "to", 1);
         }
         assert_eq!((c.messages(one, "from"), c.messages(one, "to")), (Some(2), Some(4)));
         let ends: Vec<_> = ["from", "to"]
@@ -221,7 +222,7 @@ fn redirected_queues_get_what_is_meant_for_each_other() {
             assert_eq!(c.ask(other, request).expect_err("refused").text, text);
         }
         c.ok(other, redirect("from", None));
-        c.publish(one, "from", 1);
+        c.fill(one, "from", 1);
         assert_eq!((c.messages(one, "from"), c.messages(one, "to")), (Some(3), Some(4)));
         let request =
             Request::MoveMessages { from: "to".into(), to: "from".into(), which: some(0, None) };
@@ -244,14 +245,14 @@ fn a_redirect_ends_with_either_queue() {
         c.ok(one, Request::DeclareQueue(at("third", 0)));
         c.ok(one, redirect("from", "to"));
         c.ok(other, Request::DeleteQueue { name: "to".into(), if_unused: false, if_empty: false });
-        c.publish(one, "from", 1);
+        c.fill(one, "from", 1);
         assert_eq!(c.messages(one, "from"), Some(1));
         c.ok(one, redirect("third", "from"));
         c.ok(
             other,
             Request::DeleteQueue { name: "third".into(), if_unused: false, if_empty: false },
         );
-        c.publish(other, "from", 1);
+        c.fill(other, "from", 1);
         assert_eq!(c.messages(one, "from"), Some(2));
     });
 }

@@ -15,8 +15,8 @@ use super::suites::Python;
 use super::workspace;
 use crate::ledger::{Found, Ledger, Tag, judge};
 use crate::random::Random;
-use crate::scene::{Scene, bind};
-use crate::store::{Ending, Store, declare_durable, declare_durable_exchange, found_in, said};
+use crate::scene::{Scene, bind, said};
+use crate::store::{Ending, Store, declare_durable, declare_durable_exchange, found_in};
 
 /// The first is published to by name and the others by the exchange "all".
 const QUEUES: [&str; 4] = ["q0", "q1", "q2", "q3"];

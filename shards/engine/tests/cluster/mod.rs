@@ -1,245 +1,226 @@
-//! Engines of several shards without a disk, whose frames arrive at once and whose clock a test sets.
+//! Engines of several shards in one thread, without a disk. Frames arrive at once, or one at a time in any order that
+//! the rings allow; a test sets the clock.
 
-#![allow(dead_code, reason = "not every test needs all of it")]
+#![allow(dead_code, unreachable_pub, reason = "a module of each test that needs some of it")]
 
-use fletch_amqp::types::Map;
-use fletch_amqp::v0_10::Compound;
-use fletch_amqp::v0_10::table::message::{DeliveryProperties, MessageProperties};
+pub mod clients;
+
 use fletch_engine::{
-    Config, CreditUnit, DeclareQueue, DeliveryRef, Effects, Engine, Event, Format, Message, Meta,
-    Mode, OpId, Outcome, Reply, Request, SessionId, ShardId, Subscribe, SubscriptionId, Time,
+    Config, DeliveryRef, Effects, Engine, Error, Event, Frame, Message, OpId, Reply, Request,
+    SessionId, ShardId, SubscriptionId, Time,
 };
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-pub(crate) fn queue(name: &str) -> DeclareQueue {
-    DeclareQueue { name: name.into(), ..DeclareQueue::default() }
-}
-
-pub(crate) struct Cluster {
-    pub(crate) engines: Vec<Engine>,
+/// See the module.
+pub struct Cluster {
+    pub engines: Vec<Engine>,
     now: Time,
-    frames: VecDeque<(ShardId, ShardId, fletch_engine::Frame)>,
-    pub(crate) deliveries: Vec<(SubscriptionId, DeliveryRef, Message)>,
+    /// Frames under way, in the order in which they were sent: from which shard, to which.
+    mail: VecDeque<(ShardId, ShardId, Frame)>,
+    /// Decides which of them is next; without it they arrive at once, in that order.
+    random: Option<u64>,
+    next: u64,
+    replies: BTreeMap<(SessionId, OpId), Result<Reply, Error>>,
+    published: BTreeMap<(SessionId, OpId), Result<(), Error>>,
+    pub deliveries: Vec<(SubscriptionId, DeliveryRef, Message)>,
     ended: Vec<(SessionId, u32)>,
-    replies: Vec<(SessionId, OpId, Result<Reply, fletch_engine::Error>)>,
-    connections: u64,
-    next: u32,
 }
 
 impl Cluster {
-    pub(crate) fn new(shards: u16) -> Cluster {
+    /// Whatever is sent arrives at once, and long work is done in short slices.
+    pub fn new(shards: u16) -> Cluster {
         let config = |n| Config {
             purge_interval: Duration::from_secs(10),
             slice: 4,
             ..Config::new(ShardId(n), shards)
         };
+        Cluster::of((0..shards).map(|n| Engine::new(&config(n))).collect(), None)
+    }
+
+    /// A seed decides in which order frames of different shards arrive, and the test when.
+    pub fn any_order(shards: u16, seed: u64) -> Cluster {
+        let engine = |n| Engine::new(&Config::new(ShardId(n), shards));
+        Cluster::of((0..shards).map(engine).collect(), Some(seed))
+    }
+
+    fn of(engines: Vec<Engine>, random: Option<u64>) -> Cluster {
         Cluster {
-            engines: (0..shards).map(|n| Engine::new(&config(n))).collect(),
+            engines,
             now: Time(1),
-            frames: VecDeque::new(),
+            mail: VecDeque::new(),
+            random,
+            next: 1,
+            replies: BTreeMap::new(),
+            published: BTreeMap::new(),
             deliveries: Vec::new(),
             ended: Vec::new(),
-            replies: Vec::new(),
-            connections: 0,
-            next: 0,
         }
     }
 
-    pub(crate) fn session(&mut self, shard: u16) -> SessionId {
-        self.connections += 1;
-        SessionId::new(ShardId(shard), self.connections)
-    }
-
-    fn op(&mut self) -> u32 {
+    fn next(&mut self) -> u64 {
         self.next += 1;
         self.next
     }
 
-    /// Runs an input and everything that follows from it.
-    pub(crate) fn input<T>(
+    pub fn session(&mut self, shard: u16) -> SessionId {
+        SessionId::new(ShardId(shard), self.next())
+    }
+
+    pub fn random(&mut self, below: u64) -> u64 {
+        let random = self.random.as_mut().expect("frames arrive in any order");
+        *random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (*random >> 33) % below
+    }
+
+    // ---- what happens --------------------------------------------------------------------
+
+    /// Runs an input, and where frames arrive at once everything that follows from it.
+    pub fn input<T>(
+        &mut self,
+        shard: ShardId,
+        f: impl FnOnce(&mut Engine, Time, &mut Effects) -> T,
+    ) -> T {
+        let result = self.run(shard, f);
+        if self.random.is_none() {
+            self.rest();
+        }
+        result
+    }
+
+    fn run<T>(
         &mut self,
         shard: ShardId,
         f: impl FnOnce(&mut Engine, Time, &mut Effects) -> T,
     ) -> T {
         let mut fx = Effects::default();
-        let result = f(&mut self.engines[shard.index()], self.now, &mut fx);
-        self.take(shard, &mut fx);
-        self.settle_down();
+        let engine = &mut self.engines[shard.index()];
+        let result = f(engine, self.now, &mut fx);
+        // What arrives at once is one turn.
+        if self.random.is_some() {
+            engine.turn_end(self.now, &mut fx);
+        }
+        self.take(shard, fx);
         result
     }
 
-    fn take(&mut self, shard: ShardId, fx: &mut Effects) {
-        self.frames.extend(fx.frames.drain(..).map(|(to, frame)| (shard, to, frame)));
-        for event in fx.events.drain(..) {
+    fn take(&mut self, shard: ShardId, fx: Effects) {
+        self.mail.extend(fx.frames.into_iter().map(|(to, frame)| (shard, to, frame)));
+        for event in fx.events {
             match event {
-                Event::Reply { session, op, result } => self.replies.push((session, op, result)),
+                Event::Reply { session, op, result } => {
+                    assert!(self.replies.insert((session, op), result).is_none(), "answered twice");
+                }
+                Event::Published { session, op } => {
+                    assert!(self.published.insert((session, op), Ok(())).is_none());
+                }
+                Event::Refused { session, op, reason } => {
+                    assert!(self.published.insert((session, op), Err(reason)).is_none());
+                }
                 Event::Deliver { to, delivery, message, .. } => {
                     self.deliveries.push((to, delivery, message));
                 }
                 Event::SubscriptionEnded { to, .. } => self.ended.push((to.session, to.tag)),
-                _ => {}
+                Event::BranchExpired { .. } | Event::Evicted { .. } | Event::Withheld { .. } => {}
             }
         }
     }
 
-    fn settle_down(&mut self) {
-        loop {
-            let mut worked = false;
-            while let Some((from, to, frame)) = self.frames.pop_front() {
-                let mut fx = Effects::default();
-                self.engines[to.index()].frame(self.now, from, frame, &mut fx);
-                self.take(to, &mut fx);
+    /// One frame arrives somewhere. False if none is under way.
+    pub fn step(&mut self) -> bool {
+        let at = if self.random.is_none() || self.mail.is_empty() { 0 } else { self.pick() };
+        let Some((from, to, frame)) = self.mail.remove(at) else { return false };
+        self.run(to, |engine, now, fx| engine.frame(now, from, frame, fx));
+        true
+    }
+
+    /// The first frame from some shard to some other.
+    fn pick(&mut self) -> usize {
+        let pair = |(from, to, _): &(ShardId, ShardId, Frame)| (*from, *to);
+        let mut pairs: Vec<_> = self.mail.iter().map(pair).collect();
+        pairs.sort_unstable();
+        pairs.dedup();
+        let picked = pairs[self.random(pairs.len() as u64) as usize];
+        self.mail.iter().position(|mail| pair(mail) == picked).expect("it is one of them")
+    }
+
+    /// The end of a turn everywhere, with what is due. False if nothing was.
+    fn tick(&mut self) -> bool {
+        let mut worked = false;
+        for n in 0..self.engines.len() {
+            let (engine, mut fx) = (&mut self.engines[n], Effects::default());
+            if engine.next_deadline() <= self.now {
+                engine.tick(self.now, &mut fx);
                 worked = true;
             }
-            for n in 0..self.engines.len() {
-                let mut fx = Effects::default();
-                if self.engines[n].next_deadline() <= self.now {
-                    self.engines[n].tick(self.now, &mut fx);
-                }
-                self.engines[n].turn_end(self.now, &mut fx);
-                self.take(ShardId(n as u16), &mut fx);
-            }
-            if !worked && self.frames.is_empty() {
+            engine.turn_end(self.now, &mut fx);
+            self.take(ShardId(n as u16), fx);
+        }
+        worked
+    }
+
+    /// All frames arrive, and all that is due is done.
+    fn rest(&mut self) {
+        for _ in 0..1000 {
+            while self.step() {}
+            if !self.tick() && self.mail.is_empty() {
                 return;
             }
         }
+        panic!("it does not come to rest");
     }
 
-    pub(crate) fn ask(
-        &mut self,
-        session: SessionId,
-        request: Request,
-    ) -> Result<Reply, fletch_engine::Error> {
-        let op = OpId::from(self.op());
-        self.input(session.shard(), |e, now, fx| e.request(now, session, op, request, fx));
-        for _ in 0..1000 {
-            if let Some(at) = self.replies.iter().position(|(s, o, _)| (*s, *o) == (session, op)) {
-                return self.replies.swap_remove(at).2;
-            }
-            self.settle_down();
-        }
-        panic!("never answered");
+    /// The same, and nothing that was begun is left.
+    pub fn finish(&mut self) {
+        self.rest();
+        assert!(self.engines.iter().all(|e| e.pending() == 0), "all that was begun ends");
     }
 
-    pub(crate) fn ok(&mut self, session: SessionId, request: Request) -> Reply {
-        self.ask(session, request).expect("granted")
-    }
-
-    /// Time passes, a tenth of a second at a time.
-    pub(crate) fn pass(&mut self, time: Duration) {
-        let tick = Duration::from_millis(100);
-        for _ in 0..time.as_millis() / tick.as_millis() {
-            self.now = self.now.after(tick);
-            self.settle_down();
-        }
-    }
-
-    pub(crate) fn exists(&self, name: &str) -> bool {
+    pub fn exists(&self, name: &str) -> bool {
         let seen: Vec<bool> =
             self.engines.iter().map(|e| e.topology().queue(name).is_some()).collect();
         assert!(seen.iter().all(|s| *s == seen[0]), "shards disagree about {name}");
         seen[0]
     }
 
-    /// Messages that can be had from a queue, if it is there.
-    pub(crate) fn messages(&mut self, session: SessionId, queue: &str) -> Option<u64> {
-        match self.ok(session, Request::QueryQueue { name: queue.into() }) {
-            Reply::Queue(report) => report.map(|report| report.messages),
-            other => panic!("{other:?}"),
+    /// Time passes, a tenth of a second at a time.
+    pub fn pass(&mut self, time: Duration) {
+        let tick = Duration::from_millis(100);
+        for _ in 0..time.as_millis() / tick.as_millis() {
+            self.now = self.now.after(tick);
+            self.rest();
         }
     }
 
-    pub(crate) fn subscribe(&mut self, session: SessionId, queue: &str, mode: Mode) -> u32 {
-        let tag = self.op();
-        let subscribe = Subscribe {
-            tag,
-            queue: queue.into(),
-            mode,
-            settles: true,
-            exclusive: false,
-            selector: None,
-            arguments: Map::new(),
-        };
-        self.ok(session, Request::Subscribe(subscribe));
-        tag
+    // ---- requests ------------------------------------------------------------------------
+
+    /// Starts a request.
+    pub fn start(&mut self, session: SessionId, request: Request) -> OpId {
+        let op = self.next();
+        self.input(session.shard(), |e, now, fx| e.request(now, session, op, request, fx));
+        op
     }
 
-    pub(crate) fn grant(&mut self, session: SessionId, tag: u32, messages: u32) {
-        let to = SubscriptionId { session, tag };
-        self.input(session.shard(), |e, now, fx| {
-            for (unit, value) in [(CreditUnit::Messages, messages), (CreditUnit::Bytes, u32::MAX)] {
-                e.grant(now, to, unit, value, fx).expect("its queue is there");
+    pub fn answer(&mut self, session: SessionId, op: OpId) -> Option<Result<Reply, Error>> {
+        self.replies.remove(&(session, op))
+    }
+
+    /// Frames arrive until a request is answered, and no longer.
+    pub fn wait(&mut self, session: SessionId, op: OpId) -> Result<Reply, Error> {
+        loop {
+            if let Some(result) = self.answer(session, op) {
+                return result;
             }
-        });
-    }
-
-    pub(crate) fn take_deliveries(&mut self) -> Vec<DeliveryRef> {
-        std::mem::take(&mut self.deliveries).into_iter().map(|(_, delivery, _)| delivery).collect()
-    }
-
-    pub(crate) fn take_ended(&mut self) -> Vec<(SessionId, u32)> {
-        std::mem::take(&mut self.ended)
-    }
-
-    pub(crate) fn settle(
-        &mut self,
-        session: SessionId,
-        outcome: Outcome,
-        deliveries: &[DeliveryRef],
-    ) {
-        self.ok(session, Request::Settle { outcome, deliveries: deliveries.to_vec() });
-    }
-
-    pub(crate) fn send(&mut self, session: SessionId, exchange: &str, message: &Message) {
-        let op = OpId::from(self.op());
-        self.input(session.shard(), |e, now, fx| {
-            e.publish(now, (session, op), exchange, message, fx).expect("there is an exchange");
-        });
-    }
-
-    pub(crate) fn publish(&mut self, session: SessionId, queue: &str, count: usize) {
-        for _ in 0..count {
-            self.send(session, "", &message(queue, Time::NEVER, session));
+            assert!(self.step(), "the request is answered");
         }
     }
 
-    pub(crate) fn publish_for(&mut self, session: SessionId, queue: &str, ttl: Duration) {
-        let expires = self.now.after(ttl);
-        self.send(session, "", &message(queue, expires, session));
+    pub fn ask(&mut self, session: SessionId, request: Request) -> Result<Reply, Error> {
+        let op = self.start(session, request);
+        self.wait(session, op)
     }
-}
 
-/// A message whose header is nothing but its routing key.
-fn message(key: &str, expires: Time, publisher: SessionId) -> Message {
-    let meta = Meta {
-        format: Format::V0_10,
-        header_len: key.len() as u32,
-        routing_key: (0, key.len() as u8),
-        expires,
-        priority: 4,
-        durable: false,
-        has_body: false,
-        publisher: Some(publisher),
-    };
-    Message::new(meta, key.as_bytes())
-}
-
-/// A message with a real header: its routing key and application headers.
-pub(crate) fn message_with(key: &str, headers: Map, publisher: SessionId) -> Message {
-    let headers = headers.encoded().expect("encodes");
-    let delivery = DeliveryProperties { routing_key: Some(key), ..Default::default() };
-    let properties =
-        MessageProperties { application_headers: Some(headers.view()), ..Default::default() };
-    let mut header = Vec::new();
-    delivery.encode(&mut header).expect("encodes");
-    let at = header.len() - key.len();
-    properties.encode(&mut header).expect("encodes");
-    let plain = message(key, Time::NEVER, publisher);
-    let meta = Meta {
-        header_len: header.len() as u32,
-        routing_key: (at as u32, key.len() as u8),
-        ..plain.meta().clone()
-    };
-    Message::new(meta, &header)
+    pub fn ok(&mut self, session: SessionId, request: Request) -> Reply {
+        self.ask(session, request).expect("granted")
+    }
 }

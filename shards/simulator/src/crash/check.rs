@@ -271,20 +271,8 @@ impl Model {
             for Found { position, message, redelivered } in all {
                 let number = message_id(message);
                 let n = here[&number];
-                let deliveries_before = q.deliveries;
-                let c = q.copies.entry(number).or_insert(Copies {
-                    came: (0, 0),
-                    left: (0, 0),
-                    moved: 0,
-                    direct: false,
-                    transacted: false,
-                    discarded: false,
-                    delivered: true,
-                    seen: false,
-                    returned: false,
-                    position: None,
-                    deliveries_before,
-                });
+                let new = Copies { delivered: true, ..q.no_copies() };
+                let c = q.copies.entry(number).or_insert(new);
                 c.came = (n, n);
                 c.left = (0, left);
                 c.moved = 0;

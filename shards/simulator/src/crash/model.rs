@@ -80,6 +80,24 @@ impl Queue {
         let displaces = self.facts.limit.kind == Kind::Ring;
         if self.purges > 0 || displaces { OFTEN } else { self.reroutes }
     }
+
+    /// What is known now of a message that nobody has published to it: should one show up, what is under way
+    /// concerns it too.
+    pub(super) fn no_copies(&self) -> Copies {
+        Copies {
+            came: (0, 0),
+            left: (0, self.may_leave()),
+            moved: self.reroutes,
+            direct: false,
+            transacted: false,
+            discarded: false,
+            delivered: false,
+            seen: false,
+            returned: false,
+            position: None,
+            deliveries_before: self.deliveries,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -153,23 +171,8 @@ impl Model {
     /// A message may come to a queue that is known.
     pub(super) fn expect(&mut self, queue: QueueId, number: MessageId) {
         let q = self.queues.get_mut(&queue).expect("it is known");
-        let left = q.may_leave();
-        q.copies.insert(
-            number,
-            Copies {
-                came: (0, 1),
-                left: (0, left),
-                moved: q.reroutes,
-                direct: true,
-                transacted: false,
-                discarded: false,
-                delivered: false,
-                seen: false,
-                returned: false,
-                position: None,
-                deliveries_before: q.deliveries,
-            },
-        );
+        let copies = Copies { came: (0, 1), direct: true, ..q.no_copies() };
+        q.copies.insert(number, copies);
     }
 
     /// It is safe.
@@ -200,20 +203,8 @@ impl Model {
     /// by an alternate exchange: how often is counted when it matters.
     fn copies(&mut self, queue: QueueId, number: MessageId) -> Option<&mut Copies> {
         let q = self.queues.get_mut(&queue)?;
-        let (deliveries_before, left, moved) = (q.deliveries, q.may_leave(), q.reroutes);
-        Some(q.copies.entry(number).or_insert(Copies {
-            came: (0, 0),
-            left: (0, left),
-            moved,
-            direct: false,
-            transacted: false,
-            discarded: false,
-            delivered: false,
-            seen: false,
-            returned: false,
-            position: None,
-            deliveries_before,
-        }))
+        let none = q.no_copies();
+        Some(q.copies.entry(number).or_insert(none))
     }
 
     /// The queue's home sends a message to somebody, who has to settle it, or takes it by that, or sees
