@@ -170,11 +170,17 @@ impl Queue {
     pub fn serve_freed(&mut self, now: Time, out: &mut Vec<Output>) -> bool {
         let Order::Groups(groups) = &mut self.order else { return false };
         let freed = groups.take_freed();
-        if freed {
-            self.look_at_all_again();
-            self.serve_all(now, out);
+        if freed.is_empty() {
+            return false;
         }
-        freed
+        if self.subscriptions.has_selecting() {
+            freed.iter().for_each(|group| self.unblock(*group));
+        }
+        if let Order::Groups(groups) = &mut self.order {
+            groups.give_back_freed(freed);
+        }
+        self.serve_all(now, out);
+        true
     }
 }
 

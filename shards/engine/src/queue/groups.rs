@@ -67,8 +67,8 @@ pub(super) struct Groups {
     gained: Vec<SubscriptionId>,
     /// Reused.
     spare: Vec<SubscriptionId>,
-    /// A group has become free since this was last asked.
-    freed: bool,
+    /// Groups that have become free with more in them, since this was last asked.
+    freed: Vec<u32>,
 }
 
 impl Groups {
@@ -84,7 +84,7 @@ impl Groups {
             owned: Owned::default(),
             gained: Vec::new(),
             spare: Vec::new(),
-            freed: false,
+            freed: Vec::new(),
         }
     }
 
@@ -204,7 +204,7 @@ impl Groups {
         let (owner, after) = (group.owner, group.listed());
         self.list(before, after);
         if let Some(owner) = freed {
-            self.freed |= after.is_some();
+            self.freed.extend(after.map(|_| id));
             // Of what it has, another message may be the first.
             self.gain(owner);
         }
@@ -246,10 +246,15 @@ impl Groups {
         self.owned.first(consumer)
     }
 
+    /// The group of an available message, if another than this consumer has it.
+    pub(super) fn of_another(&self, consumer: SubscriptionId, position: Position) -> Option<u32> {
+        let id = self.of.get(position)?;
+        self.groups[id].owner.filter(|owner| *owner != consumer).map(|_| id)
+    }
+
     /// Whether a consumer may have a message that is available.
     pub(super) fn may_have(&self, consumer: SubscriptionId, position: Position) -> bool {
-        let owner = self.of.get(position).and_then(|id| self.groups[id].owner);
-        owner.is_none_or(|owner| owner == consumer)
+        self.of_another(consumer, position).is_none()
     }
 
     /// A consumer may get more now, of the groups it has: credit or room has come for it, or a message.
@@ -272,9 +277,16 @@ impl Groups {
         self.spare = list;
     }
 
-    /// Whether a group has become free since this was last asked.
-    pub(super) fn take_freed(&mut self) -> bool {
+    /// The groups that have become free with more in them, since this was last asked; see
+    /// [`Groups::give_back_freed`].
+    pub(super) fn take_freed(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.freed)
+    }
+
+    /// Takes that list back, for others.
+    pub(super) fn give_back_freed(&mut self, mut list: Vec<u32>) {
+        list.clear();
+        self.freed = list;
     }
 }
 
@@ -324,13 +336,13 @@ mod tests {
         assert!(groups.may_have(a, 3) && !groups.may_have(b, 3) && groups.may_have(b, 4));
         groups.acquired(3, a);
         groups.settled(1);
-        assert!(!groups.take_freed());
+        assert_eq!(groups.take_freed(), []);
         groups.push(5, &message_with("g", "A"));
         assert_eq!(front(&groups, b), Some(4));
         groups.acquired(4, b);
         assert_eq!(front(&groups, b), None);
         groups.released(3);
-        assert!(groups.take_freed());
+        assert_eq!(groups.take_freed(), [0]);
         assert_eq!((front(&groups, b), groups.first_free()), (Some(3), Some(3)));
         groups.forget(3);
         assert_eq!(front(&groups, b), Some(5));

@@ -1,8 +1,9 @@
 //! Subscribers who go through a queue by a cursor of their own: browsers, and consumers with a selector.
 //!
 //! A message is looked at once by each of them: the cursor goes on whether it is selected or not. What is
-//! released behind a consumer's cursor is kept in mind for it, if it is selected. Looking for the next
-//! selected message is done in slices, so that a selector that matches nothing holds up nobody.
+//! released behind a consumer's cursor is kept in mind for it, if it is selected; and so is what it may not have
+//! because another has the group, until that is free. Looking for the next selected message is done in slices, so
+//! that a selector that matches nothing holds up nobody.
 
 use super::dispatch::{Delivery, Front, size_of};
 use super::entries::Body;
@@ -27,13 +28,15 @@ pub(super) struct Selection {
     selector: Arc<Selector>,
     /// Selected, and released behind the cursor, or come there late.
     pub(super) behind: Behind,
+    /// Selected, behind the cursor, and of a group that another has.
+    blocked: BTreeSet<(u32, Position)>,
     /// There may be more behind the cursor: the next slice is due.
     pub(super) paused: bool,
 }
 
 impl Selection {
     pub(super) fn new(selector: Arc<Selector>) -> Selection {
-        Selection { selector, behind: BTreeSet::new(), paused: false }
+        Selection { selector, behind: BTreeSet::new(), blocked: BTreeSet::new(), paused: false }
     }
 
     pub(super) fn matches(&self, message: &Message, redelivered: bool) -> bool {
@@ -46,6 +49,10 @@ const LOOKS: usize = 500;
 
 /// What is kept in mind is sorted out when it is more than twice what there is, and this.
 const BEHIND_MIN: usize = 64;
+
+fn most_kept(available: u64) -> usize {
+    2 * available as usize + BEHIND_MIN
+}
 
 impl Queue {
     /// Serves one that goes by its own cursor.
@@ -114,12 +121,14 @@ impl Queue {
             let Some(selection) = &subscription.selection else {
                 return Front::Message(position, size_of(message));
             };
-            let consumes = subscription.mode == Mode::Consume;
-            let may_have = match &self.order {
-                Order::Groups(groups) if consumes => groups.may_have(subscription.id, position),
-                _ => true,
+            let selected = selection.matches(message, entry.redelivered());
+            let group = match &self.order {
+                Order::Groups(groups) if subscription.mode == Mode::Consume => {
+                    groups.of_another(subscription.id, position)
+                }
+                _ => None,
             };
-            if may_have && selection.matches(message, entry.redelivered()) {
+            if selected && group.is_none() {
                 return Front::Message(position, size_of(message));
             }
             if *looks == 0 {
@@ -129,6 +138,20 @@ impl Queue {
             *looks -= 1;
             let level = self.level_of(message);
             self.pass(key, position, level);
+            if let Some(group) = group.filter(|_| selected) {
+                self.block(key, group, position);
+            }
+        }
+    }
+
+    /// One may not have a message that it has passed, as long as another has the group.
+    fn block(&mut self, key: Key, group: u32, position: Position) {
+        let (entries, most) = (&self.entries, most_kept(self.entries.available()));
+        if let Some(selection) = &mut self.subscriptions[key].selection {
+            selection.blocked.insert((group, position));
+            if selection.blocked.len() > most {
+                selection.blocked.retain(|(_, position)| entries.is_available(*position));
+            }
         }
     }
 
@@ -182,7 +205,7 @@ impl Queue {
             return;
         }
         let level = self.level_of(message);
-        let (entries, most) = (&self.entries, 2 * self.entries.available() as usize + BEHIND_MIN);
+        let (entries, most) = (&self.entries, most_kept(self.entries.available()));
         for (cursor, selection) in self.subscriptions.selecting() {
             if cursor.in_level(level) > position && selection.matches(message, true) {
                 selection.behind.insert((Reverse(level), position));
@@ -193,11 +216,12 @@ impl Queue {
         }
     }
 
-    /// A group has become free: what was passed because others had it may be had now.
-    pub(super) fn look_at_all_again(&mut self) {
-        for (cursor, selection) in self.subscriptions.selecting() {
-            cursor.rewind();
-            selection.behind.clear();
+    /// A group has become free: what was passed because another had it may be had now.
+    pub(super) fn unblock(&mut self, group: u32) {
+        for (_, selection) in self.subscriptions.selecting() {
+            let mut freed = selection.blocked.split_off(&(group, 0));
+            selection.blocked.append(&mut freed.split_off(&(group + 1, 0)));
+            selection.behind.extend(freed.into_iter().map(|(_, position)| (Reverse(0), position)));
         }
     }
 

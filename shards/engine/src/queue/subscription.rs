@@ -149,11 +149,6 @@ impl Cursor {
         self.position = end;
         self.levels.fill(end);
     }
-
-    /// Everything is to be looked at again.
-    pub(super) fn rewind(&mut self) {
-        self.go_to(0);
-    }
 }
 
 /// A circular list through the subscriptions' links.

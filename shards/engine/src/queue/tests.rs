@@ -438,26 +438,39 @@ fn queue_of(arguments: Map) -> Bench {
     b
 }
 
+impl Bench {
+    /// A consumer that selects, with all credit there is.
+    fn select(&mut self, tag: u32, selector: &str) {
+        let selector = Some(Arc::new(Selector::parse(selector).unwrap()));
+        let (mode, settles, exclusive) = (Mode::Consume, true, false);
+        let (queue, arguments) = ("q".into(), Default::default());
+        let s = Subscribe { tag, queue, mode, settles, exclusive, selector, arguments };
+        let id = subscription_id(tag);
+        self.queue.subscribe(id, &s).unwrap();
+        self.queue.grant(NOW, id, CreditUnit::Messages, INFINITE, &mut self.out);
+        self.queue.grant(NOW, id, CreditUnit::Bytes, INFINITE, &mut self.out);
+    }
+
+    /// Looks on until all has been looked at: how many slices that took.
+    fn look(&mut self) -> usize {
+        let mut slices = 1;
+        while matches!(self.out[..], [Output::More { .. }]) {
+            self.out.clear();
+            self.queue.look(NOW, &mut self.out);
+            slices += 1;
+        }
+        slices
+    }
+}
+
 #[test]
 fn a_selector_that_matches_nothing_looks_at_each_message_once_and_in_slices() {
     let mut b = Bench::new();
     for _ in 0..10_000 {
         b.queue.enqueue(NOW, message_with("key", 1), &mut b.out);
     }
-    let selector = Some(Arc::new(Selector::parse("key = 2").unwrap()));
-    let arguments = Default::default();
-    let (mode, settles, exclusive) = (Mode::Consume, true, false);
-    let s = Subscribe { tag: 1, queue: "q".into(), mode, settles, exclusive, selector, arguments };
-    b.queue.subscribe(subscription_id(1), &s).unwrap();
-    let id = subscription_id(1);
-    b.queue.grant(NOW, id, CreditUnit::Messages, INFINITE, &mut b.out);
-    b.queue.grant(NOW, id, CreditUnit::Bytes, INFINITE, &mut b.out);
-    let mut slices = 1;
-    while matches!(b.out[..], [Output::More { .. }]) {
-        b.out.clear();
-        b.queue.look(NOW, &mut b.out);
-        slices += 1;
-    }
+    b.select(1, "key = 2");
+    let slices = b.look();
     assert!(b.out.is_empty());
     assert!((20..=22).contains(&slices), "{slices} slices");
     // It goes on where it was.
@@ -466,6 +479,30 @@ fn a_selector_that_matches_nothing_looks_at_each_message_once_and_in_slices() {
     assert_eq!(b.seen(), [Got(1, 10_002)]);
     // What comes back is looked at again, alone.
     assert_eq!(b.release(&[10_002], true), [Again(1, 10_002)]);
+}
+
+#[test]
+fn a_group_that_becomes_free_is_looked_at_again_alone() {
+    let arguments =
+        Map::new().with("qpid.group_header_key", "key").with("qpid.shared_msg_group", 1);
+    let mut b = queue_of(arguments);
+    // Two of each of 1,000 groups, and a thousand of another that nobody selects.
+    for n in (0..2000).map(|n| n % 1000).chain([5000; 1000]) {
+        b.queue.enqueue(NOW, message_with("key", n), &mut b.out);
+    }
+    // It gets the first of three groups, which then are its own.
+    b.consumer(2);
+    assert_eq!(b.grant(2, 3, INFINITE), [Got(2, 1), Got(2, 2), Got(2, 3)]);
+    b.select(1, "key = 1 OR key = 2");
+    assert!(b.look() > 5);
+    assert_eq!(b.seen(), [], "the others of both groups are for another");
+    // When a group is free it gets what it selects of that, and looks at nothing else.
+    b.queue.accept(2, &mut b.out);
+    b.queue.serve_freed(NOW, &mut b.out);
+    assert_eq!(b.seen(), [Got(1, 1002)]);
+    b.queue.accept(1, &mut b.out);
+    b.queue.serve_freed(NOW, &mut b.out);
+    assert_eq!(b.seen(), []);
 }
 
 #[test]
