@@ -6,7 +6,8 @@
 //! nothing allocates more than a small multiple of the bytes that are really present.
 //!
 //! Layers, from the bottom: [`wire`] (octets), [`types`] and [`serial`] (values), [`v0_10`]
-//! (the 0-10 table of commands, frames, connection and session rules).
+//! (the 0-10 table of commands, frames, connection and session rules). [`v1_0`] has values of its own,
+//! its table of composite types, and its frames.
 #![forbid(unsafe_code)]
 
 pub mod limits;
@@ -14,6 +15,7 @@ pub mod serial;
 mod sniff;
 pub mod types;
 pub mod v0_10;
+pub mod v1_0;
 pub mod wire;
 
 pub use serial::{CommandId, SequenceSet};

@@ -64,6 +64,29 @@ pub enum DecodeError {
     /// More structs in a message header than [`crate::limits::MAX_HEADER_STRUCTS`].
     #[error("too many structs in a message header")]
     TooManyStructs,
+    /// A type code that is known but does not belong where it stands.
+    #[error("type code {found:#04x} where {expected} belongs")]
+    WrongType {
+        /// The type that belongs there.
+        expected: &'static str,
+        /// The type code that was there.
+        found: u8,
+    },
+    /// A `boolean` of one octet that is neither 0 nor 1.
+    #[error("boolean of {0}, which is neither 0 nor 1")]
+    NotABoolean(u8),
+    /// A `char` that is no Unicode character.
+    #[error("{0:#x} is not a Unicode character")]
+    NotAChar(u32),
+    /// A `symbol` that is not ASCII.
+    #[error("symbol is not ASCII")]
+    NotAscii,
+    /// A map with a key that has no value.
+    #[error("map of {0} items, which is no number of pairs")]
+    OddMap(u32),
+    /// A composite value within a field lacks a field that it must have.
+    #[error("mandatory field {0} is missing")]
+    MissingField(&'static str),
 }
 
 /// What could not be put on the wire.
@@ -91,6 +114,12 @@ pub enum EncodeError {
     /// An opaque value whose octets do not have the width of its type code.
     #[error("value of type {0:#04x} does not have the width of that type")]
     WrongWidth(u8),
+    /// A symbol that is not ASCII.
+    #[error("symbol is not ASCII")]
+    NotAscii,
+    /// A field that must be there holds nothing.
+    #[error("mandatory field {0} is missing")]
+    MissingField(&'static str),
 }
 
 /// Reads values off the front of a slice.

@@ -94,3 +94,45 @@ fn looking_into_a_header_allocates_nothing() {
     let (_, control) = allocations(|| vec![1u8]);
     assert_eq!(control, 1, "the counter counts");
 }
+
+#[test]
+fn hot_performatives_decode_in_place() {
+    use fletch_amqp::v1_0::frame::{Frame, write_frame, write_transfer};
+    use fletch_amqp::v1_0::table::{Accepted, Disposition, Flow, Transfer};
+    use fletch_amqp::v1_0::{Performative, Role, SequenceNo};
+
+    let transfer = Transfer {
+        handle: 1,
+        delivery_id: Some(SequenceNo(70_000)),
+        delivery_tag: Some(b"tag"),
+        message_format: Some(0),
+        ..Transfer::default()
+    };
+    let flow = Flow { link_credit: Some(500), handle: Some(1), ..Flow::default() };
+    let disposition = Disposition {
+        role: Role::RECEIVER,
+        first: SequenceNo(70_000),
+        last: Some(SequenceNo(70_100)),
+        settled: true,
+        state: Some(Accepted {}.into()),
+        ..Disposition::default()
+    };
+    let (flow, disposition) = (Performative::from(flow), Performative::from(disposition));
+    let mut out = Vec::with_capacity(256);
+    let (written, count) = allocations(|| {
+        write_transfer(&mut out, 1, &transfer, b"payload", 512)?;
+        write_frame(&mut out, 1, &flow, 512)?;
+        write_frame(&mut out, 1, &disposition, 512)
+    });
+    assert_eq!((written, count), (Ok(()), 0));
+    let mut rest = &out[..];
+    for expected in [&Performative::from(transfer), &flow, &disposition] {
+        let (frame, count) = allocations(|| Frame::parse(rest, 512));
+        let frame = frame.expect("valid").expect("whole");
+        assert_eq!(count, 0);
+        let (decoded, count) = allocations(|| frame.performative());
+        assert_eq!(count, 0);
+        assert_eq!(&decoded.expect("decodes").0, expected);
+        rest = &rest[frame.len()..];
+    }
+}

@@ -79,6 +79,120 @@ fn main() {
     short[40] = 16;
     write("journal_batch", "body", &short);
     journal();
+    v1_0();
+}
+
+/// Values of each type of 1.0, and frames with what two ends say to each other.
+fn v1_0() {
+    use fletch_amqp::v1_0::frame::{write_empty, write_frame, write_sasl, write_transfer};
+    use fletch_amqp::v1_0::table::{
+        Accepted, Attach, Begin, Close, Disposition, Error, Flow, Header, Open, Properties,
+        Rejected, SaslInit, SaslMechanisms, SaslOutcome, Source, Target, Transfer,
+    };
+    use fletch_amqp::v1_0::types::{Array, Symbol, Value, ValueRef};
+    use fletch_amqp::v1_0::{Composite, Multiple, Role, SequenceNo, amqp_error};
+    use fletch_amqp::wire::Reader;
+
+    let symbol = |text| Value::Symbol(String::from(text));
+    let described = |value| Value::Described(Box::new((symbol("d"), value)));
+    let scalars = vec![
+        Value::Null,
+        Value::Boolean(true),
+        Value::Ubyte(1),
+        Value::Ushort(2),
+        Value::Uint(0),
+        Value::Uint(300),
+        Value::Ulong(5),
+        Value::Byte(-1),
+        Value::Short(-2),
+        Value::Int(-3),
+        Value::Int(-300),
+        Value::Long(7),
+        Value::Float(1.5),
+        Value::Double(2.5),
+        Value::Decimal32([1; 4]),
+        Value::Decimal64([2; 8]),
+        Value::Decimal128([3; 16]),
+        Value::Char('x'),
+        Value::Timestamp(8),
+        Value::Uuid(Uuid([4; 16])),
+        Value::Binary(vec![0]),
+        Value::String("text".into()),
+        symbol("name"),
+        described(Value::Uint(1)),
+    ];
+    let entries = scalars.iter().cloned().map(|value| (symbol("k"), value)).collect();
+    let elements = vec![Value::List(vec![]), Value::List(scalars.clone())];
+    let array = Value::Array(Box::new(Array { descriptors: vec![symbol("d")], elements }));
+    let values = [
+        ("list", Value::List(scalars)),
+        ("map", Value::Map(entries)),
+        ("array", array),
+        ("symbols", Value::array(vec![symbol("a"), symbol("b")])),
+        ("long", Value::array(vec![Value::String("x".repeat(300)), Value::String("y".into())])),
+    ];
+    let mut map = Vec::new();
+    for (name, value) in values {
+        let mut out = Vec::new();
+        value.encode(&mut out).expect("short");
+        write("v1_0_types", name, &out);
+        if name == "map" {
+            map = out;
+        }
+    }
+    write("v1_0_types", "wide", b"\xd1\0\0\0\x0e\0\0\0\x02\xb3\0\0\0\x01k\x56\x01\x43");
+
+    let map = ValueRef::decode(&mut Reader::new(&map)).expect("our own").as_map();
+    let plain = Symbol::new("PLAIN").expect("ASCII");
+    let symbols = [plain, amqp_error::NOT_FOUND];
+    let max = 4096;
+    let mut out = vec![1];
+    let mechanisms = SaslMechanisms { sasl_server_mechanisms: Multiple::from(&symbols[..]) };
+    write_sasl(&mut out, &mechanisms.into()).expect("short");
+    let init =
+        SaslInit { mechanism: plain, initial_response: Some(b"\0a\0b"), hostname: Some("h") };
+    write_sasl(&mut out, &init.into()).expect("short");
+    write_sasl(&mut out, &SaslOutcome::default().into()).expect("short");
+    write("v1_0_frames", "sasl", &out);
+
+    let (mut source_octets, mut target_octets) = (Vec::new(), Vec::new());
+    let source = Source { outcomes: plain.into(), filter: map, ..Source::default() };
+    let error = Error { condition: plain, description: Some("no"), info: map };
+    let mut out = vec![8];
+    let mut add = |performative| write_frame(&mut out, 1, &performative, max).expect("short");
+    let open = Open { container_id: "c", channel_max: 9, properties: map, ..Open::default() };
+    add(open.into());
+    add(Begin { remote_channel: Some(1), incoming_window: 100, ..Begin::default() }.into());
+    add(Attach {
+        name: "link",
+        role: Role::RECEIVER,
+        source: Some(source.to_view(&mut source_octets).expect("short")),
+        target: Some(Target::default().to_view(&mut target_octets).expect("short")),
+        offered_capabilities: Multiple::from(&symbols[..]),
+        ..Attach::default()
+    }
+    .into());
+    add(Flow { link_credit: Some(10), drain: true, ..Flow::default() }.into());
+    let state = Some(Rejected { error: Some(error.clone()) }.into());
+    add(Disposition { last: Some(SequenceNo(3)), state, ..Disposition::default() }.into());
+    add(Disposition { state: Some(Accepted {}.into()), ..Disposition::default() }.into());
+    add(Close { error: Some(error) }.into());
+    write_empty(&mut out);
+    let transfer = Transfer { delivery_tag: Some(b"t"), more: true, ..Transfer::default() };
+    write_transfer(&mut out, 1, &transfer, b"payload", max).expect("short");
+    write("v1_0_frames", "conversation", &out);
+
+    let mut out = vec![0];
+    Header { durable: true, priority: 9, ..Header::default() }.encode(&mut out).expect("short");
+    let mut id = Vec::new();
+    Value::Ulong(7).encode(&mut id).expect("short");
+    let id = ValueRef::decode(&mut Reader::new(&id)).ok();
+    let properties = Properties { message_id: id, subject: Some("s"), ..Properties::default() };
+    properties.encode(&mut out).expect("short");
+    write("v1_0_frames", "sections", &out);
+    let mut out = vec![0];
+    source.encode(&mut out).expect("short");
+    write("v1_0_frames", "source", &out);
 }
 
 /// Records with each kind of operation, and logs that end in each way.
@@ -158,12 +272,27 @@ fn queries() {
         ("axes", "//n/ancestor-or-self::*[1]/descendant-or-self::node()/self::text()"),
         ("names", "declare namespace x = 'urn:orders'; /x:orders/*:order | /x:*/@* and not(//y:z)"),
         ("default", "declare default element namespace 'urn:orders'; count(/orders union //n) = 1"),
-        ("for", "for $o in //order, $p in $o/price let $n := $p * 2 where $o/n > 50 return $n >= 21"),
+        (
+            "for",
+            "for $o in //order, $p in $o/price let $n := $p * 2 where $o/n > 50 return $n >= 21",
+        ),
         ("satisfies", "some $p in //price satisfies (every $q in //price satisfies $p >= $q)"),
-        ("numbers", "-7 idiv 2 = -3 and 1e3 div .5 mod 7 - +1 < 3 and (1, 2.) != (3, 4) or 1 eq ()"),
-        ("texts", "concat('it''s', \"&#65;&lt;\", 1, true()) = substring(normalize-space(//note), 2, 3)"),
-        ("sums", "sum(//n) = 120 and avg(//n) = 60 and max(//price) > round(abs(-1.5)) and empty(())"),
-        ("types", "xs:integer('7') = 7 and xs:string(7) = '7' and number(string(1.5)) = xs:double(1.5)"),
+        (
+            "numbers",
+            "-7 idiv 2 = -3 and 1e3 div .5 mod 7 - +1 < 3 and (1, 2.) != (3, 4) or 1 eq ()",
+        ),
+        (
+            "texts",
+            "concat('it''s', \"&#65;&lt;\", 1, true()) = substring(normalize-space(//note), 2, 3)",
+        ),
+        (
+            "sums",
+            "sum(//n) = 120 and avg(//n) = 60 and max(//price) > round(abs(-1.5)) and empty(())",
+        ),
+        (
+            "types",
+            "xs:integer('7') = 7 and xs:string(7) = '7' and number(string(1.5)) = xs:double(1.5)",
+        ),
         ("if", "if (exists(//note)) then starts-with(//note, 'a') else local-name(/*) = 'orders'"),
         (
             "headers",

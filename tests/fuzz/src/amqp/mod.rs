@@ -3,12 +3,14 @@
 mod machine;
 mod pair;
 mod script;
+mod v1_0;
 mod values;
 mod wire;
 
 pub use machine::{connection_chunks, connection_client, connection_server};
 pub use pair::pair;
 pub use script::Script;
+pub use v1_0::{v1_0_frames, v1_0_types};
 pub use values::{sequence_set, sniff, types};
 pub use wire::{controls_commands, frame_header, message_header};
 
@@ -27,4 +29,6 @@ pub const TARGETS: &[(&str, Check)] = &[
     ("connection_chunks", connection_chunks),
     ("pair", pair),
     ("sniff", sniff),
+    ("v1_0_types", v1_0_types),
+    ("v1_0_frames", v1_0_frames),
 ];
