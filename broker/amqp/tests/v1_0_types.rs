@@ -229,6 +229,20 @@ fn nesting_is_bounded() {
         let mut out = Vec::new();
         assert_eq!(nested(MAX_NESTING + 1, wrap).encode(&mut out), Err(EncodeError::TooDeep));
     }
+    // An empty list is a level too, though its shortest encoding has nothing in it.
+    let within = |levels: usize| {
+        (0..levels).fold(Value::List(Vec::new()), |value, _| Value::List(vec![value]))
+    };
+    assert_eq!(decode(&encode(&within(MAX_NESTING - 1))), Ok(within(MAX_NESTING - 1)));
+    assert_eq!(within(MAX_NESTING).encode(&mut Vec::new()), Err(EncodeError::TooDeep));
+    let octets = (0..MAX_NESTING).fold(vec![code::LIST0], |inner, _| {
+        let size = (inner.len() as u32 + 4).to_be_bytes();
+        [&[code::LIST32][..], &size, &1u32.to_be_bytes(), &inner].concat()
+    });
+    assert_eq!(
+        (check(&octets), decode(&octets).err()),
+        (Err(DecodeError::TooDeep), Some(DecodeError::TooDeep))
+    );
     // Octets that would nest without end.
     for octets in [vec![0; 100_000], b"\xd0\x00\x01\x00\x00\x00\x00\x00\x01".repeat(10_000)] {
         assert!(check(&octets).is_err());

@@ -85,6 +85,7 @@ pub(super) fn data(
         }
         code::STRING8 | code::STRING32 => utf8(octets).map(drop),
         code::SYMBOL8 | code::SYMBOL32 => Symbol::from_octets(octets).map(drop),
+        code::LIST0 => check_depth(depth + 1),
         code::LIST8 | code::LIST32 | code::MAP8 | code::MAP32 => {
             check_depth(depth + 1)?;
             let mut reader = Reader::new(octets);

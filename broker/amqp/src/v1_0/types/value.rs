@@ -93,7 +93,11 @@ impl Value {
             code::NULL => Self::Null,
             code::TRUE => Self::Boolean(true),
             code::FALSE => Self::Boolean(false),
-            code::LIST0 => Self::List(Vec::new()),
+            // A level like any other list: in an array it is encoded as one.
+            code::LIST0 => {
+                check_depth(depth + 1)?;
+                Self::List(Vec::new())
+            }
             code::LIST8 | code::LIST32 => {
                 check_depth(depth + 1)?;
                 let mut values = ListRef::new(code, data)?.iter();
@@ -178,7 +182,10 @@ impl Value {
             Self::Boolean(value) => encode::put_boolean(*value, out),
             Self::Uint(value) => encode::put_uint(*value, out),
             Self::Ulong(value) => encode::put_ulong(*value, out),
-            Self::List(items) if items.is_empty() => out.push(code::LIST0),
+            Self::List(items) if items.is_empty() => {
+                check_encode_depth(depth + 1)?;
+                out.push(code::LIST0);
+            }
             Self::List(_) => {
                 put_compound(code::LIST8, out, |out| self.put_items(depth, out))?;
             }
