@@ -3,9 +3,11 @@
 pub mod config;
 pub mod daemon;
 pub mod data_dir;
+mod front;
 pub mod logging;
 mod shard;
 pub mod signals;
 mod timers;
 pub mod tool;
 mod v0_10;
+mod v1_0;

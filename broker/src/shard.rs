@@ -1,8 +1,8 @@
 //! What runs on each shard: the engine, the front ends of the connections placed here, and the
 //! sessions that are ending. The runtime's pump is its only caller.
 
+use crate::front::{Ending, Front, Settings, Step};
 use crate::timers::Timers;
-use crate::v0_10::{Connection, Ending, Settings, Step};
 use crate::{critical, notice};
 use fletch_engine::{
     self as engine, Effects, Engine, Event, Frame, Notice, PagingConfig, QueueEvent, Restored,
@@ -46,7 +46,7 @@ pub(crate) struct Shard {
     fx: Effects,
     scratch: Vec<u8>,
     /// By [`ConnectionId::index`].
-    connections: Vec<Option<Box<(ConnectionId, Connection)>>>,
+    connections: Vec<Option<Box<(ConnectionId, Front)>>>,
     open: usize,
     sessions: HashMap<SessionId, Holder>,
     next_connection: u64,
@@ -150,14 +150,14 @@ impl Shard {
                         return consumed;
                     }
                 }
-                Step::Attach { channel, name, force } => {
+                Step::Begin { channel, name } => {
                     // Numbers wrap; one that an old session still has is passed over.
                     let mut session = connection.next_session();
                     while self.sessions.contains_key(&session) {
                         session = connection.next_session();
                     }
                     self.sessions.insert(session, Holder::Connection(conn, channel));
-                    connection.attaching(&mut ctx, session, channel, &name, force);
+                    connection.begin(&mut ctx, session, channel, name);
                 }
                 Step::Ended { session, ending, farewell } => {
                     let resume = connection.may_resume();
@@ -251,7 +251,7 @@ impl Shard {
                 let entry = self.connections.get_mut(conn.index()).and_then(Option::as_mut);
                 let Some(entry) = entry.filter(|e| e.0 == conn) else { return };
                 let connection = &mut entry.1;
-                if Connection::is_refusal(&event) {
+                if connection.is_refusal(&event) {
                     self.sessions.remove(&session);
                 }
                 connection.on_event(&mut ctx, channel, event);
@@ -328,7 +328,7 @@ impl Service for Shard {
         }
         self.next_connection += 1;
         let first = SessionId::new(self.shard, self.next_connection);
-        let connection = Connection::new(&self.settings, first, peer.remote, cx.now());
+        let connection = Front::new(&self.settings, first, peer.remote, cx.now());
         self.connections[conn.index()] = Some(Box::new((conn, connection)));
         self.open += 1;
         if self.stopping {

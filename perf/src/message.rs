@@ -30,7 +30,7 @@ pub fn message(key: &str, headers: &Map, priority: u8, body: &[u8]) -> Message {
     let meta = Meta {
         format: Format::V0_10,
         header_len: content.len() as u32,
-        routing_key: (key_at, key.len() as u8),
+        routing_key: (key_at, key.len() as u32),
         expires: Time::NEVER,
         priority,
         durable: false,

@@ -7,9 +7,13 @@
 //!
 //! Layers, from the bottom: [`wire`] (octets), [`types`] and [`serial`] (values), [`v0_10`]
 //! (the 0-10 table of commands, frames, connection and session rules). [`v1_0`] has values of its own,
-//! its table of composite types, and its frames.
+//! its table of composite types, its frames and its messages;
+//! [`convert`] goes between the two.
 #![forbid(unsafe_code)]
 
+mod annotated;
+mod clock;
+pub mod convert;
 pub mod limits;
 pub mod serial;
 mod sniff;

@@ -13,8 +13,8 @@ use fletch_shards::{CpuList, JournalConfig, Listener, Runtime, StartError};
 use super::paging::Paging;
 use super::store::log_config;
 use crate::config::Config;
+use crate::front::Settings;
 use crate::shard::Shard;
-use crate::v0_10::Settings;
 
 /// What the shards may take to end after their deadline before they are given up.
 const STOP_GRACE: Duration = Duration::from_secs(2);

@@ -1,47 +1,20 @@
 //! One 0-10 connection as the broker sees it: drives the sans-IO state machine, judges the client's
 //! wish to connect, and keeps the sessions.
 
-use super::ending::Ending;
 use super::error::Refusal;
 use super::session::{Answer, Progress, Session};
-use super::settings::Settings;
-use super::under_way::Total;
-use super::{results, sasl, transfer};
+use super::{results, transfer};
+use crate::front::{Ending, Name, OUTPUT_HIGH, OUTPUT_MAX, Settings, Step, Total, user};
 use crate::shard::Ctx;
 use fletch_amqp::serial::CommandId;
 use fletch_amqp::v0_10::table::message;
 use fletch_amqp::v0_10::{self as amqp, AcceptMode, Blame, CloseCode, DetachCode, Event as Wire};
-use fletch_engine::{Event, Message, OpId, Published, SessionId, Time};
+use fletch_engine::{Event, Format, Message, OpId, Published, SessionId, Time};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// Above this many bytes waiting for the socket, no room is given back to queues: what a slow
-/// client can make the broker hold is this, and what its subscriptions had room for.
-const OUTPUT_HIGH: usize = 256 * 1024;
-
-/// Above this many bytes waiting for the socket, nothing more is read from a client that does not
-/// read: its commands would only make more answers. Far above what deliveries fill, so that a
-/// client that reads late, but reads, is never held up by what it sends.
-const OUTPUT_MAX: usize = 8 * 1024 * 1024;
-
 /// The longest session name, in octets: every shard's memory of a session holds it.
 const NAME_MAX: usize = 1024;
-
-/// What [`Connection::process`] stopped for.
-pub(crate) enum Step {
-    /// There is no event in the input that is left.
-    Idle,
-    /// There may be more, after what the engine has to say has been handed out.
-    More,
-    /// What follows has to wait for an answer of the engine, see [`Connection::is_stalled`].
-    Blocked,
-    /// A session wants a name; the shard gives it an id.
-    Attach { channel: u16, name: Vec<u8>, force: bool },
-    /// A session is over; the shard sees to its end, and then to [`Connection::say_farewell`].
-    Ended { session: SessionId, ending: Box<Ending>, farewell: Vec<u8> },
-    /// The connection is over; what is in the output still goes out.
-    Closed,
-}
 
 /// See the module.
 pub(crate) struct Connection {
@@ -250,8 +223,8 @@ impl Connection {
                     self.amqp.close(now, CloseCode::FRAMING_ERROR, &text);
                 }
                 Wire::Attach { channel, name, force } => {
-                    let name = name.to_vec();
-                    return Step::Attach { channel, name, force };
+                    let name = Some(Name { octets: name.to_vec(), force });
+                    return Step::Begin { channel, name };
                 }
                 Wire::Detached { channel, ending } => {
                     let in_order = ending == amqp::Ending::Normal;
@@ -273,7 +246,7 @@ impl Connection {
                     }
                 }
                 Wire::Authenticate { mechanism, response, .. } => {
-                    let user = sasl::user(mechanism, response, &self.realm);
+                    let user = user(mechanism, response, &self.realm);
                     match user {
                         Ok(user) => {
                             tracing::debug!(target: "security", remote = %self.remote, %user,
@@ -381,15 +354,15 @@ impl Connection {
         ctx: &mut Ctx<'_>,
         id: SessionId,
         channel: u16,
-        name: &[u8],
-        force: bool,
+        name: &Name,
     ) {
         let mut session = Session::new(id);
         session.expect_attach(ATTACH);
         self.waiting = true;
         self.sessions.push((channel, session));
         // Names are octets; one character for each keeps different names different.
-        let name: String = name.iter().map(|b| char::from(*b)).collect();
+        let force = name.force;
+        let name: String = name.octets.iter().map(|b| char::from(*b)).collect();
         let name = Arc::from(format!("{}\u{100}{name}", self.user));
         let request = fletch_engine::Request::Attach { name, force };
         ctx.engine.request(ctx.now, id, ATTACH, request, ctx.fx);
@@ -410,15 +383,17 @@ impl Connection {
                 let Some((_, session)) = session else { return };
                 let Some(how) = session.sending(to.tag) else { return };
                 let marks = marks.as_deref().map(|marks| (marks, delivery.position));
+                let topology = ctx.engine.topology();
+                let ours = message.in_format(Format::V0_10, |name| topology.node(name));
                 let header =
-                    transfer::outgoing_header(ctx.now, &message, redelivered, marks, ctx.scratch);
+                    transfer::outgoing_header(ctx.now, ours, redelivered, marks, ctx.scratch);
                 let transfer = message::Transfer {
                     destination: Some(how.destination),
                     accept_mode: Some(how.accept),
                     acquire_mode: Some(how.acquire),
                 };
                 let header = |out: &mut Vec<u8>| out.extend_from_slice(header);
-                let body = message.meta().has_body.then_some(message.body());
+                let body = ours.meta().has_body.then_some(ours.body());
                 match self.amqp.transfer(channel, &transfer, false, header, body) {
                     Ok(id) => session.sent(id, to.tag, delivery, &message),
                     // The session failed or was evicted this turn, and ends when the turn does.

@@ -6,8 +6,9 @@
 //! back. An association that is not ended fails with its session.
 
 use super::error::Refusal;
-use super::tx::{self, Commit, Tx};
-use super::unsettled::Unsettled;
+use crate::front::Tx;
+use crate::front::Unsettled;
+use crate::front::tx::{self, Commit};
 use crate::shard::Ctx;
 use fletch_amqp::v0_10::table::dtx;
 use fletch_amqp::v0_10::{Command, ErrorCode};

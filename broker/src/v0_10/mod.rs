@@ -2,18 +2,10 @@
 
 mod connection;
 mod dtx;
-mod ending;
 mod error;
 mod later;
 mod results;
-mod sasl;
 mod session;
-mod settings;
 mod transfer;
-mod tx;
-mod under_way;
-mod unsettled;
 
-pub(crate) use connection::{Connection, Step};
-pub(crate) use ending::Ending;
-pub(crate) use settings::Settings;
+pub(crate) use connection::Connection;

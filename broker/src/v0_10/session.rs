@@ -7,12 +7,12 @@
 //! may rely on it. All else relies on the order of the rings between shards.
 
 use super::dtx::{self, Dtx, Next};
-use super::ending::{Ending, Left, ScopedBinding};
 use super::error::Refusal;
 use super::later;
-use super::tx::{self, Commit, Tx};
-use super::under_way::UnderWay;
-use super::unsettled::{Record, Unsettled};
+use crate::front::tx::{self, Commit};
+use crate::front::{
+    Ending, Left, ROOM_BYTES, ROOM_MESSAGES, Record, ScopedBinding, Tx, UnderWay, Unsettled,
+};
 use crate::shard::Ctx;
 use fletch_amqp::serial::{CommandId, SequenceSet};
 use fletch_amqp::types::{Map, MapRef};
@@ -24,15 +24,10 @@ use fletch_engine::selector::Selector;
 use fletch_engine::{
     Binding, BranchId, CreditUnit, DeclareExchange, DeclareQueue, DeliveryRef, Error, FlowMode,
     Message, Mode, OpId, Outcome, Published, Reply, Request, Selection, SessionId, Subscribe,
-    SubscriptionId,
+    SubscriptionId, Target,
 };
 use foldhash::{HashMap, HashSet};
 use std::sync::Arc;
-
-/// Room is given back to the queue's home once this much has been written: a quarter of what a
-/// subscription starts with, so that the home never runs dry and few frames are needed.
-const ROOM_MESSAGES: u32 = fletch_engine::ROOM_MESSAGES / 4;
-const ROOM_BYTES: u64 = fletch_engine::ROOM_BYTES / 4;
 
 /// Commands of a session that may be under way before nothing more is read: a client gains nothing
 /// by more, and each costs memory here and at a queue's home.
@@ -346,12 +341,12 @@ impl Session {
                 Ok(Progress::Complete)
             }
             Command::TxRollback(_) => {
-                let tx = self.tx.as_mut().ok_or_else(tx::not_selected)?;
+                let tx = self.tx.as_mut().ok_or_else(not_selected)?;
                 tx.rollback(&mut self.unsettled);
                 Ok(Progress::Complete)
             }
             Command::TxCommit(_) => {
-                let tx = self.tx.as_mut().ok_or_else(tx::not_selected)?;
+                let tx = self.tx.as_mut().ok_or_else(not_selected)?;
                 let Commit { transaction, settles } = tx.commit(&mut self.unsettled);
                 if transaction.is_empty() {
                     tx::settle(&settles, &mut self.unsettled);
@@ -401,7 +396,7 @@ impl Session {
         limit: (u64, u64),
     ) -> Result<Published, Refusal> {
         let Some(tx) = self.transaction() else { return Ok(Published::Done) };
-        let Some(message) = tx.publish(ctx, exchange, message, limit)? else {
+        let Some(message) = tx.publish(ctx, Target::Exchange(exchange), message, limit)? else {
             return Ok(Published::Done);
         };
         let (then, exchange) = (Then::Publish(explicit), Arc::from(exchange));
@@ -770,6 +765,12 @@ fn declare_exchange(c: &exchange::Declare<'_>) -> Result<Request, Refusal> {
         alternate: alternate(c.alternate_exchange),
         arguments,
     }))
+}
+
+/// The session has no transaction.
+fn not_selected() -> Refusal {
+    let text = "command-invalid: Session has not been selected for use with transactions";
+    Refusal::new(ErrorCode::COMMAND_INVALID, text)
 }
 
 #[cfg(test)]

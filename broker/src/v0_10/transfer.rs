@@ -61,7 +61,7 @@ fn meta(
         // A str8 is at most 255 bytes long.
         routing_key: delivery
             .routing_key
-            .map_or((0, 0), |key| (rewritten.routing_key_at as u32, key.len() as u8)),
+            .map_or((0, 0), |key| (rewritten.routing_key_at as u32, key.len() as u32)),
         expires: match delivery.ttl {
             Some(ttl) if ttl > 0 => now.after(Duration::from_millis(ttl)),
             _ => Time::NEVER,

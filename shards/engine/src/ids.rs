@@ -3,6 +3,7 @@
 //! All are plain integers in newtypes: copyable, `Send`, ordered, meaningful on every shard.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 /// A shard: one core, one thread, one engine. Numbered from 0; shard 0 orders the topology.
@@ -53,8 +54,10 @@ impl Time {
 /// A session (or any other party that asks the engine for things): its shard in the top 10 bits,
 /// its connection in the next 30, its number there in the low 24. So every shard can address it,
 /// and knows whether two sessions share a connection. Not reused while anything can refer to it.
+///
+/// One more than these bits is kept, so that an id that may be missing takes no more room.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionId(u64);
+pub struct SessionId(NonZeroU64);
 
 const SESSION_BITS: u32 = 24;
 const CONNECTION_BITS: u32 = 30;
@@ -67,45 +70,46 @@ impl SessionId {
     pub fn new(shard: ShardId, n: u64) -> SessionId {
         let shard = u64::from(shard.0 % SessionId::SHARDS_MAX);
         let connection = n & ((1 << CONNECTION_BITS) - 1);
-        SessionId((shard << CONNECTION_BITS | connection) << SESSION_BITS)
+        SessionId::from_bits((shard << CONNECTION_BITS | connection) << SESSION_BITS)
     }
 
     /// All of it, for storing.
     pub(crate) fn bits(self) -> u64 {
-        self.0
+        self.raw()
     }
 
-    /// What [`SessionId::bits`] gave.
-    pub(crate) fn from_bits(bits: u64) -> SessionId {
-        SessionId(bits)
+    /// What [`SessionId::bits`] gave. The last two numbers are one: no session has either.
+    pub(crate) const fn from_bits(bits: u64) -> SessionId {
+        SessionId(NonZeroU64::MIN.saturating_add(bits))
     }
 
     /// The `n`-th session, modulo 2^24, of the same connection.
     pub fn of_same_connection(self, n: u32) -> SessionId {
         let mask = (1 << SESSION_BITS) - 1;
-        SessionId(self.0 & !mask | u64::from(n) & mask)
+        SessionId::from_bits(self.raw() & !mask | u64::from(n) & mask)
     }
 
     /// The shard its connection lives on.
     pub fn shard(self) -> ShardId {
-        ShardId((self.0 >> (SESSION_BITS + CONNECTION_BITS)) as u16)
+        ShardId((self.raw() >> (SESSION_BITS + CONNECTION_BITS)) as u16)
     }
 
     /// All of it as a number.
     pub fn raw(self) -> u64 {
-        self.0
+        self.0.get() - 1
     }
 
     /// Whether both are sessions of one connection.
     pub fn is_local_to(self, other: SessionId) -> bool {
-        self.0 >> SESSION_BITS == other.0 >> SESSION_BITS
+        self.raw() >> SESSION_BITS == other.raw() >> SESSION_BITS
     }
 }
 
 impl fmt::Debug for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let connection = self.0 >> SESSION_BITS & ((1 << CONNECTION_BITS) - 1);
-        write!(f, "session-{}.{connection}.{}", self.shard(), self.0 & ((1 << SESSION_BITS) - 1))
+        let connection = self.raw() >> SESSION_BITS & ((1 << CONNECTION_BITS) - 1);
+        let session = self.raw() & ((1 << SESSION_BITS) - 1);
+        write!(f, "session-{}.{connection}.{session}", self.shard())
     }
 }
 
@@ -129,7 +133,7 @@ pub struct SubscriptionId {
 impl SubscriptionId {
     /// Whoever has what is accepted in a branch that recovery found prepared.
     pub(crate) const NOBODY: SubscriptionId =
-        SubscriptionId { session: SessionId(u64::MAX), tag: u32::MAX };
+        SubscriptionId { session: SessionId::from_bits(u64::MAX), tag: u32::MAX };
 }
 
 /// A version of the topology: one more for every change the orderer makes.

@@ -9,6 +9,7 @@ mod engine;
 mod error;
 mod frame;
 mod ids;
+mod look;
 mod message;
 mod notice;
 mod pending;
@@ -17,6 +18,8 @@ mod request;
 pub mod selector;
 mod store;
 mod sweep;
+#[cfg(test)]
+mod testing;
 pub mod topology;
 mod transaction;
 pub mod xquery;

@@ -1,10 +1,13 @@
 //! One immutable message: a single reference-counted allocation that holds what the engine needs
-//! to know about it, then its header segment and body as they are encoded on the wire.
+//! to know about it, then its header and body as they are encoded on the wire.
 //!
 //! Cloning bumps a counter; a message may be held by several queues, shards and deliveries at
-//! once. Nothing is decoded here.
+//! once. Nothing is decoded here, but for a consumer of the other protocol: what it gets is made when the
+//! first one asks, and kept with the message for the next.
 
 use crate::ids::{SessionId, Time};
+use fletch_amqp::convert::{Converted, Delivery, Node, to_0_10, to_1_0};
+use once_cell::race::OnceBox;
 use triomphe::ThinArc;
 
 /// The encoding a message arrived in, and is kept in.
@@ -12,6 +15,9 @@ use triomphe::ThinArc;
 pub enum Format {
     /// AMQP 0-10: the header is a sequence of `struct32`, the body is opaque.
     V0_10,
+    /// AMQP 1.0: what `fletch_amqp::v1_0::message::ingest` keeps. The header is the sections from message
+    /// annotations to application properties, the body all sections behind them, a footer included.
+    V1_0,
 }
 
 /// What the engine reads of a message on its way, extracted once by the front end.
@@ -19,28 +25,36 @@ pub enum Format {
 pub struct Meta {
     /// Encoding of header and body.
     pub format: Format,
-    /// Length in bytes of the header segment at the start of the content.
+    /// Length in bytes of the header at the start of the content.
     pub header_len: u32,
-    /// Where in the content the routing key stands: offset and length, both in bytes.
-    pub routing_key: (u32, u8),
+    /// Where in the content the routing key stands, which in 1.0 is the subject: offset and length, both
+    /// in bytes.
+    pub routing_key: (u32, u32),
     /// Drop at this time; [`Time::NEVER`] without a ttl.
     pub expires: Time,
-    /// 0 to 9; 4 is the default of the specification.
+    /// 0 to 9, in 1.0 to 255; 4 is the default of the specification.
     pub priority: u8,
     /// Delivery mode persistent.
     pub durable: bool,
-    /// There is a body, though it may be empty: 0-10 tells that from none.
+    /// There is a body, though it may be empty: 0-10 tells that from none. In 1.0 a footer is none.
     pub has_body: bool,
     /// Who published it; `None` for messages the broker made.
     pub publisher: Option<SessionId>,
 }
 
+/// What stands before the content.
+struct Head {
+    meta: Meta,
+    /// The message in the other format, once somebody has asked for it.
+    other: OnceBox<Message>,
+}
+
 /// See the module.
 #[derive(Clone)]
-pub struct Message(ThinArc<Meta, u8>);
+pub struct Message(ThinArc<Head, u8>);
 
 impl Message {
-    /// Makes a message of `content`: the header segment, then the body.
+    /// Makes a message of `content`: the header, then the body.
     ///
     /// # Panics
     /// If `meta` points outside of `content`: a bug of the front end, not of a peer.
@@ -48,8 +62,39 @@ impl Message {
         let (at, len) = meta.routing_key;
         let header_len = meta.header_len as usize;
         assert!(header_len <= content.len(), "header longer than the content");
-        assert!(at as usize + usize::from(len) <= header_len, "routing key outside of the header");
-        Message(ThinArc::from_header_and_slice(meta, content))
+        assert!(at as usize + len as usize <= header_len, "routing key outside of the header");
+        Message(ThinArc::from_header_and_slice(Head { meta, other: OnceBox::new() }, content))
+    }
+
+    /// The message in this format: itself, or what it becomes (see [`fletch_amqp::convert`]). That is made
+    /// once, unless two threads ask at the same time, and freed with the message. `node`: what the node is
+    /// that answers go to, which 0-10 must know; the first answer counts.
+    pub fn in_format(&self, format: Format, node: impl FnOnce(&str) -> Node) -> &Message {
+        if self.meta().format == format {
+            return self;
+        }
+        self.0.header.header.other.get_or_init(|| Box::new(self.converted(node)))
+    }
+
+    /// The message in the other format.
+    fn converted(&self, node: impl FnOnce(&str) -> Node) -> Message {
+        let meta = self.meta();
+        let mut content = Vec::new();
+        let (format, converted) = match meta.format {
+            Format::V0_10 => (Format::V1_0, to_1_0(self.header(), self.body(), &mut content)),
+            Format::V1_0 => {
+                let delivery = Delivery {
+                    durable: meta.durable,
+                    priority: meta.priority,
+                    // Room for what is left of it when it is delivered.
+                    ttl: (meta.expires != Time::NEVER).then_some(0),
+                };
+                (Format::V0_10, to_0_10(self.content(), delivery, node, &mut content))
+            }
+        };
+        let Converted { header_len, routing_key, has_body } = converted;
+        let meta = Meta { format, header_len, routing_key, has_body, ..meta.clone() };
+        Message::new(meta, &content)
     }
 
     /// The same message with another header in which what stood at `from` or behind it has moved `by` so many
@@ -67,10 +112,10 @@ impl Message {
 
     /// What the front end extracted.
     pub fn meta(&self) -> &Meta {
-        &self.0.header.header
+        &self.0.header.header.meta
     }
 
-    /// The header segment, encoded.
+    /// The header, encoded.
     pub fn header(&self) -> &[u8] {
         &self.0.slice[..self.meta().header_len as usize]
     }
@@ -80,12 +125,12 @@ impl Message {
         &self.0.slice[self.meta().header_len as usize..]
     }
 
-    /// Header segment and body, one after the other.
+    /// Header and body, one after the other.
     pub(crate) fn content(&self) -> &[u8] {
         &self.0.slice
     }
 
-    /// Bytes of header segment and body: what byte credit and queue sizes count.
+    /// Bytes of header and body: what byte credit and queue sizes count.
     pub fn size(&self) -> usize {
         self.0.slice.len()
     }
@@ -93,7 +138,7 @@ impl Message {
     /// The routing key's bytes (UTF-8 unless the peer broke the rule).
     pub fn routing_key(&self) -> &[u8] {
         let (at, len) = self.meta().routing_key;
-        &self.0.slice[at as usize..at as usize + usize::from(len)]
+        &self.0.slice[at as usize..at as usize + len as usize]
     }
 }
 
@@ -103,5 +148,74 @@ impl std::fmt::Debug for Message {
             .field("routing_key", &String::from_utf8_lossy(self.routing_key()))
             .field("size", &self.size())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::ShardId;
+    use crate::look::{content, property};
+    use crate::testing::{Says, text};
+    use fletch_amqp::v0_10::message::MessageView;
+    use fletch_amqp::v1_0::message::Section;
+    use fletch_amqp::v1_0::table::Properties;
+    use fletch_amqp::v1_0::types::{Value, ValueRef};
+
+    fn node(_: &str) -> Node {
+        Node::Queue
+    }
+
+    fn message() -> Message {
+        let properties = Properties {
+            subject: Some("key"),
+            reply_to: Some(ValueRef::of_str("answers")),
+            ..Properties::default()
+        };
+        let application = vec![(text("n"), Value::Int(7))];
+        let body = vec![(Section::Data, Value::Binary(b"body".to_vec()))];
+        Says { properties, application, body, ..Says::default() }.message()
+    }
+
+    #[test]
+    fn a_message_takes_no_more_room_than_it_must() {
+        fn is_shared<T: Send + Sync>() {}
+        is_shared::<Message>();
+        assert_eq!((size_of::<Meta>(), size_of::<Head>()), (32, 40));
+    }
+
+    #[test]
+    fn a_message_is_converted_once_and_back() {
+        let new = message();
+        assert!(std::ptr::eq(new.in_format(Format::V1_0, node), &raw const new));
+        let old = new.in_format(Format::V0_10, node);
+        assert!(std::ptr::eq(old, new.clone().in_format(Format::V0_10, |_| Node::Unknown)));
+        assert_eq!((old.routing_key(), old.body()), (&b"key"[..], &b"body"[..]));
+        assert_eq!(property(old, "n").and_then(|value| value.as_i64()), Some(7));
+        let view = MessageView::parse(old.header()).expect("our own");
+        let to = view.reply_to().expect("our own").expect("converted");
+        assert_eq!((to.exchange, to.routing_key), (Some(""), Some("answers")));
+        let again = old.in_format(Format::V1_0, node);
+        assert_eq!(content(again), &b"body"[..]);
+        assert_eq!(again.meta().format, Format::V1_0);
+    }
+
+    #[test]
+    fn what_is_known_of_a_message_stays() {
+        let publisher = Some(SessionId::new(ShardId(3), 7));
+        let meta = Meta { durable: true, priority: 7, publisher, ..message().meta().clone() };
+        let expires = Time(5_000_000_000);
+        let new = Message::new(Meta { expires, ..meta }, message().content());
+        let old = new.in_format(Format::V0_10, node);
+        let Meta { durable, priority, .. } = *old.meta();
+        assert_eq!((durable, priority, old.meta().expires), (true, 7, expires));
+        assert_eq!(old.meta().publisher, publisher);
+        let view = MessageView::parse(old.header()).expect("our own");
+        // A delivery says how long it is; there must be a place for that.
+        assert_eq!(view.ttl(), Ok(Some(0)));
+        assert_eq!(message().in_format(Format::V0_10, node).meta().expires, Time::NEVER);
+        let view = MessageView::parse(message().in_format(Format::V0_10, node).header())
+            .map(|view| view.ttl());
+        assert_eq!(view, Ok(Ok(None)));
     }
 }

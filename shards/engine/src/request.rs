@@ -301,6 +301,21 @@ impl Event {
     }
 }
 
+/// What a message is published to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target<'a> {
+    /// An exchange, which goes by the message's routing key and headers. The default one has no name.
+    Exchange(&'a str),
+    /// A queue by its name, whatever the message's routing key is.
+    Queue(&'a str),
+}
+
+impl<'a> From<&'a str> for Target<'a> {
+    fn from(exchange: &'a str) -> Target<'a> {
+        Target::Exchange(exchange)
+    }
+}
+
 /// Whether a publish is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Published {

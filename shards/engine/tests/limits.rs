@@ -124,7 +124,7 @@ impl Broker {
         let meta = Meta {
             format: Format::V0_10,
             header_len: key.len() as u32,
-            routing_key: (0, key.len() as u8),
+            routing_key: (0, key.len() as u32),
             expires: Time::NEVER,
             priority: 4,
             durable: false,
@@ -407,7 +407,7 @@ fn keyed(key: &str) -> Message {
     let meta = Meta {
         format: Format::V0_10,
         header_len: key.len() as u32,
-        routing_key: (0, key.len() as u8),
+        routing_key: (0, key.len() as u32),
         expires: Time::NEVER,
         priority: 4,
         durable: false,

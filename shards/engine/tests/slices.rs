@@ -61,7 +61,7 @@ impl Broker {
         let meta = Meta {
             format: Format::V0_10,
             header_len: queue.len() as u32,
-            routing_key: (0, queue.len() as u8),
+            routing_key: (0, queue.len() as u32),
             expires: Time::NEVER,
             priority: 4,
             durable: false,

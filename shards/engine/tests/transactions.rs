@@ -213,7 +213,7 @@ fn message(key: &str, durable: bool) -> Message {
     let meta = Meta {
         format: Format::V0_10,
         header_len: key.len() as u32,
-        routing_key: (0, key.len() as u8),
+        routing_key: (0, key.len() as u32),
         expires: Time::NEVER,
         priority: 4,
         durable,

@@ -70,7 +70,7 @@ impl Content {
         let meta = Meta {
             format: Format::V0_10,
             header_len: content.len() as u32,
-            routing_key: (at, key.len() as u8),
+            routing_key: (at, key.len() as u32),
             expires: self.expires,
             priority: label.priority,
             durable: self.durable,

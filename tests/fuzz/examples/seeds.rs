@@ -59,6 +59,8 @@ fn main() {
     selectors(&header[1..]);
     queries();
     write("message_header", "full", &header);
+    let body = [&header[1..], &vec![0; header.len() - 1]].concat();
+    write("convert", "old", &body);
     write("message_header", "empty", &[0x3f]);
 
     values();
@@ -89,7 +91,7 @@ fn v1_0() {
         Accepted, Attach, Begin, Close, Disposition, Error, Flow, Header, Open, Properties,
         Rejected, SaslInit, SaslMechanisms, SaslOutcome, Source, Target, Transfer,
     };
-    use fletch_amqp::v1_0::types::{Array, Symbol, Value, ValueRef};
+    use fletch_amqp::v1_0::types::{Array, Symbol, Value, ValueRef, put_described};
     use fletch_amqp::v1_0::{Composite, Multiple, Role, SequenceNo, amqp_error};
     use fletch_amqp::wire::Reader;
 
@@ -190,9 +192,45 @@ fn v1_0() {
     let properties = Properties { message_id: id, subject: Some("s"), ..Properties::default() };
     properties.encode(&mut out).expect("short");
     write("v1_0_frames", "sections", &out);
+    let head = out[1..].to_vec();
     let mut out = vec![0];
     source.encode(&mut out).expect("short");
     write("v1_0_frames", "source", &out);
+
+    // The same with bodies of each kind, between maps.
+    let entry = |key| Value::Map(vec![(key, Value::List(vec![Value::Uint(1), Value::Null]))]);
+    let section = |code, value: Value| {
+        let mut out = Vec::new();
+        put_described(code, &mut out);
+        value.encode(&mut out).expect("short");
+        out
+    };
+    let data = section(0x75, Value::Binary(b"data".to_vec()));
+    let list = section(0x76, Value::List(vec![Value::Boolean(true)]));
+    let text = Value::Described(Box::new((symbol("d"), Value::String("text".into()))));
+    let bodies = [
+        ("data", [&data[..], &data].concat()),
+        ("sequence", [&list[..], &list].concat()),
+        ("value", section(0x77, text)),
+        ("none", Vec::new()),
+    ];
+    let at = head.windows(3).position(|octets| octets == [0, 0x53, 0x73]);
+    let (header, properties) = head.split_at(at.expect("properties"));
+    for (name, body) in bodies {
+        let sections = [
+            header,
+            &section(0x71, entry(symbol("d"))),
+            &section(0x72, entry(symbol("a"))),
+            properties,
+            &section(0x74, entry(Value::String("k".into()))),
+            &body,
+            &section(0x78, entry(symbol("f"))),
+        ];
+        write("v1_0_message", name, &sections.concat());
+        write("convert", name, &sections.concat());
+    }
+    let named = [&[0, 0xa3, 17][..], b"amqp:amqp-value:*", &[0x41]].concat();
+    write("v1_0_message", "named", &named);
 }
 
 /// Records with each kind of operation, and logs that end in each way.

@@ -26,7 +26,8 @@ impl<'a> ValueRef<'a> {
     }
 
     /// Octets that are known to have the width of the type.
-    pub(super) fn from_parts(code: u8, data: &'a [u8]) -> Self {
+    #[inline]
+    pub(crate) fn from_parts(code: u8, data: &'a [u8]) -> Self {
         Self { code, data }
     }
 
@@ -174,6 +175,11 @@ impl<'a> ValueRef<'a> {
     /// Checks the value in depth.
     pub fn validate(self) -> Result<(), DecodeError> {
         self.validate_at(0, Text::Utf8)
+    }
+
+    /// Checks sizes, counts and nesting of the value in depth, but not that text is UTF-8.
+    pub(crate) fn validate_outline(self) -> Result<(), DecodeError> {
+        self.validate_at(0, Text::Any)
     }
 
     fn validate_at(self, depth: usize, text: Text) -> Result<(), DecodeError> {

@@ -9,6 +9,7 @@
 
 use thiserror::Error;
 
+pub use crate::annotated::Annotated;
 use crate::limits::MAX_HEADER_STRUCTS;
 use crate::types::{MapRef, Uuid, Value};
 use crate::v0_10::codec::{BodyError, Compound, Struct32};
@@ -317,15 +318,6 @@ fn rewrite<'a>(
         DeliveryProperties { routing_key: Some(""), resume_id: None, resume_ttl: None, ..delivery };
     let routing_key_at = from + before_key.encoded_len();
     Ok(Rewritten { delivery, routing_key_at, original: view })
-}
-
-/// What [`annotate_header`] has done to a header: what stood at this offset or behind it has moved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Annotated {
-    /// The end of what is another now, in the header as it was.
-    pub from: usize,
-    /// So many octets, back if it is negative.
-    pub by: isize,
 }
 
 /// Appends `header` to `out` with these entries put into its application headers. If it has no message

@@ -1,4 +1,4 @@
-//! AMQP 1.0: its values, the table of its composite types, and its frames.
+//! AMQP 1.0: its values, the table of its composite types, its frames and its messages.
 //!
 //! The `table` macro states every composite type of the specification; `tests/spec_v1_0.rs` proves it
 //! equal to the official XML.
@@ -11,8 +11,10 @@ mod fields;
 pub mod frame;
 #[macro_use]
 mod kinds;
+pub mod message;
 mod multiple;
 mod restricted;
+pub mod state;
 pub mod table;
 pub mod types;
 
@@ -21,4 +23,6 @@ pub use codec::{Composite, CompositeError, CompositeRow, Descriptor, FieldRow, R
 pub use kinds::{ALIASES, SequenceNo};
 pub use multiple::Multiple;
 pub use restricted::*;
-pub use table::{DeliveryState, Outcome, Performative, SaslFrame};
+pub use table::{
+    DeliveryState, LifetimePolicy, Outcome, Performative, SaslFrame, SourceKind, TargetKind,
+};

@@ -10,7 +10,7 @@ use crate::frame::{Effects, Frame, QueueCommand};
 use crate::ids::{SessionId, ShardId, SubscriptionId, Time};
 use crate::message::Message;
 use crate::pending::Origin;
-use crate::request::{Event, OpId, Published, Request};
+use crate::request::{Event, OpId, Published, Request, Target};
 use crate::topology::{Detour, FixedMap, Routes, Way, home_of_exchange};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -36,9 +36,34 @@ struct Sent {
 /// What waits behind it.
 #[derive(Debug)]
 pub(super) enum Waiting {
-    Publish(OpId, Arc<str>, Message),
+    Publish(OpId, Kept, Message),
     Request(OpId, Box<Request>),
     Tell(SubscriptionId, QueueCommand),
+}
+
+/// A [`Target`] that is kept.
+#[derive(Debug)]
+pub(super) enum Kept {
+    Exchange(Arc<str>),
+    Queue(Arc<str>),
+}
+
+impl From<Target<'_>> for Kept {
+    fn from(target: Target<'_>) -> Kept {
+        match target {
+            Target::Exchange(name) => Kept::Exchange(name.into()),
+            Target::Queue(name) => Kept::Queue(name.into()),
+        }
+    }
+}
+
+impl Kept {
+    fn target(&self) -> Target<'_> {
+        match self {
+            Kept::Exchange(name) => Target::Exchange(name),
+            Kept::Queue(name) => Target::Queue(name),
+        }
+    }
 }
 
 impl Away {
@@ -168,8 +193,8 @@ impl Engine {
         let Some(sent) = self.away.sessions.remove(&session) else { return };
         for waiting in sent.waiting {
             match waiting {
-                Waiting::Publish(op, exchange, message) => {
-                    match self.publish_now(now, (session, op), &exchange, &message, fx) {
+                Waiting::Publish(op, to, message) => {
+                    match self.publish_now(now, (session, op), to.target(), &message, fx) {
                         Ok(Published::Pending) => {}
                         Ok(Published::Done) => fx.events.push(Event::Published { session, op }),
                         Err(reason) => fx.events.push(Event::Refused { session, op, reason }),

@@ -11,17 +11,16 @@ use super::moving::Onward;
 use crate::error::Error;
 use crate::frame::{Effects, Frame};
 use crate::ids::{Epoch, QueueId, SessionId, ShardId, Time};
-use crate::message::{Format, Message};
+use crate::look::{Note, noted};
+use crate::message::Message;
 use crate::pending::Origin;
 use crate::request::{OpId, Published};
 use crate::topology::{Binding, Detour, Exchange, FixedMap, Routes, Way, home_of_exchange};
 use crate::transaction::TxFrame;
-use fletch_amqp::Value;
-use fletch_amqp::v0_10::message::annotate_header;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The application header with a message's number.
+/// The annotation with a message's number.
 const SEQUENCE: &str = "qpid.msg_sequence";
 
 /// See the module.
@@ -98,15 +97,10 @@ impl Exchanges {
     }
 }
 
-/// The message with its number among the application headers. A header that has no room for one more
-/// struct stays as it is: nobody could read it with one.
+/// The message with its number among the annotations. A header that has no room for one more struct stays
+/// as it is: nobody could read it with one.
 fn numbered(message: &Message, number: i64) -> Message {
-    let Format::V0_10 = message.meta().format;
-    let mut header = Vec::with_capacity(message.size() + 64);
-    match annotate_header(message.header(), &mut header, &[(SEQUENCE, Value::Int64(number))]) {
-        Ok(moved) => message.with_header(header, moved.from, moved.by),
-        Err(_) => message.clone(),
-    }
+    noted(message, &[(SEQUENCE, Note::Int(number))])
 }
 
 impl Engine {
@@ -186,7 +180,7 @@ impl Engine {
         fx: &mut Effects,
     ) {
         let mut routes = Routes::default();
-        match self.topology.way(exchange, &message, &mut routes) {
+        match self.topology.way(exchange.into(), &message, &mut routes) {
             Ok(way) => {
                 self.stats.published += 1;
                 self.tell_way(asker, way, (message, &routes), fx);

@@ -104,7 +104,7 @@ mod tests {
         let meta = Meta {
             format: Format::V0_10,
             header_len: u32::try_from(key.len()).expect("short"),
-            routing_key: (0, u8::try_from(key.len()).expect("short")),
+            routing_key: (0, u32::try_from(key.len()).expect("short")),
             expires: Time::NEVER,
             priority: 4,
             durable: false,

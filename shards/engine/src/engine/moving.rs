@@ -78,7 +78,7 @@ impl Engine {
     /// Where an exchange sends messages that have left a queue; nowhere if it was deleted.
     pub(super) fn onward_by(&self, exchange: &str, message: &Message) -> Onward {
         let mut routes = Routes::default();
-        let way = self.topology.way(exchange, message, &mut routes).ok();
+        let way = self.topology.way(exchange.into(), message, &mut routes).ok();
         if let Some(Way::Home(detour)) = way {
             return Onward::Home(detour);
         }

@@ -10,7 +10,7 @@ use crate::ids::{Position, QueueId, SessionId, ShardId, Time};
 use crate::message::Message;
 use crate::pending::{Origin, Prepared};
 use crate::queue::Publisher;
-use crate::request::{Event, OpId, Published};
+use crate::request::{Event, OpId, Published, Target};
 use crate::store::{Decided, Waiter};
 use crate::topology::{Routes, Way};
 use fletch_journal::{Seq, Xid};
@@ -18,20 +18,20 @@ use smallvec::SmallVec;
 use std::num::NonZeroU64;
 
 impl Engine {
-    /// A session here publishes `message` to `exchange`.
+    /// A session here publishes `message`.
     ///
     /// # Errors
-    /// `NotFound` if the exchange does not exist, `ResourceLimit` if a queue here is full, or the message is
+    /// `NotFound` if the exchange or queue does not exist, `ResourceLimit` if a queue here is full, or the message is
     /// durable and the journal's disk is full. Nothing was enqueued then.
-    pub fn publish(
+    pub fn publish<'t>(
         &mut self,
         now: Time,
         (session, op): (SessionId, OpId),
-        exchange: &str,
+        to: impl Into<Target<'t>>,
         message: &Message,
         fx: &mut Effects,
     ) -> Result<Published, Error> {
-        let result = self.publish_now(now, (session, op), exchange, message, fx);
+        let result = self.publish_now(now, (session, op), to.into(), message, fx);
         self.run_local(now, fx);
         result
     }
@@ -41,17 +41,17 @@ impl Engine {
         &mut self,
         now: Time,
         (session, op): (SessionId, OpId),
-        exchange: &str,
+        to: Target<'_>,
         message: &Message,
         fx: &mut Effects,
     ) -> Result<Published, Error> {
         let mut routes = std::mem::take(&mut self.routes);
         routes.clear();
-        let way = self.topology.way(exchange, message, &mut routes);
+        let way = self.topology.way(to, message, &mut routes);
         let result = match way {
             Err(error) => Err(error),
             Ok(way) if self.is_behind_publishes(session, &way) => {
-                self.away.wait(session, Waiting::Publish(op, exchange.into(), message.clone()));
+                self.away.wait(session, Waiting::Publish(op, to.into(), message.clone()));
                 Ok(Published::Pending)
             }
             Ok(Way::Queues(found)) => self.check_room_for(message, &routes).map(|()| {

@@ -14,7 +14,7 @@ use crate::frame::{Effects, Frame};
 use crate::ids::{Position, QueueId, SessionId, ShardId, Time};
 use crate::message::Message;
 use crate::queue::Queue;
-use crate::request::{DeliveryRef, OpId, Reply};
+use crate::request::{DeliveryRef, OpId, Reply, Target};
 use crate::store::{RestoredShare, Stored, Waiter, payload_len, volume_of};
 use crate::topology::{Route, Routes, Way};
 use crate::transaction::{
@@ -30,14 +30,14 @@ impl Engine {
     /// [`Request::Route`]: crate::Request::Route
     ///
     /// # Errors
-    /// `NotFound` if the exchange does not exist.
-    pub fn route(
+    /// `NotFound` if the exchange or queue does not exist.
+    pub fn route<'t>(
         &mut self,
-        exchange: &str,
+        to: impl Into<Target<'t>>,
         message: &Message,
     ) -> Result<Option<SmallVec<[Route; 1]>>, Error> {
         let mut routes = Routes::default();
-        let Way::Queues(found) = self.topology.way(exchange, message, &mut routes)? else {
+        let Way::Queues(found) = self.topology.way(to.into(), message, &mut routes)? else {
             return Ok(None);
         };
         self.stats.published += 1;

@@ -10,7 +10,7 @@ use super::order::Order;
 use super::subscription::Key;
 use super::{Output, Queue};
 use crate::ids::{Position, SubscriptionId, Time};
-use fletch_amqp::v0_10::message::MessageView;
+use crate::look::timestamp;
 
 impl Queue {
     pub(super) fn is_grouped(&self) -> bool {
@@ -30,7 +30,7 @@ impl Queue {
     /// When the message at a position came to the broker, if that was stamped.
     fn stamp(&self, position: Position) -> Option<u64> {
         let Body::Here(message) = self.entries.get(position)?.body() else { return None };
-        MessageView::parse(message.header()).ok()?.timestamp().ok()?
+        timestamp(message)
     }
 
     pub(super) fn serve_grouped(&mut self, now: Time, out: &mut Vec<Output>) {

@@ -1,17 +1,13 @@
-//! The value of an application header as text: what groups and last values go by.
+//! The value of an application's property as text: what groups and last values go by.
 
-use crate::message::{Format, Message};
-use fletch_amqp::v0_10::message::MessageView;
+use crate::look::property;
+use crate::message::Message;
 use std::fmt::Display;
 
-/// Calls with the header's text, or its number or boolean as text; with nothing if there is none, or none like
+/// Calls with the property's text, or its number or boolean as text; with nothing if there is none, or none like
 /// that.
 pub(super) fn with_text<T>(message: &Message, header: &str, f: impl FnOnce(&[u8]) -> T) -> T {
-    let view = match message.meta().format {
-        Format::V0_10 => MessageView::parse(message.header()),
-    };
-    let headers = view.ok().and_then(|view| view.application_headers().ok());
-    let Some(value) = headers.and_then(|headers| headers.get(header)) else { return f(b"") };
+    let Some(value) = property(message, header) else { return f(b"") };
     // Nearly always it is text.
     if let Some(octets) = value.as_bytes() {
         return f(octets);

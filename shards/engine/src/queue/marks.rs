@@ -6,13 +6,12 @@
 
 use super::settings::QueueSettings;
 use crate::ids::Position;
+use crate::look::{Note, annotation, noted, put_noted};
 use crate::message::Message;
-use fletch_amqp::Value;
-use fletch_amqp::v0_10::message::{Annotated, HeaderError, MessageView, annotate_header};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// The application header that says where a message came by.
+/// The annotation that says where a message came by.
 const TRACE: &str = "x-qpid.trace";
 
 /// See the module.
@@ -35,48 +34,37 @@ impl Marks {
     /// Appends the header that the message at a position leaves with. One that cannot be read stays as it
     /// is.
     pub fn put_header(&self, message: &Message, position: Position, out: &mut Vec<u8>) {
-        if self.annotate(message, position, out).is_err() {
+        if put_noted(message, out, &self.notes(message, position)).is_none() {
             out.extend_from_slice(message.header());
         }
     }
 
     /// The message as it goes to another queue.
     pub(crate) fn apply(&self, message: &Message, position: Position) -> Message {
-        let mut content = Vec::new();
-        match self.annotate(message, position, &mut content) {
-            Ok(moved) => message.with_header(content, moved.from, moved.by),
-            Err(_) => message.clone(),
-        }
+        noted(message, &self.notes(message, position))
     }
 
-    fn annotate(
-        &self,
-        message: &Message,
-        position: Position,
-        out: &mut Vec<u8>,
-    ) -> Result<Annotated, HeaderError> {
-        let mut entries: SmallVec<[(&str, Value); 2]> = SmallVec::new();
+    fn notes(&self, message: &Message, position: Position) -> SmallVec<[(&str, Note<'_>); 2]> {
+        let mut notes = SmallVec::new();
         if let Some(key) = &self.sequence {
             // 32 bits, as in the reference: then it begins anew.
-            entries.push((key, Value::Uint32(position as u32)));
+            notes.push((&**key, Note::Uint(position as u32)));
         }
         if let Some(id) = &self.trace {
             let trace = trace_of(message);
             if trace.is_empty() {
-                entries.push((TRACE, (&**id).into()));
+                notes.push((TRACE, Note::Text((&**id).into())));
             } else if !trace.contains(&**id) {
-                entries.push((TRACE, format!("{trace},{id}").into()));
+                notes.push((TRACE, Note::Text(format!("{trace},{id}").into())));
             }
         }
-        annotate_header(message.header(), out, &entries)
+        notes
     }
 }
 
 /// Where a message came by, so far: ids with commas between them.
 fn trace_of(message: &Message) -> String {
-    let headers =
-        MessageView::parse(message.header()).and_then(|view| Ok(view.application_headers()?));
-    let Some(value) = headers.unwrap_or_default().get(TRACE) else { return String::new() };
+    let Some(value) = annotation(message, TRACE) else { return String::new() };
     match (value.to_text(), value.as_i64()) {
         (Some(text), _) => text.into_owned(),
         (None, Some(number)) => number.to_string(),
@@ -95,11 +83,7 @@ pub(crate) fn without_trace(message: Message) -> Message {
     if trace_of(&message).is_empty() {
         return message;
     }
-    let mut content = Vec::new();
-    match annotate_header(message.header(), &mut content, &[(TRACE, "".into())]) {
-        Ok(moved) => message.with_header(content, moved.from, moved.by),
-        Err(_) => message,
-    }
+    noted(&message, &[(TRACE, Note::Text("".into()))])
 }
 
 #[cfg(test)]
@@ -109,6 +93,7 @@ mod tests {
     use crate::message::{Format, Meta};
     use fletch_amqp::types::Map;
     use fletch_amqp::v0_10::Compound;
+    use fletch_amqp::v0_10::message::MessageView;
     use fletch_amqp::v0_10::table::message::{DeliveryProperties, MessageProperties};
 
     /// Its message properties come first, so that the routing key moves.
@@ -186,6 +171,18 @@ mod tests {
         assert!(!came_by(&traced("ab,c"), &ids) && !came_by(&message(None), &ids));
         assert_eq!(headers(&without_trace(traced("a,b"))).get_str(TRACE), Some(""));
         assert!(headers(&without_trace(message(None))).is_empty());
+    }
+
+    #[test]
+    fn messages_of_1_0_are_marked_too() {
+        use crate::look::annotation;
+        let old = crate::testing::Says::default().message();
+        let marks = marks(Some("n"), Some("here"));
+        let new = marks.apply(&marks.apply(&old, 6), 7);
+        assert_eq!(annotation(&new, "n").and_then(|value| value.as_i64()), Some(7));
+        assert_eq!(trace_of(&new), "here");
+        assert!(came_by(&new, &["here".to_owned()]) && !came_by(&old, &["here".to_owned()]));
+        assert_eq!(trace_of(&without_trace(new)), "");
     }
 
     #[test]

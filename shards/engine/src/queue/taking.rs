@@ -8,9 +8,9 @@ use super::order::Order;
 use super::{Output, Queue};
 use crate::error::Error;
 use crate::ids::Position;
+use crate::look::property;
 use crate::message::Message;
 use fletch_amqp::types::{Map, Value};
-use fletch_amqp::v0_10::message::MessageView;
 use fletch_journal::Seq;
 
 /// Which messages are taken.
@@ -22,7 +22,7 @@ pub struct Selection {
     pub filter: Option<HeaderFilter>,
 }
 
-/// An application header that has to be there, as text.
+/// An application's property that has to be there, as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeaderFilter {
     /// Its name.
@@ -57,10 +57,7 @@ impl HeaderFilter {
 
     /// Whether a message has it. Integers count as their digits; what is not there, as empty text.
     pub fn matches(&self, message: &Message) -> bool {
-        let headers = MessageView::parse(message.header())
-            .and_then(|view| Ok(view.application_headers()?))
-            .unwrap_or_default();
-        let Some(value) = headers.get(&self.header) else { return self.value.is_empty() };
+        let Some(value) = property(message, &self.header) else { return self.value.is_empty() };
         match (value.as_bytes(), value.as_i64()) {
             (Some(text), _) => text == self.value.as_bytes(),
             (None, Some(number)) => self.value == number.to_string(),
@@ -202,6 +199,15 @@ mod tests {
         assert!(filter("5").matches(&text) && filter("5").matches(&number));
         assert!(!filter("5").matches(&none) && !filter("6").matches(&text));
         assert!(filter("").matches(&none) && !filter("").matches(&text));
+    }
+
+    #[test]
+    fn a_filter_matches_properties_of_1_0() {
+        use crate::testing::message_with;
+        use fletch_amqp::v1_0::types::Value;
+        assert!(filter("5").matches(&message_with("h", Value::Symbol("5".into()))));
+        assert!(filter("5").matches(&message_with("h", Value::Ulong(5))));
+        assert!(filter("").matches(&message_with("x", Value::Ulong(5))));
     }
 
     #[test]

@@ -3,8 +3,9 @@
 //!
 //! ```text
 //! paged       publisher u64 | 1 persistent, 2 has a publisher u8 | message
-//! message     format u8 | flags u8 (1: has a body) | priority u8 | key length u8 | header length u32 |
-//!             key at u32 | 0 u32 | expires u64 | header, body
+//! message     format u8 (1: AMQP 0-10, 2: 1.0) | flags u8 (1: has a body) | priority u8 |
+//!             key length, its low bits u8 | header length u32 | key at u32 | key length, the other bits u32 |
+//!             expires u64 | header, body
 //! definition  kind u8 | flags u8 | then by kind:
 //!   1 queue     home u16 | name, alternate | arguments       flags: 1 auto-delete, 2 has an alternate
 //!   2 exchange  name, type, alternate | arguments            flags: 1 auto-delete, 2 has an alternate
@@ -29,6 +30,7 @@ use std::sync::Arc;
 pub(crate) const META: usize = 24;
 
 const V0_10: u8 = 1;
+const V1_0: u8 = 2;
 const HAS_BODY: u8 = 1;
 
 /// Bytes before a message in the paging file.
@@ -80,12 +82,15 @@ impl Payload for Stored {
 fn put(message: &Message, out: &mut [u8]) {
     let meta = message.meta();
     let (at, key_len) = meta.routing_key;
-    let Format::V0_10 = meta.format;
+    let format = match meta.format {
+        Format::V0_10 => V0_10,
+        Format::V1_0 => V1_0,
+    };
     let (head, content) = out.split_at_mut(META);
-    head[..4].copy_from_slice(&[V0_10, u8::from(meta.has_body), meta.priority, key_len]);
+    head[..4].copy_from_slice(&[format, u8::from(meta.has_body), meta.priority, key_len as u8]);
     head[4..8].copy_from_slice(&meta.header_len.to_le_bytes());
     head[8..12].copy_from_slice(&at.to_le_bytes());
-    head[12..16].fill(0);
+    head[12..16].copy_from_slice(&(key_len >> 8).to_le_bytes());
     head[16..24].copy_from_slice(&meta.expires.0.to_le_bytes());
     content.copy_from_slice(message.content());
 }
@@ -123,6 +128,14 @@ impl Stored {
     }
 }
 
+fn format(stored: u8) -> Result<Format, CodecError> {
+    match stored {
+        V0_10 => Ok(Format::V0_10),
+        V1_0 => Ok(Format::V1_0),
+        other => Err(CodecError::Kind(other)),
+    }
+}
+
 fn take(
     payload: &[u8],
     publisher: Option<SessionId>,
@@ -131,16 +144,15 @@ fn take(
     let (head, content) = payload.split_first_chunk::<META>().ok_or(CodecError::Short)?;
     let u32_at =
         |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-    if head[0] != V0_10 {
-        return Err(CodecError::Kind(head[0]));
-    }
-    let (header_len, key_at, key_len) = (u32_at(4), u32_at(8), head[3]);
+    let format = format(head[0])?;
+    let (header_len, key_at) = (u32_at(4), u32_at(8));
+    let key_len = u32::from(head[3]) | u32_at(12) << 8;
     let key_end = u64::from(key_at) + u64::from(key_len);
     if header_len as usize > content.len() || key_end > u64::from(header_len) {
         return Err(CodecError::Short);
     }
     let meta = Meta {
-        format: Format::V0_10,
+        format,
         header_len,
         routing_key: (key_at, key_len),
         expires: Time(u64::from(u32_at(16)) | u64::from(u32_at(20)) << 32),
@@ -155,9 +167,7 @@ fn take(
 /// Size and expiry of a payload's message.
 pub(crate) fn outline(payload: &[u8]) -> Result<(usize, Time), CodecError> {
     let (head, content) = payload.split_first_chunk::<META>().ok_or(CodecError::Short)?;
-    if head[0] != V0_10 {
-        return Err(CodecError::Kind(head[0]));
-    }
+    format(head[0])?;
     let mut expires = [0; 8];
     expires.copy_from_slice(&head[16..24]);
     Ok((content.len(), Time(u64::from_le_bytes(expires))))
@@ -384,6 +394,43 @@ mod tests {
                 "{len} bytes are too few"
             );
         }
+    }
+
+    #[test]
+    fn the_format_and_a_long_key_come_back() {
+        let content = vec![b'k'; 70_000];
+        for (format, key) in [(Format::V1_0, (3, 69_000)), (Format::V0_10, (0, 255))] {
+            let meta = Meta {
+                format,
+                header_len: 69_500,
+                routing_key: key,
+                expires: Time::NEVER,
+                priority: 200,
+                durable: true,
+                has_body: true,
+                publisher: None,
+            };
+            let before = Message::new(meta, &content);
+            let mut bytes = vec![0; payload_len(Volume::Journal, before.size())];
+            Stored::Durable(before.clone()).put(&mut bytes);
+            let after = Stored::read(Volume::Journal, &bytes).expect("whole");
+            assert_eq!(format!("{:?}", after.meta()), format!("{:?}", before.meta()));
+            assert_eq!(outline(&bytes), Ok((content.len(), Time::NEVER)));
+            bytes[0] = 3;
+            let newer = CodecError::Kind(3);
+            assert_eq!(Stored::read(Volume::Journal, &bytes).map(drop), Err(newer));
+            assert_eq!(outline(&bytes), Err(newer));
+        }
+    }
+
+    #[test]
+    fn a_message_that_an_older_version_stored_is_read() {
+        let mut bytes = vec![1, 1, 7, 3, 5, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0];
+        bytes.extend_from_slice(&[9, 0, 0, 0, 0, 0, 0, 0]);
+        bytes.extend_from_slice(b"_key_body");
+        let message = Stored::read(Volume::Journal, &bytes).expect("whole");
+        assert_eq!(message.meta().format, Format::V0_10);
+        assert_eq!((message.routing_key(), message.body()), (&b"key"[..], &b"body"[..]));
     }
 
     #[test]

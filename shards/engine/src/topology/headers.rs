@@ -8,10 +8,9 @@ use super::routes::{Route, Routes};
 use super::wanted::Wanted;
 use crate::error::{Error, ErrorKind};
 use crate::ids::QueueId;
-use crate::message::{Format, Message};
-use fletch_amqp::v0_10::message::MessageView;
-use fletch_amqp::{Map, ValueRef};
-use smallvec::SmallVec;
+use crate::look::{Present, properties};
+use crate::message::Message;
+use fletch_amqp::Map;
 use std::sync::Arc;
 
 /// The argument that says how to match.
@@ -51,20 +50,6 @@ pub(super) fn check_arguments(arguments: &Map) -> Result<(), Error> {
 /// Whether two bindings ask for the same.
 pub(super) fn same_arguments(a: &Map, b: &Map) -> bool {
     a.len() == b.len() && a.iter().all(|(key, value)| b.get(key) == Some(value))
-}
-
-/// The headers of one message.
-pub(super) type Present<'a> = SmallVec<[(&'a str, ValueRef<'a>); 16]>;
-
-/// The application headers of a message; what is malformed counts as absent.
-pub(super) fn application_headers(message: &Message) -> Present<'_> {
-    match message.meta().format {
-        Format::V0_10 => MessageView::parse(message.header())
-            .ok()
-            .and_then(|view| view.application_headers().ok())
-            .map(|headers| headers.iter().map_while(Result::ok).collect())
-            .unwrap_or_default(),
-    }
 }
 
 #[derive(Debug)]
@@ -120,7 +105,7 @@ impl Headers {
         if self.entries.is_empty() {
             return;
         }
-        let present = application_headers(message);
+        let present = properties(message);
         let start = out.list.len();
         let matching = self.entries.iter().filter(|e| e.matches(&present));
         out.list.extend(matching.map(|e| e.route));

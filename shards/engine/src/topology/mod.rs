@@ -36,6 +36,8 @@ pub use routes::{Route, Routes};
 use crate::error::Error;
 use crate::ids::{Epoch, QueueId, SessionId, ShardId};
 use crate::message::Message;
+use crate::request::Target;
+use fletch_amqp::convert::Node;
 use fletch_amqp::types::Map;
 use names::{ByName, Name};
 pub(crate) use names::{FixedMap, FixedSet};
@@ -142,6 +144,15 @@ impl Topology {
         self.exchanges.get(name.as_bytes())
     }
 
+    /// What is called `name`, for the address that answers to a message of AMQP 1.0 go to.
+    pub fn node(&self, name: &str) -> Node {
+        match (self.queue(name), self.exchange(name)) {
+            (Some(_), _) => Node::Queue,
+            (None, Some(_)) => Node::Exchange,
+            (None, None) => Node::Unknown,
+        }
+    }
+
     /// Whether an exchange keeps something of its messages.
     pub(crate) fn has_homes(&self) -> bool {
         self.homes > 0
@@ -171,19 +182,19 @@ impl Topology {
 
     // ---- routing -------------------------------------------------------------------------
 
-    /// Appends to `out` the queues that `message`, published to `exchange`, goes to, each once. If
+    /// Appends to `out` the queues that `message`, published so, goes to, each once. If
     /// there is none, those of the exchange's alternate (whose own alternate is not asked). False
     /// if there is still none. What exchanges keep of messages plays no part in that.
     ///
     /// # Errors
     /// `NotFound` if the exchange does not exist.
-    pub fn route(
+    pub fn route<'t>(
         &self,
-        exchange: &str,
+        to: impl Into<Target<'t>>,
         message: &Message,
         out: &mut Routes,
     ) -> Result<bool, Error> {
-        let mut way = self.way(exchange, message, out)?;
+        let mut way = self.way(to.into(), message, out)?;
         loop {
             way = match way {
                 Way::Queues(found) => return Ok(found),
@@ -196,26 +207,33 @@ impl Topology {
     /// has to be asked where it does.
     pub(crate) fn way(
         &self,
-        exchange: &str,
+        to: Target<'_>,
         message: &Message,
         out: &mut Routes,
     ) -> Result<Way, Error> {
         let start = out.len();
-        let way = self.way_before_redirects(exchange, message, out);
+        let way = self.way_before_redirects(to, message, out);
         self.redirects.apply(&mut out.list[start..]);
         way
     }
 
     fn way_before_redirects(
         &self,
-        exchange: &str,
+        to: Target<'_>,
         message: &Message,
         out: &mut Routes,
     ) -> Result<Way, Error> {
-        if exchange.is_empty() {
+        let exchange = match to {
             // The default exchange is always there and has no alternate.
-            return Ok(Way::Queues(self.route_by_name(message, out)));
-        }
+            Target::Exchange("") => {
+                return Ok(Way::Queues(self.route_by_name(message.routing_key(), out)));
+            }
+            Target::Queue(name) if !self.route_by_name(name.as_bytes(), out) => {
+                return Err(Error::not_found(format!("Queue not found: {name}")));
+            }
+            Target::Queue(_) => return Ok(Way::Queues(true)),
+            Target::Exchange(name) => name,
+        };
         Ok(self.way_to(self.resolve_exchange(exchange)?, false, message, out))
     }
 
@@ -257,15 +275,15 @@ impl Topology {
         }
     }
 
-    fn route_by_name(&self, message: &Message, out: &mut Routes) -> bool {
-        let queue = self.names.get(message.routing_key());
+    fn route_by_name(&self, name: &[u8], out: &mut Routes) -> bool {
+        let queue = self.names.get(name);
         out.list.extend(queue.map(|ByName(q)| Route { home: q.home, queue: q.id }));
         queue.is_some()
     }
 
     fn route_through(&self, exchange: &Exchange, message: &Message, out: &mut Routes) -> bool {
         if exchange.is_default() {
-            return self.route_by_name(message, out);
+            return self.route_by_name(message.routing_key(), out);
         }
         let before = out.len();
         exchange.route(message, out);

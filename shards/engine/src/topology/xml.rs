@@ -2,11 +2,11 @@
 
 use super::change::Binding;
 use super::direct::mentions;
-use super::headers::application_headers;
 use super::names::{FixedMap, Name};
 use super::routes::{Route, Routes};
 use crate::error::{Error, ErrorKind};
 use crate::ids::QueueId;
+use crate::look::{content, properties};
 use crate::message::Message;
 use crate::xquery::{Query, Source};
 use fletch_amqp::types::Map;
@@ -79,8 +79,9 @@ impl Xml {
 
     pub(super) fn route(&self, message: &Message, out: &mut Routes) {
         let Some(bound) = self.keys.get(message.routing_key()) else { return };
-        let source = Source::new(message.body());
-        let headers = application_headers(message);
+        let content = content(message);
+        let source = Source::new(&content);
+        let headers = properties(message);
         for (route, wants) in bound.routes.iter().zip(&bound.wants) {
             let matches = match wants {
                 Wants::All => true,

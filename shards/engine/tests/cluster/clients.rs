@@ -233,7 +233,7 @@ fn message(
     let meta = Meta {
         format: Format::V0_10,
         header_len: content.len() as u32,
-        routing_key: (at as u32, key.len() as u8),
+        routing_key: (at as u32, key.len() as u32),
         expires,
         priority: 4,
         durable: false,

@@ -37,7 +37,7 @@ impl World<'_> {
             let (exchange, key) = self.any_target();
             let Some((content, message)) = self.make_message(id, &exchange, &key) else { continue };
             let shard = id.shard();
-            let routes = self.engines[shard.index()].route(&exchange, &message);
+            let routes = self.engines[shard.index()].route(&*exchange, &message);
             let routes = routes.expect("the exchange was there just now");
             let routes = routes.expect("no exchange here has a home");
             let to: Vec<QueueId> = routes.iter().map(|r| r.queue).collect();

@@ -1,5 +1,6 @@
 //! The checks of `fletch-amqp`: values, frames and tables, and the state machines.
 
+mod convert;
 mod machine;
 mod pair;
 mod script;
@@ -7,10 +8,11 @@ mod v1_0;
 mod values;
 mod wire;
 
+pub use convert::convert;
 pub use machine::{connection_chunks, connection_client, connection_server};
 pub use pair::pair;
 pub use script::Script;
-pub use v1_0::{v1_0_frames, v1_0_types};
+pub use v1_0::{v1_0_frames, v1_0_message, v1_0_types};
 pub use values::{sequence_set, sniff, types};
 pub use wire::{controls_commands, frame_header, message_header};
 
@@ -31,4 +33,6 @@ pub const TARGETS: &[(&str, Check)] = &[
     ("sniff", sniff),
     ("v1_0_types", v1_0_types),
     ("v1_0_frames", v1_0_frames),
+    ("v1_0_message", v1_0_message),
+    ("convert", convert),
 ];

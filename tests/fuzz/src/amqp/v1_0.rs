@@ -1,6 +1,7 @@
-//! AMQP 1.0: values, composite types and frames.
+//! AMQP 1.0: values, composite types, frames and messages.
 
 use fletch_amqp::v1_0::frame::{Frame, HEADER_LEN};
+use fletch_amqp::v1_0::message::{Annotated, Body, MessageView, annotate, ingest};
 use fletch_amqp::v1_0::table::{
     Coordinator, Declare, Declared, DeleteOnClose, Discharge, Error, Header, LifetimePolicy,
     Properties, Source, SourceKind, Target, TargetKind,
@@ -156,4 +157,68 @@ pub fn v1_0_frames(data: &[u8]) {
     stable!(data, DeliveryState, Outcome, LifetimePolicy, SourceKind, TargetKind);
     stable!(data, Error, Header, Properties, Source, Target, Coordinator, Declare);
     stable!(data, Discharge, Declared, DeleteOnClose);
+}
+
+/// A message. What was taken in is the end of what came, can be walked and decoded, and taken in again; its
+/// head alone says the same; and an annotation changes nothing else.
+pub fn v1_0_message(data: &[u8]) {
+    let view = MessageView::parse(data);
+    if let Ok(view) = &view {
+        let _ = (view.header(), view.properties(), view.body_sections());
+        match view.body() {
+            Body::Data(pieces) => drop(pieces.count()),
+            Body::Sequence(lists) => drop(lists.count()),
+            Body::Absent | Body::Value(_) => {}
+        }
+    }
+    let mut kept = vec![7];
+    let Ok(taken) = ingest(data, &mut kept) else {
+        assert_eq!(kept, [7]);
+        let _ = annotate(data, &mut kept, &[("n", Value::Uint(1))]);
+        return;
+    };
+    let kept = &kept[1..];
+    assert!(data.ends_with(kept));
+    let whole = view.expect("what was taken in has sections");
+    let header = whole.header().expect("checked");
+    assert_eq!(
+        (header.durable, header.priority, header.ttl),
+        (taken.durable, taken.priority, taken.ttl)
+    );
+    let view = MessageView::parse(kept).expect("checked");
+    let (head, rest) = kept.split_at(taken.header_len as usize);
+    let head_view = MessageView::parse(head).expect("checked");
+    assert!(rest.starts_with(view.body_sections()));
+    assert_eq!(matches!(view.body(), Body::Absent), !taken.has_body);
+    let properties = view.properties().expect("checked");
+    assert_eq!(head_view.properties().as_ref(), Ok(&properties));
+    assert_eq!(whole.properties().as_ref(), Ok(&properties));
+    let (at, len) = (taken.subject.0 as usize, taken.subject.1 as usize);
+    assert_eq!(&head[at..at + len], properties.subject.unwrap_or_default().as_bytes());
+    for map in [view.message_annotations(), view.application_properties(), view.footer()] {
+        assert_eq!(map.iter().flatten().count(), map.len());
+    }
+    assert_eq!(head_view.message_annotations(), view.message_annotations());
+    assert_eq!(head_view.application_properties(), view.application_properties());
+    match view.body() {
+        Body::Absent => {}
+        Body::Data(pieces) => assert!(pieces.count() > 0),
+        Body::Sequence(lists) => {
+            lists.for_each(|list| assert_eq!(list.iter().flatten().count(), list.len()))
+        }
+        Body::Value(value) => drop(value.to_value()),
+    }
+    let mut again = Vec::new();
+    let second = ingest(kept, &mut again).expect("taken in before");
+    assert_eq!(again, kept);
+    assert_eq!((second.header_len, second.subject), (taken.header_len, taken.subject));
+    let mut marked = Vec::new();
+    let Annotated { from, by } =
+        annotate(head, &mut marked, &[("n", Value::Uint(1))]).expect("taken in before");
+    assert_eq!(marked[from.strict_add_signed(by)..], head[from..]);
+    let annotations = MessageView::parse(&marked).expect("our own").message_annotations();
+    assert_eq!(annotations.get("n").and_then(|value| value.as_u64()), Some(1));
+    let mut again = Vec::new();
+    ingest(&marked, &mut again).expect("it was sound before");
+    assert_eq!(again, marked);
 }

@@ -14,7 +14,6 @@
 //! write `out`. Wrong input is answered here, by the rules of the protocol, and reported as an
 //! event; it is never a panic or an error to handle.
 
-mod clock;
 mod config;
 mod event;
 mod fault;
@@ -32,6 +31,7 @@ pub use config::{ClientConfig, ClientMechanism, Limits, ServerConfig};
 pub use event::{Ending, Event};
 pub use send::{AttachError, Blame, SendError};
 
+use crate::clock::{Clock, Due};
 use crate::serial::{CommandId, SequenceSet};
 use crate::v0_10::assembly::Held;
 use crate::v0_10::frame::{
@@ -39,7 +39,7 @@ use crate::v0_10::frame::{
 };
 use crate::v0_10::table::connection;
 use crate::v0_10::{CloseCode, Control};
-use clock::{Clock, Due};
+
 use fault::truncated;
 use receive::Fragment;
 use session::Life;
@@ -350,7 +350,7 @@ impl Connection {
         self.endings = Vec::new();
         self.flush_list = Vec::new();
         self.fragment = None;
-        self.clock.stop_heartbeats();
+        self.clock.stop();
         self.clock.clear_deadline();
     }
 

@@ -103,15 +103,24 @@ impl Connection {
         self.over = Some(Box::new(Over { code, text, by_peer: false, reported: false }));
         self.sessions.clear();
         self.endings.clear();
-        self.clock.stop_heartbeats();
+        self.clock.stop();
         self.clock.set_deadline(now + self.limits().negotiation);
         self.phase = Phase::Closing;
     }
 }
 
+/// Heartbeat intervals of silence after which a peer counts as gone.
+const SILENT_INTERVALS: u32 = 2;
+
 // ---- rules ----
 
 impl Connection {
+    /// Seconds of the interval agreed, 0 for none.
+    fn start_heartbeats(&mut self, seconds: u16) {
+        let interval = Duration::from_secs(seconds.into());
+        self.clock.start(interval, interval * SILENT_INTERVALS);
+    }
+
     /// Goes from one phase to the next; false if it is not in that phase, as when the connection
     /// ended meanwhile.
     fn leave(&mut self, from: Phase, to: Phase) -> bool {
@@ -242,7 +251,7 @@ impl Connection {
             )));
         }
         (self.channel_max, self.max_frame) = (channel_max, max_frame);
-        self.clock.start_heartbeats(heartbeat);
+        self.start_heartbeats(heartbeat);
         Ok(())
     }
 
@@ -331,7 +340,7 @@ impl Connection {
             0,
             &connection::Open { virtual_host, capabilities: None, insist: false }.into(),
         );
-        self.clock.start_heartbeats(heartbeat);
+        self.start_heartbeats(heartbeat);
         Ok(())
     }
 

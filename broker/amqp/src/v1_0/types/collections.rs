@@ -6,10 +6,10 @@
 use std::fmt;
 
 use super::code::{self, Width};
-use super::encode::put_compound_octets;
+use super::encode::{put_compound_octets, put_map, put_symbol};
 use super::validate::Allowance;
 use super::view::{ValueRef, read_constructor};
-use super::{Array, Symbol, validate};
+use super::{Array, Symbol, Value, validate};
 use crate::limits::MAX_ZERO_WIDTH_ELEMENTS;
 use crate::wire::{DecodeError, EncodeError, Reader};
 
@@ -199,7 +199,31 @@ impl<'a> MapRef<'a> {
     pub fn get(self, key: &str) -> Option<ValueRef<'a>> {
         self.iter()
             .map_while(Result::ok)
-            .find_map(|(name, value)| (name.as_text() == Some(key)).then_some(value))
+            .find_map(|(name, value)| name.is_text_of(key).then_some(value))
+    }
+
+    /// Appends the map as it is but for these entries, which take the place of those of their keys or come
+    /// last, with symbols for keys. Other entries are copied octet by octet up to the first malformed one.
+    pub fn put_with(self, out: &mut Vec<u8>, entries: &[(&str, Value)]) -> Result<(), EncodeError> {
+        put_map(out, |out| {
+            let mut count = 0;
+            let mut values = self.values();
+            let mut at = self.items;
+            while let (Some(Ok(key)), Some(Ok(_))) = (values.next(), values.next()) {
+                let entry = &at[..at.len() - values.reader.remaining()];
+                at = values.reader.rest();
+                if !entries.iter().any(|(name, _)| key.is_text_of(name)) {
+                    out.extend_from_slice(entry);
+                    count += 2;
+                }
+            }
+            for (key, value) in entries {
+                put_symbol(Symbol::new(key).ok_or(EncodeError::NotAscii)?, out)?;
+                value.encode(out)?;
+                count += 2;
+            }
+            Ok(count)
+        })
     }
 
     /// Appends the map in its shortest form.

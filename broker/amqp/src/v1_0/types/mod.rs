@@ -32,6 +32,7 @@ pub use encode::{
 };
 pub use symbol::Symbol;
 pub use validate::validate;
+pub(in crate::v1_0) use validate::{Allowance, outline};
 pub use value::Value;
 pub use view::ValueRef;
 

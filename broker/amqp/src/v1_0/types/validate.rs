@@ -13,23 +13,52 @@ pub fn validate(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
     value(reader, 0, &mut Allowance::default())
 }
 
-/// How many elements of no octets the arrays of one value may still have together. An array by itself
-/// takes three octets: if each had a limit of its own, a few octets would make thousands of values.
+/// The same, but for what the allowance lets pass. `depth`: how deep the value lies.
+#[inline]
+pub(in crate::v1_0) fn outline(
+    reader: &mut Reader<'_>,
+    depth: usize,
+    allowance: &mut Allowance,
+) -> Result<(), DecodeError> {
+    // Nearly always it is text or a number, of which the width is all there is to check.
+    match reader.rest().first().copied() {
+        Some(code::BOOLEAN | code::CHAR | code::LIST0) => value(reader, depth, allowance),
+        Some(scalar @ 0x40..0xc0) => {
+            reader.u8()?;
+            Width::of(scalar)?.read(reader).map(drop)
+        }
+        _ => value(reader, depth, allowance),
+    }
+}
+
+/// What one value may still have, and what of it is let pass.
 #[derive(Debug)]
-pub(super) struct Allowance(u32);
+pub(in crate::v1_0) struct Allowance {
+    /// How many elements of no octets its arrays may still have together. An array by itself takes three
+    /// octets: if each had a limit of its own, a few octets would make thousands of values.
+    elements: u32,
+    /// Text is not looked at.
+    any_text: bool,
+}
 
 impl Default for Allowance {
     fn default() -> Self {
-        Self(MAX_ZERO_WIDTH_ELEMENTS)
+        Self { elements: MAX_ZERO_WIDTH_ELEMENTS, any_text: false }
     }
 }
 
 impl Allowance {
+    /// Strings need not be UTF-8, nor symbols ASCII: the rest is enough to pass a value on to somebody
+    /// who will decode it.
+    pub(in crate::v1_0) fn of_outline() -> Self {
+        Self { any_text: true, ..Self::default() }
+    }
+
     /// Takes what an array of so many elements of this width uses up.
     pub(super) fn spend(&mut self, count: u32, width: Width) -> Result<(), DecodeError> {
         if width.least() == 0 {
-            let left = self.0.checked_sub(count);
-            self.0 = left.ok_or(DecodeError::CountTooLarge { count, bytes: 0 })?;
+            let left = self.elements.checked_sub(count);
+            self.elements = left.ok_or(DecodeError::CountTooLarge { count, bytes: 0 })?;
         }
         Ok(())
     }
@@ -82,6 +111,9 @@ pub(super) fn data(
         code::CHAR => {
             let number = octets.iter().fold(0, |bits, octet| bits << 8 | u32::from(*octet));
             char::from_u32(number).map(drop).ok_or(DecodeError::NotAChar(number))
+        }
+        code::STRING8 | code::STRING32 | code::SYMBOL8 | code::SYMBOL32 if allowance.any_text => {
+            Ok(())
         }
         code::STRING8 | code::STRING32 => utf8(octets).map(drop),
         code::SYMBOL8 | code::SYMBOL32 => Symbol::from_octets(octets).map(drop),

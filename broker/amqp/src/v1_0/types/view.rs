@@ -52,6 +52,20 @@ impl<'a> ValueRef<'a> {
     /// The null value.
     pub const NULL: ValueRef<'static> = ValueRef { constructor: &[code::NULL], data: &[] };
 
+    /// A `string` of this text.
+    pub fn of_str(text: &'a str) -> Self {
+        let short = u8::try_from(text.len()).is_ok();
+        let constructor = if short { &[code::STRING8] } else { &[code::STRING32] };
+        Self { constructor, data: text.as_bytes() }
+    }
+
+    /// A `binary` of these octets.
+    pub fn of_binary(octets: &'a [u8]) -> Self {
+        let short = u8::try_from(octets.len()).is_ok();
+        let constructor = if short { &[code::BINARY8] } else { &[code::BINARY32] };
+        Self { constructor, data: octets }
+    }
+
     /// Reads the outline of a value: constructor and width.
     #[inline]
     pub fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
@@ -99,6 +113,12 @@ impl<'a> ValueRef<'a> {
             [code] => Some(*code),
             _ => None,
         }
+    }
+
+    /// Whether this is a value that holds no others: neither a list, map or array, nor described.
+    #[inline]
+    pub fn is_scalar(self) -> bool {
+        self.plain().is_some_and(|code| code < code::LIST8 && code != code::LIST0)
     }
 
     /// Whether this is null.
@@ -216,6 +236,17 @@ impl<'a> ValueRef<'a> {
     /// A `string` or a `symbol`.
     pub fn as_text(self) -> Option<&'a str> {
         self.as_str().or_else(|| self.as_symbol().map(Symbol::as_str))
+    }
+
+    /// Whether it is this text, as a string or as a symbol.
+    #[inline]
+    pub(crate) fn is_text_of(self, text: &str) -> bool {
+        // Octets first: of the keys of a map most are others.
+        self.data == text.as_bytes()
+            && matches!(
+                self.plain(),
+                Some(code::STRING8 | code::STRING32 | code::SYMBOL8 | code::SYMBOL32)
+            )
     }
 
     /// A list.

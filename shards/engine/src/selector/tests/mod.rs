@@ -3,6 +3,7 @@
 mod eval;
 mod like;
 mod message;
+mod message_1_0;
 mod parse;
 mod token;
 

@@ -225,7 +225,7 @@ fn message(key: &str, headers: &Map) -> Message {
     let meta = Meta {
         format: Format::V0_10,
         header_len: u32::try_from(content.len()).expect("short"),
-        routing_key: (at, u8::try_from(key.len()).expect("short")),
+        routing_key: (at, u32::try_from(key.len()).expect("short")),
         expires: Time::NEVER,
         priority: 4,
         durable: false,

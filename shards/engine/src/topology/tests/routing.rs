@@ -228,6 +228,38 @@ fn headers_compare_values_by_meaning() {
 }
 
 #[test]
+fn messages_of_1_0_are_routed_by_what_they_say() {
+    use crate::testing::{Says, symbol, text};
+    use fletch_amqp::v1_0::message::Section;
+    use fletch_amqp::v1_0::table::Properties;
+    use fletch_amqp::v1_0::types::Value as New;
+
+    let (mut b, s) = broker(&["all", "key", "query"]);
+    let both = [("name", Value::from("fred")), ("age", Value::Int32(3))];
+    let query = "declare variable $name external; $name = 'fred' and /order/n > 10";
+    b.ok(s, exchange("x", "xml"));
+    b.ok(s, bind_with("all", "amq.match", "", wanting("all", &both)));
+    b.ok(s, bind("key", "amq.topic", "eu.*"));
+    b.ok(s, bind_with("query", "x", "eu.new", Map::new().with("xquery", query)));
+    let application = vec![(text("name"), symbol("fred")), (text("age"), New::Ulong(3))];
+    let properties = Properties { subject: Some("eu.new"), ..Properties::default() };
+    let body = |n: &str| vec![(Section::Data, New::Binary(n.as_bytes().to_vec()))];
+    let large = Says {
+        properties,
+        application,
+        body: body("<order><n>11</n></order>"),
+        ..Default::default()
+    };
+    let small = Says { body: body("<order><n>9</n></order>"), ..large.clone() };
+    let goes = |exchange, says: &Says<'_>| b.route(exchange, &says.message()).unwrap_or_default();
+    assert_eq!(goes("amq.match", &large), ["all"]);
+    assert_eq!(goes("amq.topic", &large), ["key"]);
+    assert_eq!((goes("x", &large), goes("x", &small)), (vec!["query".to_owned()], vec![]));
+    let none = Says { application: vec![], ..large };
+    assert_eq!((goes("amq.match", &none), goes("x", &none)), (vec![], vec![]));
+}
+
+#[test]
 fn headers_deliver_once_per_queue() {
     let (mut b, s) = broker(&["q"]);
     let (fred, three) = (("name", Value::from("fred")), ("age", Value::Int32(3)));

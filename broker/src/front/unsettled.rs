@@ -10,29 +10,29 @@ use std::collections::VecDeque;
 
 /// One delivery.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Record {
+pub(crate) struct Record {
     /// The transfer's id in the session.
-    pub(super) id: CommandId,
+    pub(crate) id: CommandId,
     /// Which message.
-    pub(super) delivery: DeliveryRef,
+    pub(crate) delivery: DeliveryRef,
     /// Which subscription of the session.
-    pub(super) tag: u32,
+    pub(crate) tag: u32,
     /// What it took of the byte credit.
-    pub(super) size: u32,
+    pub(crate) size: u32,
     /// The message is this session's to settle.
-    pub(super) acquired: bool,
+    pub(crate) acquired: bool,
     /// Nothing is left to settle: accepted, released, rejected, or sent with accept mode none.
-    pub(super) ended: bool,
+    pub(crate) ended: bool,
     /// Accepted in a transaction that is not committed.
-    pub(super) accepted: bool,
+    pub(crate) accepted: bool,
     /// Completing it moves the subscription's window.
-    pub(super) windowing: bool,
+    pub(crate) windowing: bool,
     /// Nothing will come for it any more.
-    pub(super) gone: bool,
+    pub(crate) gone: bool,
 }
 
 impl Record {
-    pub(super) fn new(id: CommandId, delivery: DeliveryRef, tag: u32, size: u32) -> Record {
+    pub(crate) fn new(id: CommandId, delivery: DeliveryRef, tag: u32, size: u32) -> Record {
         let (acquired, ended, accepted, windowing, gone) = (false, false, false, false, false);
         Record { id, delivery, tag, size, acquired, ended, accepted, windowing, gone }
     }
@@ -40,7 +40,7 @@ impl Record {
 
 /// The records of a session.
 #[derive(Debug, Default)]
-pub(super) struct Unsettled {
+pub(crate) struct Unsettled {
     records: VecDeque<Record>,
     /// How many of those are gone.
     gone: usize,
@@ -51,14 +51,14 @@ const GONE_KEPT: usize = 64;
 
 impl Unsettled {
     /// Adds the newest delivery. Ids must grow.
-    pub(super) fn push(&mut self, record: Record) {
+    pub(crate) fn push(&mut self, record: Record) {
         if record.windowing || !record.ended || !record.acquired {
             self.records.push_back(record);
         }
     }
 
     /// The oldest transfer that there is a record of.
-    pub(super) fn oldest(&self) -> Option<CommandId> {
+    pub(crate) fn oldest(&self) -> Option<CommandId> {
         self.records.front().map(|r| r.id)
     }
 
@@ -70,7 +70,7 @@ impl Unsettled {
 
     /// Calls `f` on the live records whose ids are in `ids`, in order, then forgets those that
     /// nothing will come for: settled, and completed if they were in a window.
-    pub(super) fn for_each_in(&mut self, ids: &SequenceSet, mut f: impl FnMut(&mut Record)) {
+    pub(crate) fn for_each_in(&mut self, ids: &SequenceSet, mut f: impl FnMut(&mut Record)) {
         for range in ids.ranges() {
             let start = self.find(range.low);
             for record in self.records.range_mut(start..) {
@@ -88,7 +88,7 @@ impl Unsettled {
     }
 
     /// Calls `f` on the live records whose ids are in `ids`, in order, and forgets none.
-    pub(super) fn visit(&self, ids: &SequenceSet, mut f: impl FnMut(&Record)) {
+    pub(crate) fn visit(&self, ids: &SequenceSet, mut f: impl FnMut(&Record)) {
         for range in ids.ranges() {
             let start = self.find(range.low);
             let in_range = self.records.range(start..).take_while(|r| range.contains(r.id));
@@ -111,7 +111,7 @@ impl Unsettled {
 
     /// The subscription is cancelled or has another flow mode: completions of what it was sent so
     /// far move nothing any more.
-    pub(super) fn end_window(&mut self, tag: u32) {
+    pub(crate) fn end_window(&mut self, tag: u32) {
         for record in self.records.iter_mut().filter(|r| r.tag == tag && !r.gone) {
             record.windowing = false;
             record.gone = record.ended;
@@ -120,8 +120,22 @@ impl Unsettled {
         self.trim();
     }
 
+    /// The messages of a subscription that are still the session's, which they are no more.
+    pub(crate) fn take_of(&mut self, tag: u32) -> Vec<DeliveryRef> {
+        let mut taken = Vec::new();
+        for record in self.records.iter_mut().filter(|r| r.tag == tag && !r.gone) {
+            if record.acquired && !std::mem::replace(&mut record.ended, true) {
+                taken.push(record.delivery);
+            }
+            record.gone = true;
+            self.gone += 1;
+        }
+        self.trim();
+        taken
+    }
+
     /// Every message that is still the session's, for the end of the session.
-    pub(super) fn take_held(&mut self) -> Vec<DeliveryRef> {
+    pub(crate) fn take_held(&mut self) -> Vec<DeliveryRef> {
         let held = |r: &Record| r.acquired && !r.ended && !r.gone;
         self.gone = 0;
         std::mem::take(&mut self.records).into_iter().filter(held).map(|r| r.delivery).collect()

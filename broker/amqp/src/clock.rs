@@ -1,17 +1,14 @@
-//! Time as a connection sees it: heartbeats out, silence in, and the deadline of a negotiation.
+//! Time as a connection sees it: signs of life out, silence in, and the deadline of a negotiation.
 //!
-//! Heartbeats go out at every interval, busy or not: the C++ and Python clients send none of their
-//! own accord but echo those of the server, so a consumer that only listens would otherwise look
-//! dead to us.
+//! Signs of life (heartbeats of 0-10, empty frames of 1.0) go out at every interval, busy or not: some
+//! clients send none of their own accord but echo those of the server, so a consumer that only listens
+//! would otherwise look dead to us.
 
 use std::time::Duration;
 
-/// Intervals of silence after which a peer counts as gone.
-const SILENT_INTERVALS: u32 = 2;
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Due {
-    /// Send a heartbeat.
+pub(crate) enum Due {
+    /// Send a sign of life.
     Heartbeat,
     /// The peer has been silent for too long.
     Silent,
@@ -20,74 +17,73 @@ pub(super) enum Due {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     /// When the last frame came.
     heard: Duration,
-    /// Zero without heartbeats.
+    /// Between our signs of life; zero for none.
     interval: Duration,
     next_heartbeat: Duration,
+    /// Silence after which the peer counts as gone; zero for never.
+    silence: Duration,
     deadline: Option<Duration>,
 }
 
 impl Clock {
     /// A frame came.
     #[inline]
-    pub(super) fn heard(&mut self, now: Duration) {
+    pub(crate) fn heard(&mut self, now: Duration) {
         self.heard = now;
     }
 
     /// Something must happen by then.
-    pub(super) fn set_deadline(&mut self, at: Duration) {
+    pub(crate) fn set_deadline(&mut self, at: Duration) {
         self.deadline = Some(at);
     }
 
-    pub(super) fn clear_deadline(&mut self) {
+    pub(crate) fn clear_deadline(&mut self) {
         self.deadline = None;
     }
 
-    /// The interval is agreed: `seconds` of it, 0 for none.
-    pub(super) fn start_heartbeats(&mut self, seconds: u16) {
-        self.interval = Duration::from_secs(seconds.into());
-        self.next_heartbeat = self.heard + self.interval;
+    /// Agreed: how often we show that we are alive, and how long the peer may be silent. Zero for neither.
+    pub(crate) fn start(&mut self, interval: Duration, silence: Duration) {
+        self.interval = interval;
+        self.silence = silence;
+        self.next_heartbeat = self.heard + interval;
     }
 
-    pub(super) fn stop_heartbeats(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.interval = Duration::ZERO;
+        self.silence = Duration::ZERO;
     }
 
     /// The last moment known.
-    pub(super) fn now(&self) -> Duration {
+    pub(crate) fn now(&self) -> Duration {
         self.heard
     }
 
-    pub(super) fn next_timeout(&self) -> Option<Duration> {
-        let heartbeat = (!self.interval.is_zero())
-            .then(|| self.next_heartbeat.min(self.heard + self.interval * SILENT_INTERVALS));
-        match (heartbeat, self.deadline) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+    pub(crate) fn next_timeout(&self) -> Option<Duration> {
+        let heartbeat = (!self.interval.is_zero()).then_some(self.next_heartbeat);
+        let silence = (!self.silence.is_zero()).then(|| self.heard + self.silence);
+        [heartbeat, silence, self.deadline].into_iter().flatten().min()
     }
 
     /// What is due; called until nothing is.
-    pub(super) fn due(&mut self, now: Duration) -> Option<Due> {
+    pub(crate) fn due(&mut self, now: Duration) -> Option<Due> {
         if self.deadline.is_some_and(|at| at <= now) {
             self.deadline = None;
             return Some(Due::Deadline);
         }
-        if self.interval.is_zero() {
-            return None;
-        }
-        if self.heard + self.interval * SILENT_INTERVALS <= now {
-            if now < self.next_heartbeat + self.interval {
-                self.interval = Duration::ZERO;
+        let late = now.checked_sub(self.heard + self.silence);
+        if let Some(late) = late.filter(|_| !self.silence.is_zero()) {
+            if late < self.silence / 2 {
+                self.stop();
                 return Some(Due::Silent);
             }
-            // Our own heartbeat is a whole interval late: it was us who did not run. What the peer
-            // sent may still lie in the socket, so it has another interval.
-            self.heard = now.saturating_sub(self.interval);
+            // So late, it was us who did not run. What the peer sent may still lie in the socket, so it
+            // has more time.
+            self.heard = now.saturating_sub(self.silence / 2);
         }
-        if self.next_heartbeat <= now {
+        if !self.interval.is_zero() && self.next_heartbeat <= now {
             // One heartbeat, however late the caller is.
             self.next_heartbeat = now + self.interval;
             return Some(Due::Heartbeat);
@@ -109,7 +105,7 @@ mod tests {
         let mut clock = Clock::default();
         assert_eq!(clock.next_timeout(), None);
         clock.heard(s(100));
-        clock.start_heartbeats(5);
+        clock.start(s(5), s(10));
         assert_eq!(clock.next_timeout(), Some(s(105)));
         assert_eq!(clock.due(s(104)), None);
         assert_eq!(clock.due(s(105)), Some(Due::Heartbeat));
@@ -123,7 +119,7 @@ mod tests {
     #[test]
     fn a_frame_puts_silence_off() {
         let mut clock = Clock::default();
-        clock.start_heartbeats(5);
+        clock.start(s(5), s(10));
         clock.heard(s(9));
         assert_eq!(clock.due(s(12)), Some(Due::Heartbeat));
         assert_eq!(clock.due(s(16)), None);
@@ -133,7 +129,7 @@ mod tests {
     #[test]
     fn who_was_asleep_does_not_judge() {
         let mut clock = Clock::default();
-        clock.start_heartbeats(5);
+        clock.start(s(5), s(10));
         assert_eq!(clock.due(s(60)), Some(Due::Heartbeat));
         assert_eq!(clock.due(s(60)), None);
         assert_eq!(clock.next_timeout(), Some(s(65)));
@@ -148,5 +144,18 @@ mod tests {
         assert_eq!(clock.due(s(9)), None);
         assert_eq!(clock.due(s(10)), Some(Due::Deadline));
         assert_eq!(clock.due(s(11)), None);
+    }
+
+    #[test]
+    fn either_without_the_other() {
+        let mut clock = Clock::default();
+        clock.start(s(5), Duration::ZERO);
+        for at in [5, 100, 200] {
+            assert_eq!((clock.due(s(at)), clock.due(s(at))), (Some(Due::Heartbeat), None));
+        }
+        let mut clock = Clock::default();
+        clock.start(Duration::ZERO, s(10));
+        assert_eq!((clock.next_timeout(), clock.due(s(9))), (Some(s(10)), None));
+        assert_eq!(clock.due(s(10)), Some(Due::Silent));
     }
 }

@@ -1,10 +1,15 @@
-//! What all 0-10 connections of a broker share.
+//! What all connections of a broker share.
 
+use crate::v1_0;
 use fletch_amqp::types::Map;
 use fletch_amqp::v0_10::{Limits, ServerConfig};
+use fletch_amqp::v1_0::state::ServerConfig as ServerConfig1;
 use fletch_engine::{self as engine, DtxConfig, QueueDefaults};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// SASL mechanisms that are offered, in order of preference.
+const MECHANISMS: [&str; 2] = ["ANONYMOUS", "PLAIN"];
 
 /// See the module.
 #[derive(Debug)]
@@ -28,6 +33,7 @@ pub(crate) struct Settings {
     /// Limits of branches of distributed transactions.
     pub(crate) dtx: DtxConfig,
     pub(crate) amqp: Arc<ServerConfig>,
+    pub(crate) v1_0: Arc<ServerConfig1>,
     pub(crate) anonymous: Arc<str>,
     pub(crate) realm: Arc<str>,
     /// What clients are told when they open.
@@ -53,7 +59,7 @@ impl Settings {
             .with("platform", "Linux")
             .with("qpid.federation_tag", federation_tag);
         let amqp = ServerConfig {
-            mechanisms: vec!["ANONYMOUS".into(), "PLAIN".into()],
+            mechanisms: MECHANISMS.map(String::from).to_vec(),
             properties,
             limits: Limits { negotiation: max_negotiate_time, ..Limits::default() },
             ..ServerConfig::default()
@@ -69,6 +75,7 @@ impl Settings {
             queues: QueueDefaults::UNLIMITED,
             dtx: DtxConfig::UNLIMITED,
             amqp: Arc::new(amqp),
+            v1_0: Arc::new(v1_0::server_config(&MECHANISMS, max_negotiate_time, federation_tag)),
             anonymous: Arc::from(format!("anonymous@{realm}")),
             realm: Arc::from(realm),
             known_hosts: known_hosts.map(Arc::from),

@@ -15,21 +15,21 @@ const BYTES: u64 = 16 << 20;
 
 /// What a connection has under way, all its sessions together.
 #[derive(Debug, Default)]
-pub(super) struct Total {
+pub(crate) struct Total {
     messages: usize,
     bytes: u64,
 }
 
 impl Total {
     /// Whether nothing more may be read for now.
-    pub(super) fn is_too_much(&self) -> bool {
+    pub(crate) fn is_too_much(&self) -> bool {
         self.messages >= MESSAGES || self.bytes >= BYTES
     }
 }
 
 /// What a session has under way.
 #[derive(Debug, Default)]
-pub(super) struct UnderWay {
+pub(crate) struct UnderWay {
     /// In the order of their ids, each with its size, or [`DONE`]: the ends come nearly in order.
     publishes: VecDeque<(CommandId, u32)>,
 }
@@ -39,7 +39,7 @@ const DONE: u32 = u32::MAX;
 
 impl UnderWay {
     /// A publish is not complete at once.
-    pub(super) fn begin(&mut self, id: CommandId, size: usize, total: &mut Total) {
+    pub(crate) fn begin(&mut self, id: CommandId, size: usize, total: &mut Total) {
         let size = u32::try_from(size).unwrap_or(DONE).min(DONE - 1);
         self.publishes.push_back((id, size));
         total.messages += 1;
@@ -59,14 +59,14 @@ impl UnderWay {
     }
 
     /// It is safe where it went, but held back.
-    pub(super) fn withhold(&mut self, id: CommandId, total: &mut Total) {
+    pub(crate) fn withhold(&mut self, id: CommandId, total: &mut Total) {
         if let Some(size) = self.find(id) {
             total.bytes -= u64::from(std::mem::take(size));
         }
     }
 
     /// It is complete, or has failed.
-    pub(super) fn end(&mut self, id: CommandId, total: &mut Total) {
+    pub(crate) fn end(&mut self, id: CommandId, total: &mut Total) {
         let Some(size) = self.find(id) else { return };
         let size = std::mem::replace(size, DONE);
         total.messages -= 1;
@@ -78,7 +78,7 @@ impl UnderWay {
     }
 
     /// The session is over: nobody will hear of what is left.
-    pub(super) fn forget(&mut self, total: &mut Total) {
+    pub(crate) fn forget(&mut self, total: &mut Total) {
         for (_, size) in self.publishes.drain(..).filter(|(_, size)| *size != DONE) {
             total.messages -= 1;
             total.bytes -= u64::from(size);

@@ -4,16 +4,14 @@
 //! them is said then; where an exchange's home has to do that, what follows on the connection waits for it.
 //! Accepted deliveries stay unsettled: a rollback, or the end of the session, forgets that they were accepted.
 
-use super::error::Refusal;
-use super::unsettled::Unsettled;
+use super::Unsettled;
 use crate::shard::Ctx;
 use fletch_amqp::serial::{CommandId, SequenceSet};
-use fletch_amqp::v0_10::ErrorCode;
-use fletch_engine::{DeliveryRef, Message, Routed, Transaction};
+use fletch_engine::{DeliveryRef, Error, ErrorKind, Message, Routed, Target, Transaction};
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Tx {
+pub(crate) struct Tx {
     publishes: Transaction,
     /// Bytes of those.
     bytes: u64,
@@ -22,27 +20,27 @@ pub(super) struct Tx {
 }
 
 /// What is to be committed, and which transfers are settled by it.
-pub(super) struct Commit {
-    pub(super) transaction: Transaction,
-    pub(super) settles: SequenceSet,
+pub(crate) struct Commit {
+    pub(crate) transaction: Transaction,
+    pub(crate) settles: SequenceSet,
 }
 
 impl Tx {
     /// Bytes that its messages take.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// A message was published, and this transaction may take so many bytes, as the connection's limit is
     /// `limit`. It comes back if the home of its exchange has to say where it goes, for [`Tx::add`].
-    pub(super) fn publish(
+    pub(crate) fn publish(
         &mut self,
         ctx: &mut Ctx<'_>,
-        exchange: &str,
+        to: Target<'_>,
         message: Message,
         (most, limit): (u64, u64),
-    ) -> Result<Option<Message>, Refusal> {
-        let routes = ctx.engine.route(exchange, &message)?;
+    ) -> Result<Option<Message>, Error> {
+        let routes = ctx.engine.route(to, &message)?;
         self.bytes += Transaction::MESSAGE + message.size() as u64;
         let asked = match routes {
             None => Some(message),
@@ -53,16 +51,16 @@ impl Tx {
         };
         if self.bytes > most {
             let text = format!(
-                "resource-limit-exceeded: What a connection publishes in transactions takes more than \
-                 {limit} bytes before it is committed (max-transaction-size)"
+                "What a connection publishes in transactions takes more than {limit} bytes before it is \
+                 committed (max-transaction-size)"
             );
-            return Err(Refusal::new(ErrorCode::RESOURCE_LIMIT_EXCEEDED, text));
+            return Err(Error::new(ErrorKind::ResourceLimit, text));
         }
         Ok(asked)
     }
 
     /// It is known where a message goes.
-    pub(super) fn add(&mut self, routed: Routed) {
+    pub(crate) fn add(&mut self, routed: Routed) {
         let (_, routes) = &routed;
         self.bytes += Transaction::ROUTE * routes.len() as u64;
         if !routes.is_empty() {
@@ -71,7 +69,7 @@ impl Tx {
     }
 
     /// Deliveries are accepted.
-    pub(super) fn accept(&mut self, ids: &SequenceSet, unsettled: &mut Unsettled) {
+    pub(crate) fn accept(&mut self, ids: &SequenceSet, unsettled: &mut Unsettled) {
         unsettled.for_each_in(ids, |r| {
             if !r.ended && !std::mem::replace(&mut r.accepted, true) {
                 self.accepts.push(r.id);
@@ -80,14 +78,14 @@ impl Tx {
     }
 
     /// Forgets everything.
-    pub(super) fn rollback(&mut self, unsettled: &mut Unsettled) {
+    pub(crate) fn rollback(&mut self, unsettled: &mut Unsettled) {
         let accepted = self.take_accepted(unsettled);
         unsettled.for_each_in(&accepted, |r| r.accepted = false);
         *self = Tx::default();
     }
 
     /// Begins anew, with what was to be committed.
-    pub(super) fn commit(&mut self, unsettled: &mut Unsettled) -> Commit {
+    pub(crate) fn commit(&mut self, unsettled: &mut Unsettled) -> Commit {
         let settles = self.take_accepted(unsettled);
         let mut transaction = std::mem::take(self).publishes;
         unsettled.visit(&settles, |r| {
@@ -110,7 +108,7 @@ impl Tx {
 }
 
 /// A commit has succeeded, or there was nothing to be done: what it settles.
-pub(super) fn settle(settles: &SequenceSet, unsettled: &mut Unsettled) -> Vec<DeliveryRef> {
+pub(crate) fn settle(settles: &SequenceSet, unsettled: &mut Unsettled) -> Vec<DeliveryRef> {
     let mut settled = Vec::new();
     unsettled.for_each_in(settles, |r| {
         if std::mem::take(&mut r.accepted) && !std::mem::replace(&mut r.ended, true) && r.acquired {
@@ -118,10 +116,4 @@ pub(super) fn settle(settles: &SequenceSet, unsettled: &mut Unsettled) -> Vec<De
         }
     });
     settled
-}
-
-/// The session has no transaction.
-pub(super) fn not_selected() -> Refusal {
-    let text = "command-invalid: Session has not been selected for use with transactions";
-    Refusal::new(ErrorCode::COMMAND_INVALID, text)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 /// The user name a mechanism's response claims, with the realm if it names none.
-pub(super) fn user(
+pub(crate) fn user(
     mechanism: &str,
     response: Option<&[u8]>,
     realm: &str,

@@ -58,6 +58,8 @@ pub(crate) struct Ending {
     held: Vec<DeliveryRef>,
     /// Never sent to the client.
     unsent: Vec<DeliveryRef>,
+    /// What deletes the nodes that go with the session.
+    deletions: Vec<Request>,
 }
 
 impl Ending {
@@ -108,7 +110,13 @@ impl Ending {
             commits: Vec::new(),
             held,
             unsent: Vec::new(),
+            deletions: Vec::new(),
         }
+    }
+
+    /// These requests delete nodes that go with the session, when nothing of it is there any more.
+    pub(crate) fn delete(&mut self, deletions: Vec<Request>) {
+        self.deletions = deletions;
     }
 
     /// A delivery that was under way when the session ended.
@@ -178,6 +186,9 @@ impl Ending {
                 }
                 Stage::Cancelling => {
                     self.stage = Stage::Closing;
+                    for deletion in std::mem::take(&mut self.deletions) {
+                        self.ask(ctx, deletion);
+                    }
                     self.ask(ctx, Request::Close);
                 }
                 Stage::Closing => return true,

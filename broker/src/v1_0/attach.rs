@@ -1,0 +1,265 @@
+//! Links that are being attached: what the engine has to be asked before the client can be answered.
+
+use super::answer::{Answer, Ours, source_of, target_of};
+use super::error::Refusal;
+use super::filters::Filters;
+use super::incoming::Incoming;
+use super::nodes::{self, Node, Properties, Wish};
+use super::subscription::Subscription;
+use crate::shard::Ctx;
+use fletch_amqp::types::Map;
+use fletch_amqp::v1_0::table::{Attach, Source, Target};
+use fletch_amqp::v1_0::{
+    Role, SenderSettleMode, TargetKind, TerminusDurability, amqp_error, std_dist_mode,
+    terminus_expiry_policy,
+};
+use fletch_amqp::wire::EncodeError;
+use fletch_engine::{Binding, DeclareQueue, Mode, Request, Subscribe};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// What becomes of an attach once everything is there that it needs.
+#[derive(Debug)]
+pub(super) enum Becomes {
+    Incoming(Incoming),
+    /// Until the engine is asked for it.
+    Outgoing(Option<Subscription>),
+    Coordinator,
+}
+
+/// An attach under way.
+#[derive(Debug)]
+pub(super) struct Attaching {
+    pub(super) handle: u32,
+    /// Of the subscription.
+    pub(super) tag: u32,
+    pub(super) answer: Answer,
+    /// What is still to be asked, in order. A subscription is the last.
+    pub(super) steps: VecDeque<Request>,
+    /// What is made: deleted if a later step fails.
+    pub(super) made: Option<Node>,
+    pub(super) becomes: Becomes,
+}
+
+/// Who attaches.
+pub(super) struct Peer<'a> {
+    pub(super) container: &'a str,
+    /// The number that its subscription is to have.
+    pub(super) tag: u32,
+    pub(super) handle: u32,
+}
+
+impl Attaching {
+    /// Works out what an attach takes.
+    pub(super) fn new(
+        ctx: &Ctx<'_>,
+        peer: &Peer<'_>,
+        attach: &Attach<'_>,
+    ) -> Result<Attaching, Refusal> {
+        match attach.role {
+            Role::SENDER => match target_of(attach) {
+                Some(TargetKind::Target(target)) => incoming(ctx, peer, attach, &target),
+                Some(TargetKind::Coordinator(_)) => coordinator(peer, attach),
+                None => Err(Refusal::new(amqp_error::PRECONDITION_FAILED, "No target specified!")),
+            },
+            _ => match source_of(attach) {
+                Some(source) => outgoing(ctx, peer, attach, &source),
+                None => Err(Refusal::new(amqp_error::PRECONDITION_FAILED, "No source specified!")),
+            },
+        }
+    }
+
+    fn begin(peer: &Peer<'_>, attach: &Attach<'_>, becomes: Becomes) -> Attaching {
+        let (answer, steps) = (Answer::to(attach), VecDeque::new());
+        let (handle, tag) = (peer.handle, peer.tag);
+        Attaching { handle, tag, answer, steps, made: None, becomes }
+    }
+}
+
+fn coordinator(peer: &Peer<'_>, attach: &Attach<'_>) -> Result<Attaching, Refusal> {
+    let mut attaching = Attaching::begin(peer, attach, Becomes::Coordinator);
+    attaching.answer.set_coordinator().map_err(too_long)?;
+    Ok(attaching)
+}
+
+/// The node that an address, or a wish for one, stands for; and what makes it, if it has to be made.
+struct Resolved {
+    node: Node,
+    made: Option<Request>,
+    /// It was made for the link, and goes with it.
+    goes: bool,
+    properties: Properties,
+}
+
+fn resolve(
+    ctx: &Ctx<'_>,
+    peer: &Peer<'_>,
+    attach: &Attach<'_>,
+    address: Option<&str>,
+    dynamic: bool,
+    (wish, properties): (Wish, &dyn Fn() -> Result<Properties, Refusal>),
+) -> Result<Resolved, Refusal> {
+    let topology = ctx.engine.topology();
+    let name: Arc<str> = if dynamic {
+        free_name(ctx, &format!("{}_{}", peer.container, attach.name))
+    } else {
+        Arc::from(address.unwrap_or_default())
+    };
+    let said = properties()?;
+    if let Some(node) = nodes::find(topology, &name, &wish) {
+        return Ok(Resolved { node, made: None, goes: false, properties: said });
+    }
+    if !wish.wants_creation() || name.is_empty() {
+        return Err(nodes::not_found(&name));
+    }
+    let goes = dynamic && said.goes_with_link();
+    let (request, node) = said.creation(&name, &wish, dynamic)?;
+    Ok(Resolved { node, made: Some(request), goes, properties: properties()? })
+}
+
+/// A name that no queue or exchange has.
+fn free_name(ctx: &Ctx<'_>, wanted: &str) -> Arc<str> {
+    let topology = ctx.engine.topology();
+    // Names have at most 255 octets; what makes this one free comes at its end.
+    let base = &wanted[..wanted.floor_char_boundary(235)];
+    let free = |name: &String| topology.queue(name).is_none() && topology.exchange(name).is_none();
+    let numbered = (1u64..).map(|n| format!("{base}_{n}"));
+    let mut names = std::iter::once(base.to_owned()).chain(numbered);
+    Arc::from(names.find(free).unwrap_or_default())
+}
+
+fn incoming(
+    ctx: &Ctx<'_>,
+    peer: &Peer<'_>,
+    attach: &Attach<'_>,
+    target: &Target<'_>,
+) -> Result<Attaching, Refusal> {
+    let second = attach.rcv_settle_mode == fletch_amqp::v1_0::ReceiverSettleMode::SECOND;
+    let link = |node, own| Becomes::Incoming(Incoming { node, second, own });
+    let address = nodes::address(target.address)?;
+    if address.is_none() && !target.dynamic {
+        // The relay: each message says where it goes.
+        return Ok(Attaching::begin(peer, attach, link(None, None)));
+    }
+    let wish = Wish::of(&target.capabilities, target.dynamic);
+    let read = || Properties::read(target.dynamic_node_properties);
+    let resolved = resolve(ctx, peer, attach, address, target.dynamic, (wish, &read))?;
+    let Resolved { node, made, goes, properties } = resolved;
+    let own = goes.then(|| node.clone());
+    let ours = Ours { address: node.name(), node: &node, properties: &properties };
+    let mut attaching = Attaching::begin(peer, attach, link(Some(node.clone()), own));
+    attaching.made = made.is_some().then(|| node.clone());
+    attaching.answer.set_target(target, &ours).map_err(too_long)?;
+    attaching.steps.extend(made);
+    Ok(attaching)
+}
+
+fn outgoing(
+    ctx: &Ctx<'_>,
+    peer: &Peer<'_>,
+    attach: &Attach<'_>,
+    source: &Source<'_>,
+) -> Result<Attaching, Refusal> {
+    let wish = Wish::of(&source.capabilities, source.dynamic);
+    let read = || Properties::read(source.dynamic_node_properties);
+    let address = nodes::address(source.address)?;
+    let resolved = resolve(ctx, peer, attach, address, source.dynamic, (wish, &read))?;
+    let Resolved { node, made, goes, properties } = resolved;
+    let filters = Filters::read(source.filter);
+    let selector = filters.selector()?;
+    let mut attaching_made = made.is_some().then(|| node.clone());
+    let mut steps: VecDeque<Request> = made.into_iter().collect();
+    let subscribe = Subscribe {
+        tag: peer.tag,
+        queue: Arc::from(""),
+        mode: Mode::Consume,
+        settles: true,
+        exclusive: false,
+        selector,
+        arguments: Map::new(),
+    };
+    let settled = attach.snd_settle_mode == SenderSettleMode::SETTLED;
+    let (mut bound, mut lasting) = (None, None);
+    let own = goes.then(|| node.clone());
+    let subscribe = match &node {
+        Node::Queue(name) => {
+            let browse_only =
+                ctx.engine.topology().queue(name).is_some_and(|queue| queue.is_browse_only());
+            let copy = source.distribution_mode == Some(std_dist_mode::COPY) || browse_only;
+            let mode = if copy { Mode::Browse } else { Mode::Consume };
+            Subscribe { queue: Arc::clone(name), mode, settles: !settled, ..subscribe }
+        }
+        Node::Exchange(exchange, kind) => {
+            let shared = source.capabilities.contains("shared");
+            let queue: Arc<str> = match (shared, source.capabilities.contains("global")) {
+                // Whoever knows the name shares it.
+                (true, true) => subscription_name(attach.name),
+                (true, false) => {
+                    Arc::from(format!("{}_{}", peer.container, subscription_name(attach.name)))
+                }
+                (false, _) => Arc::from(format!("{}_{}", peer.container, attach.name)),
+            };
+            let expires = source.expiry_policy != terminus_expiry_policy::NEVER;
+            let mut arguments = Map::new();
+            if source.timeout > 0 && expires {
+                arguments.insert("qpid.auto_delete_timeout", u64::from(source.timeout));
+            }
+            if filters.no_local() {
+                arguments.insert("no-local", true);
+            }
+            if let Some(selector) = filters.selector_text() {
+                arguments.insert("qpid.filter", selector);
+            }
+            steps.push_back(Request::DeclareQueue(DeclareQueue {
+                name: Arc::clone(&queue),
+                durable: source.durable != TerminusDurability::NONE,
+                auto_delete: expires,
+                arguments,
+                ..DeclareQueue::default()
+            }));
+            let binding = filters.binding(kind.name())?;
+            steps.push_back(Request::Bind(Binding {
+                queue: Arc::clone(&queue),
+                exchange: Arc::clone(exchange),
+                key: Arc::from(&*binding.key),
+                arguments: binding.arguments.clone(),
+            }));
+            bound = Some(binding);
+            lasting = (!expires).then(|| Node::Queue(Arc::clone(&queue)));
+            if attaching_made.is_none() && ctx.engine.topology().queue(&queue).is_none() {
+                attaching_made = Some(Node::Queue(Arc::clone(&queue)));
+            }
+            // What nobody else reads is sent settled, unless the client wants to settle it.
+            let settles = match shared {
+                true => !settled,
+                false => attach.snd_settle_mode == SenderSettleMode::UNSETTLED,
+            };
+            let selector = None; // The queue takes in only what it selects.
+            Subscribe { queue, settles, exclusive: !shared, selector, ..subscribe }
+        }
+    };
+    let mut subscription = Subscription::new(peer.handle, subscribe.mode, subscribe.settles);
+    (subscription.own, subscription.lasting) = (own, lasting);
+    let (browse, settles) = (subscribe.mode == Mode::Browse, subscribe.settles);
+    steps.push_back(Request::Subscribe(subscribe));
+    let ours = Ours { address: node.name(), node: &node, properties: &properties };
+    let mut attaching = Attaching::begin(peer, attach, Becomes::Outgoing(Some(subscription)));
+    (attaching.steps, attaching.made) = (steps, attaching_made);
+    attaching
+        .answer
+        .set_source(source, &ours, (&filters, bound.as_ref()), browse)
+        .map_err(too_long)?;
+    if !settles {
+        attaching.answer.set_sender_mode(SenderSettleMode::SETTLED);
+    }
+    Ok(attaching)
+}
+
+/// The name of a shared subscription: JMS clients put what tells links of it apart behind a bar.
+fn subscription_name(link: &str) -> Arc<str> {
+    Arc::from(link.split('|').next().unwrap_or(link))
+}
+
+fn too_long(error: EncodeError) -> Refusal {
+    Refusal::invalid(error.to_string())
+}

@@ -1,0 +1,184 @@
+//! A link on which the client sends: what it sends becomes messages of the engine.
+
+use super::error::Refusal;
+use super::nodes::{self, Node, Wish};
+use super::session::{Link, Session, Wire};
+use super::transactions::TxnId;
+use crate::front::Total;
+use crate::shard::Ctx;
+use fletch_amqp::v1_0::message::{Ingested, ingest};
+use fletch_amqp::v1_0::table::{Accepted, Rejected, TransactionalState};
+use fletch_amqp::v1_0::{Role, SequenceNo};
+use fletch_engine::{Format, Message, Meta, OpId, Published, SessionId, Time};
+use std::time::Duration;
+
+/// Deliveries that may be on their way to the broker, or not complete, on one link.
+pub(super) const WINDOW: u32 = 1000;
+
+/// A large message must not leave its size behind in every shard.
+const SCRATCH_KEPT: usize = 256 * 1024;
+
+const NANOSECONDS_PER_MILLISECOND: u64 = 1_000_000;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    /// Where messages go; without one each says it itself.
+    pub(super) node: Option<Node>,
+    /// The client wants to settle after the broker has told the outcome.
+    pub(super) second: bool,
+    /// A node that goes with the link.
+    pub(super) own: Option<Node>,
+}
+
+/// Makes the engine's message of one that came.
+fn message<'p>(
+    ctx: &mut Ctx<'_>,
+    publisher: SessionId,
+    payload: &'p [u8],
+) -> Result<(Message, Ingested<'p>), Refusal> {
+    let content = &mut *ctx.scratch;
+    content.clear();
+    let ingested =
+        ingest(payload, content).map_err(|error| Refusal::malformed(error.to_string()))?;
+    let meta = Meta {
+        format: Format::V1_0,
+        header_len: ingested.header_len,
+        routing_key: ingested.subject,
+        expires: expires(ctx.now, &ingested),
+        // The engine knows ten levels.
+        priority: ingested.priority.min(9),
+        durable: ingested.durable,
+        has_body: ingested.has_body,
+        publisher: Some(publisher),
+    };
+    let message = Message::new(meta, content);
+    content.clear();
+    if content.capacity() > SCRATCH_KEPT {
+        *content = Vec::new();
+    }
+    Ok((message, ingested))
+}
+
+/// By its time to live or at a time, whichever is sooner.
+fn expires(now: Time, message: &Ingested<'_>) -> Time {
+    let lived = message.ttl.map(|ttl| now.after(Duration::from_millis(ttl.into())));
+    let at = message
+        .absolute_expiry_time
+        .map(|at| Time(u64::try_from(at).unwrap_or(0).saturating_mul(NANOSECONDS_PER_MILLISECOND)));
+    lived.into_iter().chain(at).min().unwrap_or(Time::NEVER)
+}
+
+/// A delivery that came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sent {
+    /// The link.
+    pub(super) handle: u32,
+    pub(super) id: SequenceNo,
+    /// The client has settled it.
+    pub(super) settled: bool,
+    /// It belongs to a transaction.
+    pub(super) txn: Option<TxnId>,
+}
+
+impl Session {
+    /// The client has sent a delivery on a link. [`Session::published`] follows when that is done, at once or
+    /// later, or [`Session::reject`]. `transactions`: how much more the connection may have in those, and its
+    /// limit.
+    pub(super) fn publish(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        total: &mut Total,
+        sent: Sent,
+        transactions: (u64, u64),
+        payload: &[u8],
+    ) -> Result<Published, Refusal> {
+        // One whose link is gone was on its way when that went.
+        let Some(Link::Incoming(link)) = self.links.get(&sent.handle) else {
+            return Ok(Published::Done);
+        };
+        let (message, ingested) = message(ctx, self.id, payload)?;
+        let relayed = match &link.node {
+            Some(_) => None,
+            None => {
+                let to = nodes::path(ingested.to.unwrap_or_default());
+                let found = nodes::find(ctx.engine.topology(), to, &Wish::default());
+                Some(found.ok_or_else(|| nodes::not_found(to))?)
+            }
+        };
+        let Some(node) = link.node.as_ref().or(relayed.as_ref()) else {
+            return Ok(Published::Done);
+        };
+        if let Some(txn) = sent.txn {
+            let node = node.clone();
+            return self.publish_in(ctx, (txn, sent), node.target(), message, transactions);
+        }
+        let op = (self.id, publish_op(sent));
+        let published = ctx.engine.publish(ctx.now, op, node.target(), &message, ctx.fx)?;
+        if published == Published::Pending {
+            self.publishes.begin(sent.id, message.size(), total);
+        }
+        Ok(published)
+    }
+
+    /// A delivery is where it belongs, and safe; or part of its transaction.
+    pub(super) fn published(&mut self, wire: &mut Wire<'_>, sent: Sent) {
+        let ids = (sent.id, sent.id);
+        let second = self.is_second(sent.handle);
+        match sent.txn {
+            _ if sent.settled => {}
+            Some(txn) => {
+                let txn_id = &txn.to_be_bytes();
+                let outcome = Some(Accepted {}.into());
+                let state = TransactionalState { txn_id, outcome }.into();
+                wire.amqp.dispose(wire.channel, Role::RECEIVER, ids, !second, Some(state));
+            }
+            None if second => {
+                let state = Some(Accepted {}.into());
+                wire.amqp.dispose(wire.channel, Role::RECEIVER, ids, false, state);
+            }
+            None => wire.amqp.accept(wire.channel, sent.id),
+        }
+        wire.amqp.finished(wire.channel, sent.handle);
+    }
+
+    /// A delivery is refused. The client of one that it has settled can only be told by losing the link; or by
+    /// its transaction, which is broken.
+    pub(super) fn reject(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        wire: &mut Wire<'_>,
+        sent: Sent,
+        refusal: &Refusal,
+    ) {
+        tracing::info!(target: "protocol", channel = wire.channel, "message refused: {}", refusal.text);
+        if sent.settled && sent.txn.is_none() {
+            return self.fail_link(ctx, wire, sent.handle, refusal);
+        }
+        if !sent.settled {
+            let state = Rejected { error: Some(refusal.wire()) };
+            let (ids, settled) = ((sent.id, sent.id), !self.is_second(sent.handle));
+            wire.amqp.dispose(wire.channel, Role::RECEIVER, ids, settled, Some(state.into()));
+        }
+        wire.amqp.finished(wire.channel, sent.handle);
+    }
+
+    /// Whether the client wants to settle what it sends on a link after the broker has told the outcome.
+    fn is_second(&self, handle: u32) -> bool {
+        matches!(self.links.get(&handle), Some(Link::Incoming(Incoming { second: true, .. })))
+    }
+}
+
+const SETTLED: u32 = 62;
+
+/// A publish as an operation: link and delivery, and whether the client has settled it.
+fn publish_op(sent: Sent) -> OpId {
+    let handle = OpId::from(sent.handle) << 32 & !(3 << SETTLED);
+    OpId::from(sent.id.0) | handle | OpId::from(sent.settled) << SETTLED
+}
+
+/// What [`publish_op`] put together.
+pub(super) fn publish_of(op: OpId) -> Sent {
+    let handle = (op >> 32 & !(3 << (SETTLED - 32))) as u32;
+    Sent { handle, id: SequenceNo(op as u32), settled: op >> SETTLED & 1 == 1, txn: None }
+}

@@ -1,0 +1,17 @@
+//! The AMQP 1.0 front end: from protocol events to engine requests and back.
+
+mod answer;
+mod attach;
+mod connection;
+mod deliveries;
+mod error;
+mod filters;
+mod incoming;
+mod nodes;
+mod session;
+mod settings;
+mod subscription;
+mod transactions;
+
+pub(crate) use connection::Connection;
+pub(crate) use settings::server_config;

@@ -1,0 +1,494 @@
+//! One 1.0 session as the broker sees it: its links, what the engine was asked for them, and what was
+//! sent and is not settled.
+
+use super::answer::Answer;
+use super::attach::{Attaching, Becomes, Peer};
+use super::error::Refusal;
+use super::incoming::{Incoming, Sent, WINDOW};
+use super::nodes::Node;
+use super::subscription::{Asked, Leaving, Stage, Subscription};
+use super::transactions::{Discharging, Transactions, TxnId};
+use crate::front::tx;
+use crate::front::{Ending, Left, UnderWay, Unsettled};
+use crate::shard::Ctx;
+use fletch_amqp::SequenceSet;
+use fletch_amqp::v1_0::state::Connection as Amqp;
+use fletch_amqp::v1_0::table::{Attach, DeliveryState};
+use fletch_amqp::v1_0::{Role, SequenceNo};
+use fletch_engine::{
+    CreditUnit, DeliveryRef, Error, FlowMode, OpId, Outcome, Reply, Request, SessionId,
+    SubscriptionId,
+};
+use foldhash::HashMap;
+
+/// A link that is attached.
+#[derive(Debug)]
+pub(super) enum Link {
+    Incoming(Incoming),
+    /// By the number of its subscription.
+    Outgoing(u32),
+    Coordinator,
+}
+
+/// What an answer of the engine is for.
+#[derive(Debug)]
+pub(super) enum Then {
+    /// The next step of the attach under way.
+    Attach,
+    /// Credit of a subscription.
+    Credit(u32),
+    /// The next step of a subscription's end.
+    Leave(u32),
+    /// The client waits to hear that these are settled.
+    Settled(SequenceNo, SequenceNo, State),
+    /// The node that went with a link on which the client sent is gone.
+    Detach(u32, bool),
+    /// A transaction is committed, or not.
+    Discharge(Box<Discharging>),
+    /// Where a message of a transaction goes.
+    Route(TxnId, Sent),
+    Nothing,
+}
+
+/// An outcome to be repeated.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum State {
+    Accepted,
+    Rejected,
+    Released,
+}
+
+impl State {
+    pub(super) fn wire(self) -> DeliveryState<'static> {
+        use fletch_amqp::v1_0::table::{Accepted, Rejected, Released};
+        match self {
+            State::Accepted => Accepted {}.into(),
+            State::Rejected => Rejected { error: None }.into(),
+            State::Released => Released {}.into(),
+        }
+    }
+}
+
+/// A session's end of the protocol.
+pub(super) struct Wire<'a> {
+    pub(super) amqp: &'a mut Amqp,
+    pub(super) channel: u16,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) id: SessionId,
+    pub(super) publishes: UnderWay,
+    pub(super) links: HashMap<u32, Link>,
+    pub(super) subscriptions: HashMap<u32, Subscription>,
+    next_tag: u32,
+    next_op: u32,
+    pending: HashMap<OpId, Then>,
+    pub(super) unsettled: Unsettled,
+    /// Deliveries that came when nothing could be sent any more.
+    pub(super) unsent: Vec<(u32, DeliveryRef)>,
+    /// Subscriptions that owe room.
+    pub(super) owing: Vec<u32>,
+    attaching: Option<Box<Attaching>>,
+    pub(super) transactions: Box<Transactions>,
+}
+
+impl Session {
+    pub(super) fn new(id: SessionId) -> Session {
+        Session {
+            id,
+            publishes: UnderWay::default(),
+            links: HashMap::default(),
+            subscriptions: HashMap::default(),
+            next_tag: 0,
+            next_op: 0,
+            pending: HashMap::default(),
+            unsettled: Unsettled::default(),
+            unsent: Vec::new(),
+            owing: Vec::new(),
+            attaching: None,
+            transactions: Box::default(),
+        }
+    }
+
+    /// Whether the client's next frames have to wait for the engine.
+    pub(super) fn must_wait(&self) -> bool {
+        self.attaching.is_some() || self.transactions.must_wait()
+    }
+
+    pub(super) fn subscription_id(&self, tag: u32) -> SubscriptionId {
+        SubscriptionId { session: self.id, tag }
+    }
+
+    pub(super) fn ask(&mut self, ctx: &mut Ctx<'_>, request: Request, then: Then) {
+        // Below the operations of an ending, and none that is under way.
+        while self.pending.contains_key(&OpId::from(self.next_op)) {
+            self.next_op = self.next_op.wrapping_add(1);
+        }
+        let op = OpId::from(self.next_op);
+        self.next_op = self.next_op.wrapping_add(1);
+        self.pending.insert(op, then);
+        ctx.engine.request(ctx.now, self.id, op, request, ctx.fx);
+    }
+
+    /// Ends the session; what it held goes back where it came from, and what was made for its links goes.
+    pub(super) fn end(mut self, ctx: &mut Ctx<'_>) -> Box<Ending> {
+        let left = |s: &Subscription| Left::new(s.mode, s.settles);
+        let subscriptions = self.subscriptions.iter().map(|(tag, s)| (*tag, left(s))).collect();
+        let mut nodes: Vec<Node> = Vec::new();
+        for link in self.links.into_values() {
+            if let Link::Incoming(Incoming { own: Some(own), .. }) = link {
+                nodes.push(own);
+            }
+        }
+        for (tag, subscription) in self.subscriptions {
+            nodes.extend(subscription.own);
+            nodes.extend(subscription.leaving.and_then(|leaving| leaving.delete));
+            let parked = subscription.parked.into_iter().map(|parked| (tag, parked.delivery));
+            self.unsent.extend(parked);
+        }
+        nodes.extend(self.attaching.and_then(|attaching| attaching.made));
+        // Whether what a commit under way accepts is the session's still comes with its answer.
+        let mut commits = Vec::new();
+        for (op, then) in self.pending {
+            if let Then::Discharge(discharging) = then {
+                commits.push((op, tx::settle(discharging.settles(), &mut self.unsettled)));
+            }
+        }
+        let under_way = (Vec::new(), commits);
+        let held = self.unsettled.take_held();
+        let bindings = Default::default();
+        let mut ending = Ending::start(ctx, self.id, subscriptions, held, under_way, bindings);
+        ending.delete(nodes.iter().map(Node::deletion).collect());
+        self.unsent.into_iter().for_each(|(tag, delivery)| ending.deliver(tag, delivery));
+        Box::new(ending)
+    }
+
+    // ---- attaching -----------------------------------------------------------------------
+
+    /// The client wants a link: what that takes, for [`Session::attach`].
+    pub(super) fn plan(
+        &self,
+        ctx: &Ctx<'_>,
+        container: &str,
+        (handle, attach): (u32, &Attach<'_>),
+    ) -> Result<Attaching, (Answer, Refusal)> {
+        let peer = Peer { container, tag: self.next_tag, handle };
+        let planned = Attaching::new(ctx, &peer, attach);
+        planned.map_err(|refusal| (Answer::refused(attach), refusal))
+    }
+
+    /// Begins to attach a link, or refuses it.
+    pub(super) fn attach(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        wire: &mut Wire<'_>,
+        handle: u32,
+        planned: Result<Attaching, (Answer, Refusal)>,
+    ) {
+        match planned {
+            Ok(attaching) => {
+                self.next_tag = self.next_tag.wrapping_add(1);
+                self.attaching = Some(Box::new(attaching));
+                self.go_on(ctx, wire);
+            }
+            Err((answer, refusal)) => {
+                tracing::info!(target: "protocol", "link refused: {}", refusal.text);
+                wire.amqp.refuse_attach(wire.channel, handle, &answer.attach(), &refusal.wire());
+            }
+        }
+    }
+
+    /// Asks for the next thing that the attach under way needs, or answers it.
+    fn go_on(&mut self, ctx: &mut Ctx<'_>, wire: &mut Wire<'_>) {
+        let Some(attaching) = &mut self.attaching else { return };
+        if let Some(step) = attaching.steps.pop_front() {
+            // While the engine is asked the subscription is there, for the session may end meanwhile.
+            if let Request::Subscribe(subscribe) = &step
+                && let Becomes::Outgoing(subscription) = &mut attaching.becomes
+            {
+                let subscription = subscription.take().map(|s| (subscribe.tag, s));
+                self.subscriptions.extend(subscription);
+            }
+            return self.ask(ctx, step, Then::Attach);
+        }
+        let Some(attaching) = self.attaching.take() else { return };
+        let Attaching { handle, tag, answer, becomes, .. } = *attaching;
+        wire.amqp.attach_ok(wire.channel, handle, &answer.attach());
+        let link = match becomes {
+            Becomes::Incoming(incoming) => {
+                wire.amqp.grant_window(wire.channel, handle, WINDOW);
+                Link::Incoming(incoming)
+            }
+            Becomes::Coordinator => {
+                wire.amqp.grant_window(wire.channel, handle, WINDOW);
+                Link::Coordinator
+            }
+            Becomes::Outgoing(_) => {
+                let to = self.subscription_id(tag);
+                ctx.engine.set_mode(ctx.now, to, FlowMode::Credit, ctx.fx);
+                // A link counts messages only. If its queue has gone meanwhile, the engine says so.
+                let _ = ctx.engine.grant(ctx.now, to, CreditUnit::Bytes, u32::MAX, ctx.fx);
+                Link::Outgoing(tag)
+            }
+        };
+        self.links.insert(handle, link);
+    }
+
+    /// A step of the attach under way was answered.
+    fn attach_answered(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        wire: &mut Wire<'_>,
+        result: Result<Reply, Error>,
+    ) {
+        match result {
+            Ok(_) => self.go_on(ctx, wire),
+            Err(error) => {
+                let Some(attaching) = self.attaching.take() else { return };
+                let Attaching { handle, tag, mut answer, becomes, made, .. } = *attaching;
+                self.subscriptions.remove(&tag);
+                if let Some(node) = made {
+                    self.ask(ctx, node.deletion(), Then::Nothing);
+                }
+                let refusal = Refusal::from(error);
+                answer.refuse(matches!(becomes, Becomes::Outgoing(_)));
+                tracing::info!(target: "protocol", "link refused: {}", refusal.text);
+                wire.amqp.refuse_attach(wire.channel, handle, &answer.attach(), &refusal.wire());
+            }
+        }
+    }
+
+    // ---- detaching -----------------------------------------------------------------------
+
+    /// A link goes: the client detaches it and waits to hear of that, or it was detached for a fault.
+    pub(super) fn detach(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        wire: &mut Wire<'_>,
+        (handle, closed): (u32, bool),
+        answer: bool,
+    ) {
+        match self.links.remove(&handle) {
+            Some(Link::Outgoing(tag)) => {
+                let Some(subscription) = self.subscriptions.get_mut(&tag) else { return };
+                subscription.handle = None;
+                let lasting = subscription.lasting.take().filter(|_| closed);
+                let delete = subscription.own.take().or(lasting);
+                let answer = answer.then_some((handle, closed));
+                let leaving = Leaving { stage: Stage::Stopping, answer, delete };
+                subscription.leaving = Some(Box::new(leaving));
+                self.ask(ctx, Request::Stop { tag }, Then::Leave(tag));
+            }
+            Some(Link::Incoming(Incoming { own: Some(node), .. })) => {
+                let then = if answer { Then::Detach(handle, closed) } else { Then::Nothing };
+                self.ask(ctx, node.deletion(), then);
+            }
+            gone => {
+                if let Some(Link::Coordinator) = gone {
+                    self.coordinator_gone(ctx);
+                }
+                if answer {
+                    wire.amqp.detach(wire.channel, handle, closed, None);
+                }
+            }
+        }
+    }
+
+    /// A step of a subscription's end was answered.
+    fn leave(&mut self, ctx: &mut Ctx<'_>, wire: &mut Wire<'_>, tag: u32) {
+        let Some(subscription) = self.subscriptions.get_mut(&tag) else { return };
+        let holds = subscription.holds();
+        let Some(leaving) = &mut subscription.leaving else { return };
+        match leaving.stage {
+            Stage::Stopping => {
+                leaving.stage = Stage::Releasing;
+                let parked = std::mem::take(&mut subscription.parked);
+                let parked = parked.into_iter().map(|parked| parked.delivery);
+                let unsent: Vec<_> = if holds { parked.collect() } else { Vec::new() };
+                let held = self.unsettled.take_of(tag);
+                // The second answers for both: they go the same way.
+                let outcome = Outcome::Released { set_redelivered: false };
+                let request = Request::Settle { outcome, deliveries: unsent };
+                self.ask(ctx, request, Then::Nothing);
+                let outcome = Outcome::Released { set_redelivered: true };
+                let request = Request::Settle { outcome, deliveries: held };
+                self.ask(ctx, request, Then::Leave(tag));
+            }
+            Stage::Releasing => {
+                leaving.stage = Stage::Cancelling;
+                self.ask(ctx, Request::Cancel { tag }, Then::Leave(tag));
+            }
+            Stage::Cancelling | Stage::Deleting => {
+                if let Some(node) = leaving.delete.take() {
+                    leaving.stage = Stage::Deleting;
+                    return self.ask(ctx, node.deletion(), Then::Leave(tag));
+                }
+                let answer = leaving.answer;
+                self.subscriptions.remove(&tag);
+                if let Some((handle, closed)) = answer {
+                    wire.amqp.detach(wire.channel, handle, closed, None);
+                }
+            }
+        }
+    }
+
+    /// Detaches a link for what is no fault of the client's.
+    pub(super) fn fail_link(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        wire: &mut Wire<'_>,
+        handle: u32,
+        refusal: &Refusal,
+    ) {
+        tracing::info!(target: "protocol", "link detached: {}", refusal.text);
+        wire.amqp.detach(wire.channel, handle, true, Some(&refusal.wire()));
+        self.detach(ctx, wire, (handle, true), false);
+    }
+
+    // ---- what the engine tells -----------------------------------------------------------
+
+    pub(super) fn on_reply(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        wire: &mut Wire<'_>,
+        op: OpId,
+        result: Result<Reply, Error>,
+    ) {
+        match self.pending.remove(&op) {
+            Some(Then::Attach) => self.attach_answered(ctx, wire, result),
+            Some(Then::Credit(tag)) => self.credit_answered(ctx, wire, tag),
+            Some(Then::Leave(tag)) => self.leave(ctx, wire, tag),
+            Some(Then::Settled(first, last, state)) => {
+                let state = Some(state.wire());
+                wire.amqp.dispose(wire.channel, Role::SENDER, (first, last), true, state);
+            }
+            Some(Then::Detach(handle, closed)) => {
+                wire.amqp.detach(wire.channel, handle, closed, None);
+            }
+            Some(Then::Discharge(discharging)) => {
+                self.discharged(ctx, wire, *discharging, result);
+            }
+            Some(Then::Route(txn, sent)) => self.routed(wire, (txn, sent), result),
+            Some(Then::Nothing) | None => {}
+        }
+    }
+
+    /// The subscription's queue is gone.
+    pub(super) fn subscription_ended(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        wire: &mut Wire<'_>,
+        tag: u32,
+        reason: Error,
+    ) {
+        if let Some(handle) = self.subscriptions.get(&tag).and_then(|s| s.handle) {
+            self.fail_link(ctx, wire, handle, &reason.into());
+        }
+    }
+
+    // ---- credit --------------------------------------------------------------------------
+
+    /// The client states the credit of a link.
+    pub(super) fn credit(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        wire: &mut Wire<'_>,
+        handle: u32,
+        drain: bool,
+    ) {
+        let Some(Link::Outgoing(tag)) = self.links.get(&handle) else { return };
+        let tag = *tag;
+        if let Some(subscription) = self.subscriptions.get_mut(&tag) {
+            subscription.drain = drain;
+        }
+        self.send_parked(ctx, wire, tag);
+        self.align_credit(ctx, wire, tag);
+    }
+
+    /// Brings the engine's credit into line with the link's.
+    fn align_credit(&mut self, ctx: &mut Ctx<'_>, wire: &mut Wire<'_>, tag: u32) {
+        let to = self.subscription_id(tag);
+        let Some(subscription) = self.subscriptions.get_mut(&tag) else { return };
+        let Some(handle) = subscription.handle else { return };
+        if subscription.asked.is_some() {
+            return; // The answer comes back here.
+        }
+        let credit = wire.amqp.credit(wire.channel, handle);
+        if credit < subscription.granted {
+            subscription.asked = Some(Asked::Stop);
+            return self.ask(ctx, Request::Stop { tag }, Then::Credit(tag));
+        }
+        if credit > subscription.granted {
+            let more = credit - subscription.granted;
+            // All ones is credit without end to the engine.
+            let more = more.min(u32::MAX - 1);
+            subscription.granted = credit;
+            if let Err(error) = ctx.engine.grant(ctx.now, to, CreditUnit::Messages, more, ctx.fx) {
+                return self.fail_link(ctx, wire, handle, &error.into());
+            }
+        }
+        let Some(subscription) = self.subscriptions.get_mut(&tag) else { return };
+        if subscription.drain {
+            subscription.asked = Some(Asked::Flush);
+            self.ask(ctx, Request::Flush { tag }, Then::Credit(tag));
+        }
+    }
+
+    fn credit_answered(&mut self, ctx: &mut Ctx<'_>, wire: &mut Wire<'_>, tag: u32) {
+        let to = self.subscription_id(tag);
+        let Some(subscription) = self.subscriptions.get_mut(&tag) else { return };
+        let flushed = subscription.asked.take() == Some(Asked::Flush);
+        subscription.granted = 0;
+        // Both units of credit are gone; a link counts one.
+        let _ = ctx.engine.grant(ctx.now, to, CreditUnit::Bytes, u32::MAX, ctx.fx);
+        if flushed
+            && subscription.drain
+            && let Some(handle) = subscription.handle
+        {
+            subscription.drain = false;
+            wire.amqp.drained(wire.channel, handle);
+        }
+        self.align_credit(ctx, wire, tag);
+    }
+
+    /// The connection has taken what was sent: gives the room back.
+    pub(super) fn give_room(&mut self, ctx: &mut Ctx<'_>) {
+        for tag in std::mem::take(&mut self.owing) {
+            let to = self.subscription_id(tag);
+            let Some(subscription) = self.subscriptions.get_mut(&tag) else { continue };
+            let messages = std::mem::take(&mut subscription.owed_messages);
+            let bytes = std::mem::take(&mut subscription.owed_bytes);
+            ctx.engine.room(ctx.now, to, (messages, bytes), ctx.fx);
+        }
+    }
+
+    /// Settles deliveries, and tells the client so if it waits for that.
+    pub(super) fn settle(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        wire: &mut Wire<'_>,
+        (first, last): (SequenceNo, SequenceNo),
+        outcome: Outcome,
+        tell: Option<State>,
+    ) {
+        let mut deliveries = Vec::new();
+        self.unsettled.for_each_in(&SequenceSet::range(first, last), |record| {
+            if !std::mem::replace(&mut record.ended, true) && record.acquired {
+                deliveries.push(record.delivery);
+            }
+        });
+        let then = match tell {
+            Some(state) if deliveries.is_empty() => {
+                let state = Some(state.wire());
+                return wire.amqp.dispose(wire.channel, Role::SENDER, (first, last), true, state);
+            }
+            Some(state) => Then::Settled(first, last, state),
+            None => Then::Nothing,
+        };
+        if !deliveries.is_empty() {
+            self.ask(ctx, Request::Settle { outcome, deliveries }, then);
+        }
+    }
+}
