@@ -2,11 +2,15 @@
 //!
 //! `suites` drives the reference's Python suites test by test, `expected` is the checked-in list of
 //! tests that cannot pass yet, `output` reads the runner's output, `jms` drives our Java program,
-//! `crash` kills brokers under the Python client.
-//! `tests/run` installs the clients; what is missing here is an error that says so.
+//! `crash` kills brokers under the Python client. `amqp1` installs AMQP 1.0 clients and runs our
+//! programs on them; `install` is the list of these, `checks` reads what they say.
+//! `tests/run` installs the other clients; what is missing here is an error that says so.
 
+pub mod amqp1;
+pub mod checks;
 pub mod crash;
 pub mod expected;
+pub mod install;
 pub mod jms;
 pub mod output;
 pub mod suites;

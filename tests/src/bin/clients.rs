@@ -1,5 +1,5 @@
 //! Runs the foreign clients that `tests/run` installed: `clients python`, `clients jms`,
-//! `clients crash`.
+//! `clients crash`; and those that it installs itself: `clients amqp1`.
 //!
 //! The last line is `N passed, N failed`; the exit status is 1 when anything failed.
 
@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
+use fletch_tests::foreign::amqp1;
 use fletch_tests::foreign::expected::Expected;
+use fletch_tests::foreign::install::{CLIENTS, Client};
 use fletch_tests::foreign::jms::Jms;
 use fletch_tests::foreign::suites::{self, Plan, Python};
 use fletch_tests::foreign::{Tally, clients_dir, crash};
@@ -30,6 +32,26 @@ enum What {
     Jms(Target),
     /// SIGKILL under load of the reference's Python client
     Crash(CrashOptions),
+    /// Our programs on AMQP 1.0 clients, which are installed first
+    Amqp1(Amqp1Options),
+}
+
+#[derive(Debug, Args)]
+struct Amqp1Options {
+    #[command(flatten)]
+    target: Target,
+    /// Only these clients
+    #[arg(long = "client", value_delimiter = ',', value_name = "NAME", value_parser = CLIENTS.map(|c| c.name))]
+    clients: Vec<String>,
+    /// Only checks whose full name, CLIENT.CHECK, contains TEXT
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// Clients side by side
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+    /// Install and stop
+    #[arg(long)]
+    install: bool,
 }
 
 #[derive(Debug, Args)]
@@ -78,6 +100,7 @@ fn main() -> ExitCode {
         What::Python(options) => python(options),
         What::Jms(target) => jms(&target),
         What::Crash(options) => crash(&options),
+        What::Amqp1(options) => amqp1(options),
     };
     match result {
         Ok(tally) => {
@@ -98,9 +121,7 @@ fn python(options: PythonOptions) -> Result<Tally> {
         tests.iter().for_each(|test| println!("{test}"));
         return Ok(Tally::default());
     }
-    let list = concat!(env!("CARGO_MANIFEST_DIR"), "/suites/expected-failures.txt");
-    let text = std::fs::read_to_string(list).with_context(|| format!("reading {list}"))?;
-    let expected = Expected::parse(&text).with_context(|| format!("reading {list}"))?;
+    let expected = expected("expected-failures.txt")?;
     let logs: PathBuf = clients_dir().join("logs");
     let plan = Plan {
         shards: if options.target.broker.is_some() { vec![1] } else { options.target.shards },
@@ -120,6 +141,58 @@ fn python(options: PythonOptions) -> Result<Tally> {
         plan.logs.display()
     );
     Ok(summary.tally)
+}
+
+/// Reads a list of tests that cannot pass yet.
+fn expected(list: &str) -> Result<Expected> {
+    let list = format!(concat!(env!("CARGO_MANIFEST_DIR"), "/suites/{}"), list);
+    let text = std::fs::read_to_string(&list).with_context(|| format!("reading {list}"))?;
+    Expected::parse(&text).with_context(|| format!("reading {list}"))
+}
+
+fn amqp1(options: Amqp1Options) -> Result<Tally> {
+    let expected = expected("expected-failures-amqp1.txt")?;
+    let chosen = |client: &&Client| {
+        options.clients.is_empty() || options.clients.iter().any(|name| name == client.name)
+    };
+    let require_all = std::env::var("FLETCH_REQUIRE_ALL").is_ok_and(|value| value == "1");
+    let mut tally = Tally::default();
+    let mut installed = Vec::new();
+    for (client, result) in amqp1::install(CLIENTS.iter().filter(chosen).collect()) {
+        match result {
+            Ok(()) => installed.push(client),
+            Err(error) => {
+                // Loud always, fatal where everything is required.
+                eprintln!("\n*** NOT TESTED: {} did not install: {error:#}", client.name);
+                tally.failed += usize::from(require_all);
+            }
+        }
+    }
+    if options.install || installed.is_empty() {
+        return Ok(tally);
+    }
+    let running = options.target.broker.is_some();
+    let plan = amqp1::Plan {
+        shards: if running { vec![1] } else { options.target.shards },
+        jobs: if running { 1 } else { options.jobs },
+        only: options.only,
+        broker: options.target.broker,
+        patience: Duration::from_secs(120),
+        logs: clients_dir().join("logs"),
+    };
+    // The order of the list, not that in which they were installed.
+    installed.sort_by_key(|client| CLIENTS.iter().position(|other| other.name == client.name));
+    let summary = amqp1::run(&installed, &plan, &expected)?;
+    println!(
+        "{} failed as listed in tests/suites/expected-failures-amqp1.txt, {} listed were not run, \
+         {} cannot be made with their client; output in {}",
+        summary.expected,
+        summary.not_run,
+        summary.skipped,
+        plan.logs.display()
+    );
+    tally += summary.tally;
+    Ok(tally)
 }
 
 fn crash(options: &CrashOptions) -> Result<Tally> {
