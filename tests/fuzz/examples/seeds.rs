@@ -183,6 +183,35 @@ fn v1_0() {
     let transfer = Transfer { delivery_tag: Some(b"t"), more: true, ..Transfer::default() };
     write_transfer(&mut out, 1, &transfer, b"payload", max).expect("short");
     write("v1_0_frames", "conversation", &out);
+    // For a server without SASL that says yes: an empty script.
+    let spoken = [&[1, 0][..], &fletch_amqp::v1_0::frame::PROTOCOL_HEADER, &out[1..]].concat();
+    write("v1_0_connection", "conversation", &spoken);
+    write("v1_0_chunks", "conversation", &spoken);
+    let mut out = vec![1, 0];
+    out.extend_from_slice(&fletch_amqp::v1_0::frame::PROTOCOL_HEADER);
+    let mut add = |performative| write_frame(&mut out, 0, &performative, max).expect("short");
+    add(Open { container_id: "c", ..Open::default() }.into());
+    add(Begin { incoming_window: 100, outgoing_window: 100, ..Begin::default() }.into());
+    let initial_delivery_count = Some(SequenceNo(0));
+    add(Attach { name: "out", initial_delivery_count, ..Attach::default() }.into());
+    add(Attach { name: "in", handle: 1, role: Role::RECEIVER, ..Attach::default() }.into());
+    let flow = Flow { incoming_window: 3, handle: Some(1), ..Flow::default() };
+    add(Flow { link_credit: Some(10), drain: true, ..flow }.into());
+    for (id, more) in [(0, true), (0, false), (1, false)] {
+        let (delivery_id, delivery_tag) = (Some(SequenceNo(id)), Some(&b"t"[..]));
+        let transfer = Transfer { delivery_id, delivery_tag, more, ..Transfer::default() };
+        write_transfer(&mut out, 0, &transfer, b"payload", max).expect("short");
+    }
+    let mut add = |performative| write_frame(&mut out, 0, &performative, max).expect("short");
+    let all =
+        Disposition { role: Role::RECEIVER, last: Some(SequenceNo(9)), ..Disposition::default() };
+    add(Disposition { settled: true, state: Some(Accepted {}.into()), ..all }.into());
+    add(Flow { incoming_window: 100, echo: true, ..Flow::default() }.into());
+    add(fletch_amqp::v1_0::table::Detach { handle: 1, closed: true, error: None }.into());
+    add(fletch_amqp::v1_0::table::End { error: None }.into());
+    add(Close { error: None }.into());
+    write("v1_0_connection", "session", &out);
+    write("v1_0_chunks", "session", &out);
 
     let mut out = vec![0];
     Header { durable: true, priority: 9, ..Header::default() }.encode(&mut out).expect("short");

@@ -2,6 +2,7 @@
 
 mod convert;
 mod machine;
+mod machine_v1_0;
 mod pair;
 mod script;
 mod v1_0;
@@ -10,6 +11,7 @@ mod wire;
 
 pub use convert::convert;
 pub use machine::{connection_chunks, connection_client, connection_server};
+pub use machine_v1_0::{v1_0_chunks, v1_0_connection};
 pub use pair::pair;
 pub use script::Script;
 pub use v1_0::{v1_0_frames, v1_0_message, v1_0_types};
@@ -34,5 +36,7 @@ pub const TARGETS: &[(&str, Check)] = &[
     ("v1_0_types", v1_0_types),
     ("v1_0_frames", v1_0_frames),
     ("v1_0_message", v1_0_message),
+    ("v1_0_connection", v1_0_connection),
+    ("v1_0_chunks", v1_0_chunks),
     ("convert", convert),
 ];

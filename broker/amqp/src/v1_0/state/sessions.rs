@@ -67,6 +67,9 @@ impl Connection {
 
     /// Ends a session for what the peer has done in it, which `SessionFailed` reports.
     pub fn fail_session(&mut self, channel: u16, error: &Error<'_>) {
+        if !self.has_session(channel) {
+            return;
+        }
         self.end(channel, Some(error));
         let text = error.description.unwrap_or(&error.condition).to_owned();
         self.news.push_back(News::SessionFailed { channel, text });
