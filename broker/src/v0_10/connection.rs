@@ -386,7 +386,7 @@ impl Connection {
                 let topology = ctx.engine.topology();
                 let ours = message.in_format(Format::V0_10, |name| topology.node(name));
                 let header =
-                    transfer::outgoing_header(ctx.now, ours, redelivered, marks, ctx.scratch);
+                    transfer::outgoing_header(ctx.now, &ours, redelivered, marks, ctx.scratch);
                 let transfer = message::Transfer {
                     destination: Some(how.destination),
                     accept_mode: Some(how.accept),

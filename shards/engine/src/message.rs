@@ -2,12 +2,13 @@
 //! to know about it, then its header and body as they are encoded on the wire.
 //!
 //! Cloning bumps a counter; a message may be held by several queues, shards and deliveries at
-//! once. Nothing is decoded here, but for a consumer of the other protocol: what it gets is made when the
-//! first one asks, and kept with the message for the next.
+//! once. Nothing is decoded here, but for consumers of the other protocol: what they get is made when the
+//! first one asks, and kept with the message for the others.
 
 use crate::ids::{SessionId, Time};
 use fletch_amqp::convert::{Converted, Delivery, Node, to_0_10, to_1_0};
 use once_cell::race::OnceBox;
+use std::borrow::Cow;
 use triomphe::ThinArc;
 
 /// The encoding a message arrived in, and is kept in.
@@ -42,10 +43,13 @@ pub struct Meta {
     pub publisher: Option<SessionId>,
 }
 
+/// A queue and one delivery: with no more that hold a message, nobody else is about to ask for it.
+const HELD_ONCE: usize = 2;
+
 /// What stands before the content.
 struct Head {
     meta: Meta,
-    /// The message in the other format, once somebody has asked for it.
+    /// The message in the other format, once somebody has asked for it who was not alone.
     other: OnceBox<Message>,
 }
 
@@ -66,14 +70,19 @@ impl Message {
         Message(ThinArc::from_header_and_slice(Head { meta, other: OnceBox::new() }, content))
     }
 
-    /// The message in this format: itself, or what it becomes (see [`fletch_amqp::convert`]). That is made
-    /// once, unless two threads ask at the same time, and freed with the message. `node`: what the node is
-    /// that answers go to, which 0-10 must know; the first answer counts.
-    pub fn in_format(&self, format: Format, node: impl FnOnce(&str) -> Node) -> &Message {
+    /// The message in this format: itself, or what it becomes (see [`fletch_amqp::convert`]). Of a message
+    /// that several hold, that is made once, unless two threads ask at the same time, and freed with it; of
+    /// another it is made each time, so that a backlog that is browsed does not grow. `node`: what the node
+    /// is that answers go to, which 0-10 must know; the first answer counts.
+    pub fn in_format(&self, format: Format, node: impl FnOnce(&str) -> Node) -> Cow<'_, Message> {
         if self.meta().format == format {
-            return self;
+            return Cow::Borrowed(self);
         }
-        self.0.header.header.other.get_or_init(|| Box::new(self.converted(node)))
+        let other = &self.0.header.header.other;
+        if other.get().is_none() && ThinArc::strong_count(&self.0) <= HELD_ONCE {
+            return Cow::Owned(self.converted(node));
+        }
+        Cow::Borrowed(other.get_or_init(|| Box::new(self.converted(node))))
     }
 
     /// The message in the other format.
@@ -185,18 +194,31 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_converted_once_and_back() {
+    fn a_message_that_several_hold_is_converted_once() {
         let new = message();
-        assert!(std::ptr::eq(new.in_format(Format::V1_0, node), &raw const new));
+        assert!(std::ptr::eq(&*new.in_format(Format::V1_0, node), &raw const new));
+        let held = [new.clone()];
+        assert!(matches!(new.in_format(Format::V0_10, node), Cow::Owned(_)));
+        let more = [held[0].clone(), new.clone()];
         let old = new.in_format(Format::V0_10, node);
-        assert!(std::ptr::eq(old, new.clone().in_format(Format::V0_10, |_| Node::Unknown)));
+        for other in held.iter().chain(&more) {
+            assert!(std::ptr::eq(&*old, &*other.in_format(Format::V0_10, |_| Node::Unknown)));
+        }
+        drop((held, more));
+        assert!(std::ptr::eq(&*old, &*new.in_format(Format::V0_10, node)));
+    }
+
+    #[test]
+    fn a_message_is_converted_there_and_back() {
+        let new = message();
+        let old = new.in_format(Format::V0_10, node);
         assert_eq!((old.routing_key(), old.body()), (&b"key"[..], &b"body"[..]));
-        assert_eq!(property(old, "n").and_then(|value| value.as_i64()), Some(7));
+        assert_eq!(property(&old, "n").and_then(|value| value.as_i64()), Some(7));
         let view = MessageView::parse(old.header()).expect("our own");
         let to = view.reply_to().expect("our own").expect("converted");
         assert_eq!((to.exchange, to.routing_key), (Some(""), Some("answers")));
         let again = old.in_format(Format::V1_0, node);
-        assert_eq!(content(again), &b"body"[..]);
+        assert_eq!(content(&again), &b"body"[..]);
         assert_eq!(again.meta().format, Format::V1_0);
     }
 
