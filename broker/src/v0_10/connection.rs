@@ -378,7 +378,7 @@ impl Connection {
     pub(crate) fn on_event(&mut self, ctx: &mut Ctx<'_>, channel: u16, event: Event) {
         self.touched = true;
         match event {
-            Event::Deliver { to, delivery, message, redelivered, marks } => {
+            Event::Deliver { to, delivery, message, redelivered, marks, .. } => {
                 let session = self.sessions.iter_mut().find(|(c, _)| *c == channel);
                 let Some((_, session)) = session else { return };
                 let Some(how) = session.sending(to.tag) else { return };

@@ -326,8 +326,9 @@ impl Connection {
         let session = &mut self.sessions[at].1;
         let mut wire = Wire { amqp: &mut self.amqp, channel };
         match event {
-            Event::Deliver { to, delivery, message, redelivered, marks } => {
-                let delivery = Delivery { delivery, message, redelivered, marks };
+            Event::Deliver { to, delivery, message, redelivered, failures, marks } => {
+                let failures = failures.max(u32::from(redelivered));
+                let delivery = Delivery { delivery, message, failures, marks };
                 session.deliver(ctx, &mut wire, to.tag, delivery);
             }
             Event::Published { op, .. } => {

@@ -62,7 +62,7 @@ impl Session {
         let message = delivery.message.in_format(Format::V1_0, |_| Node::Unknown);
         let meta = message.meta();
         ctx.scratch.clear();
-        let count = u32::from(delivery.redelivered);
+        let count = delivery.failures;
         let ttl = (meta.expires != Time::NEVER).then(|| {
             let left = meta.expires.since(ctx.now).as_millis();
             u32::try_from(left).unwrap_or(u32::MAX).max(1)
@@ -71,7 +71,7 @@ impl Session {
         let head = match &delivery.marks {
             None => message.header(),
             Some(marks) => {
-                marks.put_header(message, delivery.delivery.position, ctx.scratch);
+                marks.put_header(&message, delivery.delivery.position, ctx.scratch);
                 &[]
             }
         };

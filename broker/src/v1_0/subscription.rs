@@ -16,7 +16,8 @@ use std::sync::Arc;
 pub(super) struct Delivery {
     pub(super) delivery: DeliveryRef,
     pub(super) message: Message,
-    pub(super) redelivered: bool,
+    /// How often it came back.
+    pub(super) failures: u32,
     pub(super) marks: Option<Arc<Marks>>,
 }
 

@@ -71,6 +71,7 @@ pub enum Frame {
         delivery: DeliveryRef,
         message: Message,
         redelivered: bool,
+        failures: u32,
         marks: Option<Arc<Marks>>,
     },
     /// O → C: the queue of this subscription was deleted.

@@ -268,13 +268,14 @@ pub enum Event {
     Withheld { session: SessionId, op: OpId },
     /// Such a publish could not be stored everywhere, or a queue has no room for it.
     Refused { session: SessionId, op: OpId, reason: Error },
-    /// A message for a subscription. `redelivered`: it may have been delivered before. `marks`: what its
-    /// header has to say besides.
+    /// A message for a subscription. `redelivered`: it may have been delivered before; `failures`: so
+    /// often it is known to have come back from that. `marks`: what its header has to say besides.
     Deliver {
         to: SubscriptionId,
         delivery: DeliveryRef,
         message: Message,
         redelivered: bool,
+        failures: u32,
         marks: Option<Arc<Marks>>,
     },
     /// The subscription waits for messages of a queue that was deleted.

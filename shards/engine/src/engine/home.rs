@@ -11,6 +11,7 @@ use crate::request::{DeliveryRef, Event, OpId, Outcome, QueueReport, Reply};
 use crate::store::Waiter;
 use crate::topology::{Conditions, QueueDescriptor};
 use fletch_journal::Seq;
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 impl Engine {
@@ -60,12 +61,20 @@ impl Engine {
             | Output::Wanted { .. }
             | Output::More { .. }
             | Output::Emptied { .. } => {}
-            Output::Deliver { to, delivery, message, redelivered, marks, .. } => {
+            Output::Deliver { to, delivery, message, redelivered, failures, marks, .. } => {
                 let shard = to.session.shard();
                 if shard == self.shard {
-                    fx.events.push(Event::Deliver { to, delivery, message, redelivered, marks });
+                    fx.events.push(Event::Deliver {
+                        to,
+                        delivery,
+                        message,
+                        redelivered,
+                        failures,
+                        marks,
+                    });
                 } else {
-                    let frame = Frame::Deliver { to, delivery, message, redelivered, marks };
+                    let frame =
+                        Frame::Deliver { to, delivery, message, redelivered, failures, marks };
                     fx.frames.push((shard, frame));
                 }
             }
@@ -257,40 +266,60 @@ impl Engine {
                 }
             }
             Some(Outcome::Released { set_redelivered }) => {
-                q.release(now, positions, set_redelivered, &mut self.outputs);
-                self.deliver(fx);
-            }
-            Some(Outcome::Rejected) => {
-                let mut rejected: Vec<(Position, Message, Seq, usize)> = positions
-                    .filter_map(|p| {
-                        let (message, place) = q.reject(p, &mut self.outputs)?;
-                        let size = message.size();
-                        let marked = q.marks().map(|marks| marks.apply(&message, p));
-                        Some((p, marked.unwrap_or(message), place, size))
-                    })
-                    .collect();
-                q.serve_freed(now, &mut self.outputs);
-                if q.ends_empty() {
-                    self.lifetimes.emptied(queue);
-                }
-                self.deliver(fx);
-                for (position, _, place, size) in &mut rejected {
-                    let at = DeliveryRef { queue, position: *position };
-                    *place = self.journalled(at, *place, *size);
-                }
-                let moving = rejected.iter().filter(|(_, message, place, _)| {
-                    *place != Seq::NONE && !self.onward(queue, message).is_empty()
+                let mut worn = Vec::new();
+                let released = positions.filter(|position| {
+                    let is_worn = set_redelivered && q.is_worn(*position);
+                    worn.extend(is_worn.then_some(*position));
+                    !is_worn
                 });
-                let moving = moving.count() as u32;
-                let key = (moving > 0).then(|| self.rejections.insert(asker, moving));
-                for (position, message, place, size) in rejected {
-                    let from = DeliveryRef { queue, position };
-                    self.move_on(from, &message, (place, size), (key, 0), fx);
-                }
-                return key.is_some();
+                let released: SmallVec<[Position; 4]> = released.collect();
+                q.release(now, released, set_redelivered, &mut self.outputs);
+                self.deliver(fx);
+                return !worn.is_empty() && self.reject(now, asker, queue, worn.into_iter(), fx);
             }
+            Some(Outcome::Rejected) => return self.reject(now, asker, queue, positions, fx),
         }
         false
+    }
+
+    /// Takes acquired messages out of a queue homed here, for its alternate exchange. True if a part of the
+    /// answer follows by itself.
+    fn reject(
+        &mut self,
+        now: Time,
+        asker: (SessionId, OpId),
+        queue: QueueId,
+        positions: impl Iterator<Item = Position>,
+        fx: &mut Effects,
+    ) -> bool {
+        let Some(q) = self.queues.get_mut(&queue) else { return false };
+        let mut rejected: Vec<(Position, Message, Seq, usize)> = positions
+            .filter_map(|p| {
+                let (message, place) = q.reject(p, &mut self.outputs)?;
+                let size = message.size();
+                let marked = q.marks().map(|marks| marks.apply(&message, p));
+                Some((p, marked.unwrap_or(message), place, size))
+            })
+            .collect();
+        q.serve_freed(now, &mut self.outputs);
+        if q.ends_empty() {
+            self.lifetimes.emptied(queue);
+        }
+        self.deliver(fx);
+        for (position, _, place, size) in &mut rejected {
+            let at = DeliveryRef { queue, position: *position };
+            *place = self.journalled(at, *place, *size);
+        }
+        let moving = rejected.iter().filter(|(_, message, place, _)| {
+            *place != Seq::NONE && !self.onward(queue, message).is_empty()
+        });
+        let moving = moving.count() as u32;
+        let key = (moving > 0).then(|| self.rejections.insert(asker, moving));
+        for (position, message, place, size) in rejected {
+            let from = DeliveryRef { queue, position };
+            self.move_on(from, &message, (place, size), (key, 0), fx);
+        }
+        key.is_some()
     }
 
     pub(super) fn report(&self, queue: QueueId) -> Option<QueueReport> {

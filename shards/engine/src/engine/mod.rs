@@ -711,8 +711,15 @@ impl Engine {
                 let QueueFrame { queue, session, command, .. } = *q;
                 self.on_queue_command(now, queue, session, command, fx);
             }
-            Frame::Deliver { to, delivery, message, redelivered, marks } => {
-                fx.events.push(Event::Deliver { to, delivery, message, redelivered, marks });
+            Frame::Deliver { to, delivery, message, redelivered, failures, marks } => {
+                fx.events.push(Event::Deliver {
+                    to,
+                    delivery,
+                    message,
+                    redelivered,
+                    failures,
+                    marks,
+                });
             }
             Frame::SubscriptionEnded { to, waiting, reason } => {
                 self.subscription_ended(to, waiting, reason, fx);

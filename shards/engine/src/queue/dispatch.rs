@@ -31,6 +31,8 @@ pub(super) enum Front {
 pub(super) struct Delivery {
     pub(super) message: Message,
     pub(super) redelivered: bool,
+    /// How often it came back before.
+    pub(super) failures: u32,
     pub(super) place: Seq,
 }
 
@@ -38,7 +40,8 @@ impl Delivery {
     pub(super) fn of(entry: &Entry<'_>) -> Option<Delivery> {
         let Body::Here(message) = entry.body() else { return None };
         let (redelivered, place) = (entry.redelivered(), entry.place());
-        Some(Delivery { message: message.clone(), redelivered, place })
+        let failures = u32::from(redelivered);
+        Some(Delivery { message: message.clone(), redelivered, failures, place })
     }
 }
 
@@ -140,10 +143,13 @@ impl Queue {
         let by = subscription.id;
         if subscription.settles {
             let taken = Delivery::of(&self.entries.acquire(position)?)?;
+            let failures = self.entries.failures(position, taken.redelivered);
+            let taken = Delivery { failures, ..taken };
             self.order.had_turn(&taken.message);
             self.order.acquired(position, &taken.message, by);
             return Some(taken);
         }
+        let failures = self.entries.failures(position, true);
         let removed = self.entries.remove_available(position)?;
         self.counters.dequeued += 1;
         if let Some(message) = &removed.message {
@@ -152,7 +158,8 @@ impl Queue {
         self.order.removed(position, &removed);
         self.dequeued(position, &removed, out);
         let Removed { message, redelivered, .. } = removed;
-        Some(Delivery { message: message?, redelivered, place: Seq::NONE })
+        let failures = if redelivered { failures } else { 0 };
+        Some(Delivery { message: message?, redelivered, failures, place: Seq::NONE })
     }
 
     #[inline]
@@ -161,7 +168,7 @@ impl Queue {
         key: Key,
         position: Position,
         size: u32,
-        Delivery { message, redelivered, place }: Delivery,
+        Delivery { message, redelivered, failures, place }: Delivery,
         out: &mut Vec<Output>,
     ) {
         self.subscriptions.take(key, size);
@@ -169,7 +176,7 @@ impl Queue {
         let to = self.subscriptions[key].id;
         let delivery = DeliveryRef { queue: self.id, position };
         let marks = self.marks.clone();
-        out.push(Output::Deliver { to, delivery, message, redelivered, place, marks });
+        out.push(Output::Deliver { to, delivery, message, redelivered, failures, place, marks });
     }
 
     /// The message the next consumer gets.

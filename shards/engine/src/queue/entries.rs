@@ -255,6 +255,8 @@ pub(super) struct Entries {
     away: u64,
     /// Bytes of memory that the others take.
     resident: u64,
+    /// How often delivering a message has failed, of those for which it has more than once.
+    failures: BTreeMap<Position, u32>,
 }
 
 impl Entries {
@@ -271,6 +273,16 @@ impl Entries {
             expiring: 0,
             away: 0,
             resident: 0,
+            failures: BTreeMap::new(),
+        }
+    }
+
+    /// How often a message has been delivered and came back, as far as is known.
+    #[inline]
+    pub(super) fn failures(&self, position: Position, redelivered: bool) -> u32 {
+        match redelivered {
+            false => 0,
+            true => self.failures.get(&position).copied().unwrap_or(1),
         }
     }
 
@@ -542,6 +554,10 @@ impl Entries {
         }
         chunk.available |= bit;
         self.available += 1;
+        if set_redelivered && chunk.redelivered & bit != 0 {
+            let failures = self.failures.entry(position).or_insert(1);
+            *failures = failures.saturating_add(1);
+        }
         if set_redelivered {
             chunk.redelivered |= bit;
         }
@@ -567,6 +583,9 @@ impl Entries {
         let slot = slot_of(position);
         let (size, place) = (chunk.size(slot), chunk.place(slot));
         let redelivered = chunk.redelivered & bit != 0;
+        if redelivered && !self.failures.is_empty() {
+            self.failures.remove(&position);
+        }
         let message = chunk.messages.as_mut().and_then(|all| all[slot].take());
         chunk.present &= !bit;
         let is_last = n == chunk_of(self.end);

@@ -79,6 +79,8 @@ pub enum Output {
         message: Message,
         /// It may have been delivered before.
         redelivered: bool,
+        /// So often it came back before.
+        failures: u32,
         /// Where its record stands, if its journal has to know that it was delivered.
         place: Seq,
         /// What its header has to say besides.
@@ -209,6 +211,8 @@ pub struct Queue {
     was_used: bool,
     /// Of one that is deleted by itself.
     lifetime: Option<Lifetime>,
+    /// A message that came back so often is rejected; 0: none is.
+    max_deliveries: u32,
     /// [`Output::Wanted`] was said and not answered.
     wanting: bool,
     /// [`Output::More`] was said and not answered.
@@ -254,6 +258,7 @@ impl Queue {
             browse_only: false,
             was_used: false,
             lifetime: None,
+            max_deliveries: 0,
             wanting: false,
             looking: false,
             durable: None,
@@ -342,6 +347,7 @@ impl Queue {
         self.intake = Intake::of(settings);
         self.marks = Marks::of(settings);
         self.browse_only = settings.browse_only;
+        self.max_deliveries = settings.max_deliveries.unwrap_or(0);
         self.limit = MemoryLimit::of(settings).map(Box::new);
         self.set_order(Order::new(settings));
         self.bounds = Bounds::of(settings, defaults, reroutes);
@@ -623,6 +629,16 @@ impl Queue {
         if !self.serve_freed(now, out) {
             self.serve_all(now, out);
         }
+    }
+
+    /// Whether a delivered message has been delivered as often as it may be: it must not come back.
+    pub fn is_worn(&self, position: Position) -> bool {
+        let max = self.max_deliveries;
+        if max == 0 {
+            return false;
+        }
+        let redelivered = self.entries.get(position).is_some_and(|entry| entry.redelivered());
+        self.entries.failures(position, redelivered) + 1 >= max
     }
 
     /// A delivered message is refused: it leaves the queue, for the alternate exchange. With where its

@@ -106,6 +106,8 @@ pub struct QueueSettings {
     pub group_key: Option<String>,
     /// The group of messages without one (`--default-message-group`).
     pub default_group: Arc<str>,
+    /// `fletch.max_deliveries`: a message that came back so often is rejected.
+    pub max_deliveries: Option<u32>,
     /// `qpid.group_timestamp`: groups are reported with the time at which their oldest message arrived.
     pub group_timestamp: bool,
     /// `qpid.paging` and what goes with it.
@@ -316,6 +318,13 @@ impl Draft {
             "qpid.group_header_key" => s.group_key = text(name, value)?,
             "qpid.shared_msg_group" => self.shared_groups = boolean(name, value)?,
             "qpid.group_timestamp" => s.group_timestamp = boolean(name, value)?,
+            "fletch.max_deliveries" => {
+                let most = unsigned(name, value)?;
+                if most == 0 {
+                    return Err(Error::invalid("fletch.max_deliveries must be at least 1"));
+                }
+                s.max_deliveries = Some(u32::try_from(most).unwrap_or(u32::MAX));
+            }
             "qpid.paging" => self.paging = boolean(name, value)?,
             "qpid.max_pages_loaded" => self.pages = unsigned(name, value)?,
             "qpid.page_factor" => self.factor = unsigned(name, value)?,

@@ -120,6 +120,31 @@ fn sizes(mut rest: Rest) -> Vec<usize> {
 }
 
 #[test]
+fn failures_of_a_message_are_counted() {
+    let mut b = Bench::new();
+    b.consumer(1);
+    b.queue.grant(NOW, subscription_id(1), CreditUnit::Bytes, u32::MAX, &mut b.out);
+    b.enqueue(2, 10);
+    let mut counts = Vec::new();
+    for set_redelivered in [true, false, true, true] {
+        b.queue.grant(NOW, subscription_id(1), CreditUnit::Messages, 1, &mut b.out);
+        for output in b.out.drain(..) {
+            let Output::Deliver { delivery, failures, .. } = output else { panic!("{output:?}") };
+            counts.push((delivery.position, failures));
+        }
+        b.queue.release(NOW, [1], set_redelivered, &mut b.out);
+    }
+    assert_eq!(counts, [(1, 0), (1, 1), (1, 1), (1, 2)]);
+    b.queue.grant(NOW, subscription_id(1), CreditUnit::Messages, 2, &mut b.out);
+    let failures = |output: &Output| match output {
+        Output::Deliver { failures, .. } => *failures,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(b.out.iter().map(failures).collect::<Vec<_>>(), [3, 0]);
+    b.out.clear();
+}
+
+#[test]
 fn nothing_is_delivered_without_both_credits() {
     let mut b = Bench::new();
     b.consumer(1);
