@@ -18,9 +18,10 @@ pub fn selector(data: &[u8]) {
     // Longer and deeper by one, so that it may be too much.
     let is_false = Selector::parse(&format!("NOT ({text})")).ok();
     let is_unknown = Selector::parse(&format!("(NOT ({text})) IS NULL")).ok();
-    let message = message(header);
-    for redelivered in [false, true] {
-        let environment = MessageEnvironment::new(&message, redelivered);
+    let messages = [message(Format::V0_10, header), message(Format::V1_0, header)];
+    let cases = messages.iter().flat_map(|message| [(message, false), (message, true)]);
+    for (message, redelivered) in cases {
+        let environment = MessageEnvironment::new(message, redelivered);
         let matches = selector.matches(&environment);
         assert_eq!(matches, selector.matches(&environment));
         let (Some(is_false), Some(is_unknown)) = (&is_false, &is_unknown) else { continue };
@@ -47,9 +48,9 @@ fn points_into(text: &str, error: &SelectorError) {
     assert!((1..=text.chars().count() + 1).contains(&column), "{error}");
 }
 
-fn message(header: &[u8]) -> Message {
+fn message(format: Format, header: &[u8]) -> Message {
     let meta = Meta {
-        format: Format::V0_10,
+        format,
         header_len: header.len() as u32,
         routing_key: (0, 0),
         expires: Time(header.len() as u64 * 1_000_000),
