@@ -9,6 +9,7 @@ mod sources;
 mod table;
 mod value;
 
+use regex::Regex;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,6 +26,15 @@ use crate::logging::{Facility, Level, LogConfig, Rule, SyslogConfig};
 
 /// The files read when `--config` names none: the first that exists.
 pub const DEFAULT_FILES: &[&str] = &["/etc/fletch/fletchd.conf", "/etc/qpid/qpidd.conf"];
+
+/// The protocols that are spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protocols {
+    /// AMQP 0-10.
+    pub v0_10: bool,
+    /// AMQP 1.0.
+    pub v1_0: bool,
+}
 
 /// The daemon's typed options.
 #[derive(Debug, Clone)]
@@ -43,6 +53,14 @@ pub struct Config {
     pub paging_dir: Option<PathBuf>,
     /// Size of the segments of journals and paging files, in bytes.
     pub segment: u64,
+    /// What may be spoken.
+    pub protocols: Protocols,
+    /// What is behind the `@` of addresses of nodes here.
+    pub domain: Option<String>,
+    /// Names that make a queue on demand.
+    pub queue_patterns: Vec<Regex>,
+    /// Names that make a topic on demand.
+    pub topic_patterns: Vec<Regex>,
     /// TCP port; 0 takes a free one.
     pub port: u16,
     /// Interfaces, addresses and networks to listen on; empty is all.
@@ -320,7 +338,7 @@ fn build(
     let home = home.map_or_else(|| PathBuf::from("/tmp"), PathBuf::from).join(".qpidd");
     let default_data = if invocation.root { PathBuf::from("/var/lib/qpidd") } else { home.clone() };
     refuse_unsafe(values)?;
-    check_protocols(values, &mut notes)?;
+    let protocols = protocols(values, &mut notes)?;
     let mut listen_tcp = true;
     for transport in list(values, "listen-disable") {
         match transport.as_str() {
@@ -371,6 +389,10 @@ fn build(
         tcp_nodelay: flag(values, "tcp-nodelay"),
         max_connections: integer(values, "max-connections")?.filter(|limit| *limit > 0),
         max_negotiate_time: duration(values, "max-negotiate-time")?,
+        protocols,
+        domain: text(values, "domain").filter(|domain| !domain.is_empty()).map(str::to_owned),
+        queue_patterns: patterns(values, "queue-patterns")?,
+        topic_patterns: patterns(values, "topic-patterns")?,
         realm: text(values, "realm").unwrap_or_default().to_owned(),
         known_hosts_url: known_hosts.map(str::to_owned),
         federation_tag: text(values, "federation-tag").map(str::to_owned),
@@ -477,31 +499,43 @@ fn refuse_unsafe(values: &Values) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// `--protocols`: only AMQP 0-10 is spoken yet.
-fn check_protocols(values: &Values, notes: &mut Vec<Note>) -> Result<(), ConfigError> {
-    let mut spoken = list(values, "protocols").is_empty();
-    for protocol in list(values, "protocols") {
+/// `--protocols`: all that this version speaks, or those named.
+fn protocols(values: &Values, notes: &mut Vec<Note>) -> Result<Protocols, ConfigError> {
+    let named = list(values, "protocols");
+    let all = named.is_empty();
+    let mut spoken = Protocols { v0_10: all, v1_0: all };
+    for protocol in named {
         match protocol.to_ascii_lowercase().as_str() {
-            "amqp0-10" => spoken = true,
-            "amqp1.0" | "amqp0-9-1" => notes.push(Note {
+            "amqp0-10" => spoken.v0_10 = true,
+            "amqp1.0" => spoken.v1_0 = true,
+            "amqp0-9-1" => notes.push(Note {
                 level: Level::Warning,
                 text: format!(
                     "--protocols {protocol} is accepted but not available yet in this version"
                 ),
             }),
             _ => {
-                let reason = "expected amqp0-10".to_owned();
+                let reason = "expected amqp0-10 or amqp1.0".to_owned();
                 return Err(invalid(values, "protocols", protocol, reason));
             }
         }
     }
-    if spoken {
-        Ok(())
+    if spoken.v0_10 || spoken.v1_0 {
+        Ok(spoken)
     } else {
         Err(ConfigError::Refused(
-            "--protocols leaves no protocol this version speaks; add amqp0-10".to_owned(),
+            "--protocols leaves no protocol this version speaks; add amqp0-10 or amqp1.0"
+                .to_owned(),
         ))
     }
+}
+
+/// A regular expression for each pattern of an option.
+fn patterns(values: &Values, name: &'static str) -> Result<Vec<Regex>, ConfigError> {
+    let compile = |pattern: &String| {
+        Regex::new(pattern).map_err(|error| invalid(values, name, pattern, error.to_string()))
+    };
+    list(values, name).iter().map(compile).collect()
 }
 
 /// `--cpus` decides, else `--shards`, else `--worker-threads` capped at the cores (the reference

@@ -157,7 +157,6 @@ const QMF: &str = "management is";
 const AUTH: &str = "authentication is";
 const ACL: &str = "access control is";
 const LINKS: &str = "federation is";
-const AMQP_1_0: &str = "AMQP 1.0 is";
 
 const COMMON: &[OptionSpec] = &[
     flag("help", "Print this help").short('h'),
@@ -198,7 +197,7 @@ const BROKER: &[OptionSpec] = &[
         "Listen on this interface, address or network only; repeatable",
     ),
     list("listen-disable", "TRANSPORT", "Do not listen on this transport (tcp); repeatable"),
-    list("protocols", "PROTOCOL", "Accept this protocol only (amqp0-10); repeatable"),
+    list("protocols", "PROTOCOL", "Accept this protocol only (amqp0-10, amqp1.0); repeatable"),
     number(
         "worker-threads",
         1024,
@@ -470,11 +469,17 @@ const DAEMON: &[OptionSpec] = &[
 ];
 
 const AMQP: &[OptionSpec] = &[
-    text("domain", "NAME", "Domain of this broker").later(AMQP_1_0),
-    list("queue-patterns", "PATTERN", "Names that create a queue on demand; repeatable")
-        .later(AMQP_1_0),
-    list("topic-patterns", "PATTERN", "Names that create a topic on demand; repeatable")
-        .later(AMQP_1_0),
+    text("domain", "NAME", "Domain of this broker: what is behind the @ of its nodes' addresses"),
+    list(
+        "queue-patterns",
+        "PATTERN",
+        "Names that make a queue on demand, a regular expression; repeatable",
+    ),
+    list(
+        "topic-patterns",
+        "PATTERN",
+        "Names that make a topic on demand, a regular expression; repeatable",
+    ),
 ];
 
 const SHARDS: &[OptionSpec] = &[

@@ -203,7 +203,8 @@ fn what_would_be_unsafe_is_refused() {
     let refused = |args: &[&str]| parse(&invocation(args, &[])).unwrap_err().to_string();
     assert!(refused(&[]).contains("use --auth no"));
     assert!(refused(&["--auth", "no", "--require-encryption"]).contains("TLS is not available"));
-    assert!(refused(&["--auth", "no", "--protocols", "amqp1.0"]).contains("no protocol"));
+    assert!(refused(&["--auth", "no", "--protocols", "amqp0-9-1"]).contains("no protocol"));
+    assert!(refused(&["--auth", "no", "--queue-patterns", "(a"]).contains("--queue-patterns"));
     assert!(matches!(parse(&invocation(&["-c"], &[])), Ok(Request::Check(_))));
     assert!(matches!(parse(&invocation(&["-q", "-w", "3"], &[])), Ok(Request::Quit(_))));
 }

@@ -45,8 +45,16 @@ pub(super) fn serve(
         config.known_hosts_url.clone(),
     );
     let default_group = config.default_message_group.as_str().into();
-    let settings =
-        Arc::new(Settings { default_group, queues: config.queues, dtx: config.dtx, ..settings });
+    let settings = Arc::new(Settings {
+        default_group,
+        queues: config.queues,
+        dtx: config.dtx,
+        protocols: config.protocols,
+        domain: config.domain.as_deref().map(Arc::from),
+        queue_patterns: config.queue_patterns.clone(),
+        topic_patterns: config.topic_patterns.clone(),
+        ..settings
+    });
     let shards = u16::try_from(config.shards).map_err(|_| StartError::Shards(config.shards))?;
     let (dirs, restored) = store.map(|store| (store.dirs, store.shards)).unzip();
     // Each shard takes its part on its own thread.

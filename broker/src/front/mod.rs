@@ -10,6 +10,7 @@ pub(crate) mod tx;
 mod under_way;
 mod unsettled;
 
+use crate::config::Protocols;
 use crate::shard::Ctx;
 use crate::{v0_10, v1_0};
 use fletch_amqp::{Sniff, sniff};
@@ -148,15 +149,16 @@ impl Front {
                 return Step::Closed;
             }
             let (settings, first, remote) = (&new.settings, new.first, new.remote);
-            *self = match sniff(input) {
+            let Protocols { v0_10, v1_0 } = settings.protocols;
+            // What is not spoken is answered with the header of what is, and a close.
+            let speaks_1_0 = match sniff(input) {
                 Sniff::NeedMore => return Step::Idle,
-                Sniff::V1_0 { .. } => {
-                    Front::V1_0(v1_0::Connection::new(settings, first, remote, ctx.now))
-                }
-                // Whatever else it is, 0-10 answers it by its own header.
-                Sniff::V0_10 | Sniff::Other => {
-                    Front::V0_10(v0_10::Connection::new(settings, first, remote, ctx.now))
-                }
+                Sniff::V1_0 { .. } => v1_0,
+                Sniff::V0_10 | Sniff::Other => !v0_10,
+            };
+            *self = match speaks_1_0 {
+                true => Front::V1_0(v1_0::Connection::new(settings, first, remote, ctx.now)),
+                false => Front::V0_10(v0_10::Connection::new(settings, first, remote, ctx.now)),
             };
         }
         front!(self, front => front.process(ctx, input), _ => Step::Idle)

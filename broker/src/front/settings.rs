@@ -1,10 +1,12 @@
 //! What all connections of a broker share.
 
+use crate::config::Protocols;
 use crate::v1_0;
 use fletch_amqp::types::Map;
 use fletch_amqp::v0_10::{Limits, ServerConfig};
 use fletch_amqp::v1_0::state::ServerConfig as ServerConfig1;
 use fletch_engine::{self as engine, DtxConfig, QueueDefaults};
+use regex::Regex;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +38,12 @@ pub(crate) struct Settings {
     pub(crate) v1_0: Arc<ServerConfig1>,
     pub(crate) anonymous: Arc<str>,
     pub(crate) realm: Arc<str>,
+    pub(crate) protocols: Protocols,
+    /// The domain of addresses here.
+    pub(crate) domain: Option<Arc<str>>,
+    /// Names that make a queue, or a topic, on demand.
+    pub(crate) queue_patterns: Vec<Regex>,
+    pub(crate) topic_patterns: Vec<Regex>,
     /// What clients are told when they open.
     pub(crate) known_hosts: Option<Arc<str>>,
 }
@@ -78,6 +86,10 @@ impl Settings {
             v1_0: Arc::new(v1_0::server_config(&MECHANISMS, max_negotiate_time, federation_tag)),
             anonymous: Arc::from(format!("anonymous@{realm}")),
             realm: Arc::from(realm),
+            protocols: Protocols { v0_10: true, v1_0: true },
+            domain: None,
+            queue_patterns: Vec::new(),
+            topic_patterns: Vec::new(),
             known_hosts: known_hosts.map(Arc::from),
         }
     }

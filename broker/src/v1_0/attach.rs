@@ -6,6 +6,7 @@ use super::filters::Filters;
 use super::incoming::Incoming;
 use super::nodes::{self, Node, Properties, Wish};
 use super::subscription::Subscription;
+use crate::front::Settings;
 use crate::shard::Ctx;
 use fletch_amqp::types::Map;
 use fletch_amqp::v1_0::table::{Attach, Source, Target};
@@ -43,6 +44,7 @@ pub(super) struct Attaching {
 
 /// Who attaches.
 pub(super) struct Peer<'a> {
+    pub(super) settings: &'a Settings,
     pub(super) container: &'a str,
     /// The number that its subscription is to have.
     pub(super) tag: u32,
@@ -97,24 +99,28 @@ fn resolve(
     attach: &Attach<'_>,
     address: Option<&str>,
     dynamic: bool,
-    (wish, properties): (Wish, &dyn Fn() -> Result<Properties, Refusal>),
+    (wish, properties): (Wish, Properties),
 ) -> Result<Resolved, Refusal> {
     let topology = ctx.engine.topology();
-    let name: Arc<str> = if dynamic {
-        free_name(ctx, &format!("{}_{}", peer.container, attach.name))
-    } else {
-        Arc::from(address.unwrap_or_default())
+    let domain = peer.settings.domain.as_deref();
+    let name: Arc<str> = match address.filter(|_| !dynamic) {
+        None if dynamic => free_name(ctx, &format!("{}_{}", peer.container, attach.name)),
+        address => Arc::from(nodes::local(address.unwrap_or_default(), domain)),
     };
-    let said = properties()?;
     if let Some(node) = nodes::find(topology, &name, &wish) {
-        return Ok(Resolved { node, made: None, goes: false, properties: said });
+        return Ok(Resolved { node, made: None, goes: false, properties });
     }
-    if !wish.wants_creation() || name.is_empty() {
+    if name.is_empty() {
         return Err(nodes::not_found(&name));
     }
-    let goes = dynamic && said.goes_with_link();
-    let (request, node) = said.creation(&name, &wish, dynamic)?;
-    Ok(Resolved { node, made: Some(request), goes, properties: properties()? })
+    if !wish.wants_creation() {
+        let made = nodes::on_demand(peer.settings, &name).ok_or_else(|| nodes::not_found(&name))?;
+        let (request, node) = made;
+        return Ok(Resolved { node, made: Some(request), goes: false, properties });
+    }
+    let goes = dynamic && properties.goes_with_link();
+    let (request, node) = properties.clone().creation(&name, &wish, dynamic)?;
+    Ok(Resolved { node, made: Some(request), goes, properties })
 }
 
 /// A name that no queue or exchange has.
@@ -142,11 +148,13 @@ fn incoming(
         return Ok(Attaching::begin(peer, attach, link(None, None)));
     }
     let wish = Wish::of(&target.capabilities, target.dynamic);
-    let read = || Properties::read(target.dynamic_node_properties);
-    let resolved = resolve(ctx, peer, attach, address, target.dynamic, (wish, &read))?;
+    let properties = Properties::read(target.dynamic_node_properties)?;
+    let resolved = resolve(ctx, peer, attach, address, target.dynamic, (wish, properties))?;
     let Resolved { node, made, goes, properties } = resolved;
     let own = goes.then(|| node.clone());
-    let ours = Ours { address: node.name(), node: &node, properties: &properties };
+    let dynamic_domain = peer.settings.domain.as_deref().filter(|_| target.dynamic);
+    let address = nodes::address_of(&node, dynamic_domain);
+    let ours = Ours { address: &address, node: &node, properties: &properties };
     let mut attaching = Attaching::begin(peer, attach, link(Some(node.clone()), own));
     attaching.made = made.is_some().then(|| node.clone());
     attaching.answer.set_target(target, &ours).map_err(too_long)?;
@@ -161,10 +169,11 @@ fn outgoing(
     source: &Source<'_>,
 ) -> Result<Attaching, Refusal> {
     let wish = Wish::of(&source.capabilities, source.dynamic);
-    let read = || Properties::read(source.dynamic_node_properties);
+    let properties = Properties::read(source.dynamic_node_properties)?;
     let address = nodes::address(source.address)?;
-    let resolved = resolve(ctx, peer, attach, address, source.dynamic, (wish, &read))?;
+    let resolved = resolve(ctx, peer, attach, address, source.dynamic, (wish, properties))?;
     let Resolved { node, made, goes, properties } = resolved;
+    let dynamic_domain = peer.settings.domain.as_deref().filter(|_| source.dynamic);
     let filters = Filters::read(source.filter);
     let selector = filters.selector()?;
     let mut attaching_made = made.is_some().then(|| node.clone());
@@ -242,7 +251,8 @@ fn outgoing(
     (subscription.own, subscription.lasting) = (own, lasting);
     let (browse, settles) = (subscribe.mode == Mode::Browse, subscribe.settles);
     steps.push_back(Request::Subscribe(subscribe));
-    let ours = Ours { address: node.name(), node: &node, properties: &properties };
+    let address = nodes::address_of(&node, dynamic_domain);
+    let ours = Ours { address: &address, node: &node, properties: &properties };
     let mut attaching = Attaching::begin(peer, attach, Becomes::Outgoing(Some(subscription)));
     (attaching.steps, attaching.made) = (steps, attaching_made);
     attaching

@@ -38,15 +38,13 @@ pub(crate) struct Connection {
     paused: bool,
     /// Publishes that are not complete.
     publishes: Total,
-    /// Bytes that the messages of its transactions may take.
-    transaction_max: u64,
-    realm: Arc<str>,
+    settings: Arc<Settings>,
 }
 
 impl Connection {
     /// A connection whose sessions are numbered from `first`.
     pub(crate) fn new(
-        settings: &Settings,
+        settings: &Arc<Settings>,
         first: SessionId,
         remote: SocketAddr,
         now: Time,
@@ -66,8 +64,7 @@ impl Connection {
             goodbye: None,
             paused: false,
             publishes: Total::default(),
-            transaction_max: settings.transaction_max,
-            realm: Arc::clone(&settings.realm),
+            settings: Arc::clone(settings),
         }
     }
 
@@ -144,7 +141,7 @@ impl Connection {
                     }
                     let limit = match txn {
                         None => (0, 0),
-                        Some(_) => room_in(&self.sessions, self.transaction_max),
+                        Some(_) => room_in(&self.sessions, self.settings.transaction_max),
                     };
                     let (session, publishes) = (&mut self.sessions[at].1, &mut self.publishes);
                     let published = match unknown {
@@ -196,7 +193,8 @@ impl Connection {
                 Wired::Attach { channel, handle, attach } => {
                     let Some(at) = at(&self.sessions, channel) else { continue };
                     let session = &mut self.sessions[at].1;
-                    let planned = session.plan(ctx, &self.container, (handle, &attach));
+                    let planned =
+                        session.plan(ctx, (&self.settings, &self.container), (handle, &attach));
                     let mut wire = Wire { amqp: &mut self.amqp, channel };
                     session.attach(ctx, &mut wire, handle, planned);
                     if !ctx.fx.events.is_empty() {
@@ -239,7 +237,7 @@ impl Connection {
                     }
                 }
                 Wired::Authenticate { mechanism, response } => {
-                    match user(mechanism, response, &self.realm) {
+                    match user(mechanism, response, &self.settings.realm) {
                         Ok(user) => {
                             tracing::debug!(target: "security", remote = %self.remote, %user,
                                 "connected without authentication");

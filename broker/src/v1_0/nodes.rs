@@ -1,6 +1,7 @@
 //! What addresses name: queues and exchanges, those that are there and those that a client wants made.
 
 use super::error::Refusal;
+use crate::front::Settings;
 use fletch_amqp::types::{Map, Value as OldValue};
 use fletch_amqp::v1_0::types::{
     MapRef, Symbol, ValueRef, put_boolean, put_map, put_string, put_symbol,
@@ -9,6 +10,7 @@ use fletch_amqp::v1_0::{LifetimePolicy, Multiple, amqp_error};
 use fletch_amqp::wire::EncodeError;
 use fletch_engine::topology::{ExchangeKind, Topology};
 use fletch_engine::{DeclareExchange, DeclareQueue, Request, Target};
+use regex::Regex;
 use std::sync::Arc;
 
 /// Where messages come from or go to.
@@ -108,8 +110,51 @@ pub(super) fn path(text: &str) -> &str {
     rest.and_then(|rest| rest.split_once('/')).map_or(text, |(_, path)| path)
 }
 
+/// What of an address names a node here: behind an `@` may stand the broker's domain.
+pub(super) fn local<'a>(address: &'a str, domain: Option<&str>) -> &'a str {
+    let Some(domain) = domain else { return address };
+    let name = address.strip_suffix(domain).and_then(|rest| rest.strip_suffix('@'));
+    name.unwrap_or(address)
+}
+
+/// The address of a node, with the domain if it says that.
+pub(super) fn address_of(node: &Node, domain: Option<&str>) -> String {
+    match domain {
+        None => node.name().to_string(),
+        Some(domain) => format!("{}@{domain}", node.name()),
+    }
+}
+
+/// What makes the node of a name that a pattern of the broker's matches: the longest, for it says most. As in
+/// the reference, such a node goes when nobody needs it any more.
+pub(super) fn on_demand(settings: &Settings, name: &Arc<str>) -> Option<(Request, Node)> {
+    let longest = |patterns: &[Regex]| {
+        let matching = patterns.iter().filter(|pattern| pattern.is_match(name));
+        matching.map(|pattern| pattern.as_str().len()).max()
+    };
+    let (queue, topic) = (longest(&settings.queue_patterns), longest(&settings.topic_patterns));
+    if topic > queue {
+        let kind = ExchangeKind::Topic;
+        let declare = DeclareExchange {
+            name: Arc::clone(name),
+            kind: Arc::from(kind.name()),
+            auto_delete: true,
+            ..DeclareExchange::default()
+        };
+        return Some((Request::DeclareExchange(declare), Node::Exchange(Arc::clone(name), kind)));
+    }
+    queue?;
+    let declare = DeclareQueue {
+        name: Arc::clone(name),
+        arguments: Map::new().with("qpid.lifetime-policy", "delete-if-unused-and-empty"),
+        auto_delete: true,
+        ..DeclareQueue::default()
+    };
+    Some((Request::DeclareQueue(declare), Node::Queue(Arc::clone(name))))
+}
+
 /// Properties of a node that a client wants made, or says of one that is there.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Properties {
     given: bool,
     /// Messages are copied to all who want them.

@@ -9,7 +9,7 @@ use super::nodes::Node;
 use super::subscription::{Asked, Leaving, Stage, Subscription};
 use super::transactions::{Discharging, Transactions, TxnId};
 use crate::front::tx;
-use crate::front::{Ending, Left, UnderWay, Unsettled};
+use crate::front::{Ending, Left, Settings, UnderWay, Unsettled};
 use crate::shard::Ctx;
 use fletch_amqp::SequenceSet;
 use fletch_amqp::v1_0::state::Connection as Amqp;
@@ -171,10 +171,10 @@ impl Session {
     pub(super) fn plan(
         &self,
         ctx: &Ctx<'_>,
-        container: &str,
+        (settings, container): (&Settings, &str),
         (handle, attach): (u32, &Attach<'_>),
     ) -> Result<Attaching, (Answer, Refusal)> {
-        let peer = Peer { container, tag: self.next_tag, handle };
+        let peer = Peer { settings, container, tag: self.next_tag, handle };
         let planned = Attaching::new(ctx, &peer, attach);
         planned.map_err(|refusal| (Answer::refused(attach), refusal))
     }
