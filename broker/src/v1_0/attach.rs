@@ -66,7 +66,8 @@ impl Attaching {
             },
             _ => match source_of(attach) {
                 Some(source) => outgoing(ctx, peer, attach, &source),
-                None => Err(Refusal::new(amqp_error::PRECONDITION_FAILED, "No source specified!")),
+                // To find a subscription that lasts, most often to end it (part 2.6.3).
+                None => lasting(ctx, peer, attach),
             },
         }
     }
@@ -200,15 +201,9 @@ fn outgoing(
         }
         Node::Exchange(exchange, kind) => {
             let shared = source.capabilities.contains("shared");
-            let queue: Arc<str> = match (shared, source.capabilities.contains("global")) {
-                // Whoever knows the name shares it.
-                (true, true) => subscription_name(attach.name),
-                (true, false) => {
-                    Arc::from(format!("{}_{}", peer.container, subscription_name(attach.name)))
-                }
-                (false, _) => Arc::from(format!("{}_{}", peer.container, attach.name)),
-            };
             let expires = source.expiry_policy != terminus_expiry_policy::NEVER;
+            let global = source.capabilities.contains("global");
+            let queue = subscription_queue(peer, attach.name, (shared, global), expires);
             let mut arguments = Map::new();
             if source.timeout > 0 && expires {
                 arguments.insert("qpid.auto_delete_timeout", u64::from(source.timeout));
@@ -265,9 +260,63 @@ fn outgoing(
     Ok(attaching)
 }
 
-/// The name of a shared subscription: JMS clients put what tells links of it apart behind a bar.
-fn subscription_name(link: &str) -> Arc<str> {
-    Arc::from(link.split('|').next().unwrap_or(link))
+/// The queue of a subscription: its container's own, or shared by the links of the container that name it, or
+/// by everybody's. JMS clients put what tells links of a shared one apart behind a bar.
+fn subscription_queue(
+    peer: &Peer<'_>,
+    link: &str,
+    (shared, global): (bool, bool),
+    expires: bool,
+) -> Arc<str> {
+    let name = link.split('|').next().unwrap_or(link);
+    // One that lasts and one that does not are two, whatever they are called.
+    let kind = if expires { "|volatile" } else { "" };
+    Arc::from(match (shared, global) {
+        (true, true) => format!("{name}{kind}"),
+        (true, false) => format!("{}_{name}{kind}", peer.container),
+        (false, _) => format!("{}_{link}", peer.container),
+    })
+}
+
+/// A subscription that lasts, by its name alone.
+fn lasting(ctx: &Ctx<'_>, peer: &Peer<'_>, attach: &Attach<'_>) -> Result<Attaching, Refusal> {
+    let topology = ctx.engine.topology();
+    let global = attach.name.contains("|global");
+    let names = [(false, false), (true, global)];
+    let mut queues =
+        names.map(|kind| subscription_queue(peer, attach.name, kind, false)).into_iter();
+    let exchange = |queue: &Arc<str>| {
+        let queue = topology.queue(queue).filter(|queue| !queue.auto_delete)?;
+        let binding = topology.bindings_of(queue.id).first()?;
+        let exchange = topology.exchange(&binding.exchange)?.descriptor();
+        let node = Node::Exchange(Arc::clone(&exchange.name), exchange.kind);
+        Some((Arc::clone(&queue.name), node, queue.durable))
+    };
+    let Some((queue, node, durable)) = queues.find_map(|queue| exchange(&queue)) else {
+        return Err(Refusal::not_found(format!("There is no subscription {}", attach.name)));
+    };
+    let settles = attach.snd_settle_mode != SenderSettleMode::SETTLED;
+    let mut subscription = Subscription::new(peer.handle, Mode::Consume, settles);
+    subscription.lasting = Some(Node::Queue(Arc::clone(&queue)));
+    let mut attaching = Attaching::begin(peer, attach, Becomes::Outgoing(Some(subscription)));
+    attaching.steps.push_back(Request::Subscribe(Subscribe {
+        tag: peer.tag,
+        queue,
+        mode: Mode::Consume,
+        settles,
+        exclusive: false,
+        selector: None,
+        arguments: Map::new(),
+    }));
+    let durable =
+        if durable { TerminusDurability::UNSETTLED_STATE } else { TerminusDurability::NONE };
+    let source =
+        Source { durable, expiry_policy: terminus_expiry_policy::NEVER, ..Source::default() };
+    let properties = Properties::default();
+    let ours = Ours { address: node.name(), node: &node, properties: &properties };
+    let filters = Filters::default();
+    attaching.answer.set_source(&source, &ours, (&filters, None), false).map_err(too_long)?;
+    Ok(attaching)
 }
 
 fn too_long(error: EncodeError) -> Refusal {

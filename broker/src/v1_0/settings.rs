@@ -32,7 +32,7 @@ pub(crate) fn server_config(mechanisms: &[&str], negotiation: Duration, tag: &st
             container_id: tag.to_owned(),
             idle_time_out: IDLE_TIME_OUT,
             properties,
-            offered_capabilities: vec!["ANONYMOUS-RELAY".into()],
+            offered_capabilities: vec!["ANONYMOUS-RELAY".into(), "SHARED-SUBS".into()],
             ..Identity::default()
         },
         mechanisms: mechanisms.iter().map(|name| (*name).to_owned()).collect(),
