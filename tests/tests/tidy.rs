@@ -64,6 +64,10 @@ const IMPURE_WORDS: [&str; 12] = [
 const AT_COMPILE_TIME: [(&str, &str); 1] =
     [("broker/amqp/src/v0_10/message.rs", "structs of a message header have codes")];
 
+/// Files whose text is looked at, whatever they are.
+const TEXTS: [&str; 12] =
+    ["rs", "md", "toml", "sh", "txt", "java", "xml", "py", "js", "json", "go", "mod"];
+
 /// The longest a source file may be.
 const LONGEST: usize = 900;
 
@@ -306,7 +310,7 @@ fn no_text_holds_a_banned_word() {
         concat!("registry.npmjs", ".org"),
     ];
     let mut offenders = Vec::new();
-    let mut texts = files(workspace(), &["rs", "md", "toml", "sh", "txt", "java", "xml", "py"]);
+    let mut texts = files(workspace(), &TEXTS);
     texts.extend([path("tests/run"), path(".ci/run")]);
     for file in texts {
         for (number, line) in read(&file).lines().enumerate() {

@@ -9,6 +9,7 @@ import jakarta.jms.QueueBrowser;
 import jakarta.jms.Session;
 import jakarta.jms.TemporaryQueue;
 import jakarta.jms.TemporaryTopic;
+
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
@@ -176,7 +177,9 @@ final class Nodes {
     private static void temporaryTopic(Scene scene) throws JMSException {
         Session session = scene.session();
         TemporaryTopic topic = session.createTemporaryTopic();
-        MessageConsumer[] consumers = {session.createConsumer(topic), session.createConsumer(topic)};
+        MessageConsumer[] consumers = {
+            session.createConsumer(topic), session.createConsumer(topic)
+        };
         Session other = scene.session();
         Scene.send(other, other.createTopic(topic.getTopicName()), Scene.numbers(0, 5));
         for (MessageConsumer consumer : consumers) {

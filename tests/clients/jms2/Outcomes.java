@@ -4,6 +4,7 @@ import jakarta.jms.Message;
 import jakarta.jms.MessageConsumer;
 import jakarta.jms.MessageProducer;
 import jakarta.jms.Session;
+
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -24,8 +25,10 @@ final class Outcomes {
 
     static final List<Check> CHECKS =
             List.of(
-                    Check.of("outcome-accepted", scene -> gone(scene, "outcome-accepted", ACCEPTED)),
-                    Check.of("outcome-rejected", scene -> gone(scene, "outcome-rejected", REJECTED)),
+                    Check.of(
+                            "outcome-accepted", scene -> gone(scene, "outcome-accepted", ACCEPTED)),
+                    Check.of(
+                            "outcome-rejected", scene -> gone(scene, "outcome-rejected", REJECTED)),
                     Check.with(
                             "outcome-rejected-alternate",
                             Map.of(

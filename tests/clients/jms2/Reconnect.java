@@ -4,6 +4,7 @@ import jakarta.jms.MessageConsumer;
 import jakarta.jms.MessageProducer;
 import jakarta.jms.Session;
 import jakarta.jms.TransactionRolledBackException;
+
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.ServerSocket;

@@ -6,11 +6,13 @@ import jakarta.jms.MessageConsumer;
 import jakarta.jms.MessageProducer;
 import jakarta.jms.Session;
 import jakarta.jms.TextMessage;
+
+import org.apache.qpid.jms.JmsConnectionFactory;
+
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
 import java.util.stream.IntStream;
-import org.apache.qpid.jms.JmsConnectionFactory;
 
 /** What the checks share: connections, and sending and receiving texts. */
 final class Scene {
@@ -38,7 +40,8 @@ final class Scene {
 
     /** One that is not started, and may be given a name first. */
     Connection open(String... options) throws JMSException {
-        StringBuilder url = new StringBuilder("amqp://" + address + "?amqp.saslMechanisms=ANONYMOUS");
+        StringBuilder url =
+                new StringBuilder("amqp://" + address + "?amqp.saslMechanisms=ANONYMOUS");
         for (String option : options) {
             url.append('&').append(option);
         }

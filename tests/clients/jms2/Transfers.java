@@ -7,6 +7,7 @@ import jakarta.jms.Message;
 import jakarta.jms.MessageConsumer;
 import jakarta.jms.MessageProducer;
 import jakarta.jms.Session;
+
 import java.security.MessageDigest;
 import java.util.HexFormat;
 import java.util.List;

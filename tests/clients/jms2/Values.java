@@ -10,6 +10,7 @@ import jakarta.jms.ObjectMessage;
 import jakarta.jms.Queue;
 import jakarta.jms.Session;
 import jakarta.jms.StreamMessage;
+
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.HashMap;
@@ -23,15 +24,24 @@ final class Values {
 
     private static final Map<String, Object> PRIMITIVES =
             Map.of(
-                    "boolean", true,
-                    "byte", (byte) -100,
-                    "short", (short) -30000,
-                    "int", -2_000_000_000,
-                    "long", -9_000_000_000_000_000_000L,
-                    "float", 0.25f,
-                    "double", 0.1,
-                    "string", TEXT,
-                    "empty", "");
+                    "boolean",
+                    true,
+                    "byte",
+                    (byte) -100,
+                    "short",
+                    (short) -30000,
+                    "int",
+                    -2_000_000_000,
+                    "long",
+                    -9_000_000_000_000_000_000L,
+                    "float",
+                    0.25f,
+                    "double",
+                    0.1,
+                    "string",
+                    TEXT,
+                    "empty",
+                    "");
 
     static final List<Check> CHECKS =
             List.of(
@@ -192,7 +202,8 @@ final class Values {
         Scene.equal(came.getJMSMessageID(), message.getJMSMessageID(), "message-id");
         Scene.equal(came.getJMSCorrelationID(), "correlation", "correlation-id");
         Scene.equal(((Queue) came.getJMSReplyTo()).getQueueName(), "somewhere", "reply-to");
-        Scene.equal(((Queue) came.getJMSDestination()).getQueueName(), Scene.queue("headers"), "to");
+        Scene.equal(
+                ((Queue) came.getJMSDestination()).getQueueName(), Scene.queue("headers"), "to");
         Scene.equal(came.getJMSType(), "type", "type");
         Scene.equal(came.getJMSPriority(), 7, "priority");
         Scene.equal(came.getJMSDeliveryMode(), DeliveryMode.NON_PERSISTENT, "delivery mode");
@@ -236,7 +247,7 @@ final class Values {
             Message came = back(scene, "message-ids", maker);
             Scene.equal(came.getJMSCorrelationID(), id, "correlation-id");
         }
-        for (String type : List.of("STRING", "UUID", "UUID_STRING", "PREFIXED_UUID_STRING")) {
+        for (String type : List.of("DEFAULT", "UUID", "UUID_STRING", "PREFIXED_UUID_STRING")) {
             Session session = scene.session("jms.messageIDPolicy.messageIDType=" + type);
             Destination queue = Scene.queueOf(session, "message-ids");
             Message message = session.createMessage();

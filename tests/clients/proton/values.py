@@ -4,8 +4,25 @@ import time
 import uuid
 
 from proton import (
-    UNDESCRIBED, Array, Data, Described, Message, byte, char, decimal32, decimal64, decimal128,
-    float32, int32, short, symbol, timestamp, ubyte, uint, ulong, ushort,
+    UNDESCRIBED,
+    Array,
+    Data,
+    Described,
+    Message,
+    byte,
+    char,
+    decimal32,
+    decimal64,
+    decimal128,
+    float32,
+    int32,
+    short,
+    symbol,
+    timestamp,
+    ubyte,
+    uint,
+    ulong,
+    ushort,
 )
 
 from scene import Receiver, accepted, check, equal, outcome, queue

@@ -46,8 +46,8 @@ struct Amqp1Options {
     /// Only checks whose full name, CLIENT.CHECK, contains TEXT
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
-    /// Clients side by side
-    #[arg(long, default_value_t = 2)]
+    /// Clients side by side: they mostly wait
+    #[arg(long, default_value_t = 4)]
     jobs: usize,
     /// Install and stop
     #[arg(long)]

@@ -17,7 +17,7 @@ pub struct Client {
     pub name: &'static str,
     /// The files that say what to install.
     pins: &'static [&'static str],
-    /// Gets it from its registry.
+    /// Gets it from its registry; nothing where compiling our program does.
     fetch: fn(&Place) -> Vec<Command>,
     /// Compiles our program.
     build: fn(&Place) -> Vec<Command>,
@@ -153,13 +153,14 @@ impl Client {
             pinned
                 .extend(fs::read(at.sources.join(pin)).with_context(|| format!("reading {pin}"))?);
         }
-        if fs::read(&installed).ok().as_ref() != Some(&pinned) {
+        let commands = (self.fetch)(&at);
+        if !commands.is_empty() && fs::read(&installed).ok().as_ref() != Some(&pinned) {
             fs::remove_dir_all(&at.installed)?;
             fs::create_dir_all(&at.installed)?;
             for pin in self.pins {
                 fs::copy(at.sources.join(pin), at.installed.join(pin))?;
             }
-            for command in (self.fetch)(&at) {
+            for command in commands {
                 complete(command, &output, &log)?;
             }
             fs::write(&installed, &pinned)?;

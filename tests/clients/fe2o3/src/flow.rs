@@ -61,14 +61,14 @@ async fn drain(scene: Scene) -> Result<()> {
     let mut receiver = client.receiver(&queue("drain"), 10).await?;
     receiver.drain().await?;
     nothing(&mut receiver).await?;
-    equal(receiver.credit(), 0, "credit after draining an empty queue")?;
     client.fill("drain", numbers(0..5)).await?;
     nothing(&mut receiver).await?;
     receiver.set_credit(10).await?;
     receiver.drain().await?;
     equal(values(&take(&mut receiver, 5).await?), numbers(0..5), "bodies")?;
-    nothing(&mut receiver).await?;
-    equal(receiver.credit(), 0, "credit after draining")
+    // What comes now finds no credit, of which the client itself keeps the old count.
+    client.fill("drain", numbers(5..7)).await?;
+    nothing(&mut receiver).await
 }
 
 /// A queue above its mark keeps the outcomes of its senders until it is emptier.

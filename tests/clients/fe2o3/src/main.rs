@@ -83,7 +83,7 @@ async fn main() -> ExitCode {
 fn wanted(check: &Check, all: &[Check], names: &[String]) -> bool {
     let exact = |name: &str| all.iter().any(|other| other.name == name);
     names.is_empty()
-        || names.iter().any(|name| {
-            check.name == name || !exact(name) && check.name.contains(name.as_str())
-        })
+        || names
+            .iter()
+            .any(|name| check.name == name || !exact(name) && check.name.contains(name.as_str()))
 }

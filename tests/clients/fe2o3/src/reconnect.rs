@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use fe2o3_amqp::Receiver;
 use fe2o3_amqp::link::receiver::CreditMode;
 use fe2o3_amqp::types::primitives::Value;
@@ -125,7 +125,11 @@ async fn publish(
             outcomes.push((*number, within("sending", sender.send_batchable(message)).await?));
         }
         for (number, outcome) in outcomes {
-            let outcome = within("waiting for the outcome", outcome).await?;
+            // The client tells the connection that it is lost, and not those who wait for outcomes.
+            let outcome = tokio::select! {
+                outcome = within("waiting for the outcome", outcome) => outcome?,
+                end = client.connection.on_close() => bail!("the connection ended: {end:?}"),
+            };
             ensure!(outcome.is_accepted(), "not accepted but {outcome:?}");
             acknowledged.insert(number);
             cutter.counted();

@@ -9,8 +9,8 @@ use fe2o3_amqp::types::primitives::{Binary, Value};
 use fe2o3_amqp::{Receiver, Sender};
 
 use crate::scene::{
-    Check, Scene, check, equal, message, next, numbers, queue, send_all, take, text, value,
-    values, within,
+    Check, Scene, check, equal, message, next, numbers, queue, send_all, take, text, value, values,
+    within,
 };
 
 const COUNT: usize = 10_000;
