@@ -116,7 +116,7 @@ impl Front {
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Time> {
-        front!(self, front => front.next_timeout(), new => Some(new.deadline))
+        front!(self, front => front.next_timeout(), new => (!new.over).then_some(new.deadline))
     }
 
     /// Input has to wait until the engine has answered, or publishes are complete, or the client has
