@@ -3,22 +3,18 @@
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use crate::driver::Driver;
+use crate::driver::{Driver, connect, lock};
+use crate::sessions::Sessions;
 use crate::{ConnectOptions, Error, Session};
 
 /// One AMQP 0-10 connection. Clones share it; without [`Connection::close`] it ends when the last handle does, and the
 /// broker sees a client that went away.
 #[derive(Debug, Clone)]
 pub struct Connection {
-    driver: Arc<Mutex<Driver>>,
-}
-
-/// Nothing is left half done by a panic of the caller's.
-pub(crate) fn lock(driver: &Mutex<Driver>) -> MutexGuard<'_, Driver> {
-    driver.lock().unwrap_or_else(PoisonError::into_inner)
+    driver: Arc<Mutex<Driver<Sessions>>>,
 }
 
 impl Connection {
@@ -27,24 +23,12 @@ impl Connection {
         address: impl ToSocketAddrs,
         options: &ConnectOptions,
     ) -> Result<Connection, Error> {
-        let mut tried = Err(io::Error::from(io::ErrorKind::AddrNotAvailable).into());
-        for address in address.to_socket_addrs()? {
-            tried = TcpStream::connect_timeout(&address, options.timeout)
-                .map_err(|cause| Error::Connect { address: address.to_string(), cause });
-            if tried.is_ok() {
-                break;
-            }
-        }
-        Self::over(tried?, options)
+        Self::over(connect(address, options.timeout)?, options)
     }
 
     /// Opens a connection over a socket that is connected already.
     pub fn over(socket: TcpStream, options: &ConnectOptions) -> Result<Connection, Error> {
-        let mut driver = Driver::new(socket, options)?;
-        let deadline = Instant::now() + options.timeout;
-        driver.wait_until(Some(deadline), "the connection to open", |driver| {
-            Ok(driver.is_opened())
-        })?;
+        let driver = Driver::open(socket, Sessions::new(options), options)?;
         Ok(Connection { driver: Arc::new(Mutex::new(driver)) })
     }
 
@@ -52,8 +36,7 @@ impl Connection {
     pub fn session(&self, name: &str, force: bool) -> Result<Session, Error> {
         let mut driver = lock(&self.driver);
         let (channel, token) = driver.attach(name.as_bytes(), force)?;
-        let deadline = Instant::now() + driver.timeout;
-        driver.wait_until(Some(deadline), "the session to attach", |driver| {
+        driver.wait_answer("the session to attach", |driver| {
             Ok(driver.live(channel, token)?.attached)
         })?;
         drop(driver);
@@ -78,7 +61,7 @@ impl Connection {
 
     /// The largest frame agreed.
     pub fn max_frame_size(&self) -> u16 {
-        lock(&self.driver).amqp.max_frame_size()
+        lock(&self.driver).protocol.amqp.max_frame_size()
     }
 
     /// Ends the connection in order. Sessions on it end with it.

@@ -31,6 +31,7 @@ mod input;
 mod message;
 mod options;
 mod session;
+mod sessions;
 mod state;
 
 pub use connection::Connection;

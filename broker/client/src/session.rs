@@ -10,8 +10,8 @@ use fletch_amqp::v0_10::{
 };
 use fletch_amqp::{CommandId, SequenceSet};
 
-use crate::connection::lock;
-use crate::driver::Driver;
+use crate::driver::{Driver, lock};
+use crate::sessions::Sessions;
 use crate::{Delivery, Error, Outgoing};
 
 /// The result of a command.
@@ -52,17 +52,17 @@ pub struct Subscription<'a> {
 /// One session. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Session {
-    driver: Arc<Mutex<Driver>>,
+    driver: Arc<Mutex<Driver<Sessions>>>,
     /// Its channel, and the number that tells it from earlier sessions on that channel.
     place: (u16, u64),
 }
 
 impl Session {
-    pub(crate) fn new(driver: Arc<Mutex<Driver>>, place: (u16, u64)) -> Session {
+    pub(crate) fn new(driver: Arc<Mutex<Driver<Sessions>>>, place: (u16, u64)) -> Session {
         Session { driver, place }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Driver> {
+    fn lock(&self) -> MutexGuard<'_, Driver<Sessions>> {
         lock(&self.driver)
     }
 
@@ -83,11 +83,10 @@ impl Session {
         let mut driver = self.lock();
         driver.command(self.place, command, true)?;
         let (channel, token) = self.place;
-        let deadline = Instant::now() + driver.timeout;
-        driver.wait_until(Some(deadline), "a command to complete", |driver| {
+        driver.wait_answer("a command to complete", |driver| {
             Ok(driver.live(channel, token)?.awaited.is_none())
         })?;
-        Ok(driver.state(channel, token).and_then(|state| state.result.take()))
+        Ok(driver.protocol.state(channel, token).and_then(|state| state.result.take()))
     }
 
     /// Waits until everything sent before is complete.
@@ -104,7 +103,7 @@ impl Session {
     /// How many commands are sent and not known to be complete.
     pub fn incomplete(&self) -> u32 {
         let (channel, token) = self.place;
-        self.lock().state(channel, token).map_or(0, |state| state.incomplete)
+        self.lock().protocol.state(channel, token).map_or(0, |state| state.incomplete)
     }
 
     // ---- messages out ----
@@ -147,14 +146,22 @@ impl Session {
     pub fn accepted(&self) -> SequenceSet {
         let (channel, token) = self.place;
         let mut driver = self.lock();
-        driver.state(channel, token).map(|s| std::mem::take(&mut s.accepted)).unwrap_or_default()
+        driver
+            .protocol
+            .state(channel, token)
+            .map(|s| std::mem::take(&mut s.accepted))
+            .unwrap_or_default()
     }
 
     /// Messages the broker rejected or released, and forgets them.
     pub fn rejected(&self) -> SequenceSet {
         let (channel, token) = self.place;
         let mut driver = self.lock();
-        driver.state(channel, token).map(|s| std::mem::take(&mut s.rejected)).unwrap_or_default()
+        driver
+            .protocol
+            .state(channel, token)
+            .map(|s| std::mem::take(&mut s.rejected))
+            .unwrap_or_default()
     }
 
     // ---- messages in ----
@@ -240,7 +247,11 @@ impl Session {
         let (channel, token) = self.place;
         let came = driver.wait_until(deadline, "a message", |driver| {
             // What came before the session ended is still there to take.
-            if driver.state(channel, token).is_some_and(|state| !state.deliveries.is_empty()) {
+            if driver
+                .protocol
+                .state(channel, token)
+                .is_some_and(|state| !state.deliveries.is_empty())
+            {
                 return Ok(true);
             }
             driver.live(channel, token).map(|_| false)
@@ -264,19 +275,19 @@ impl Session {
     pub fn take_deliveries(&self, into: &mut Vec<Delivery>) -> usize {
         let (channel, token) = self.place;
         let mut driver = self.lock();
-        let Some(state) = driver.state(channel, token) else { return 0 };
+        let Some(state) = driver.protocol.state(channel, token) else { return 0 };
         let from = into.len();
         into.extend(state.deliveries.drain(..));
         for delivery in &into[from..] {
-            driver.amqp.complete(channel, delivery.id);
+            driver.protocol.amqp.complete(channel, delivery.id);
         }
         into.len() - from
     }
 
-    fn take(&self, driver: &mut Driver) -> Option<Delivery> {
+    fn take(&self, driver: &mut Driver<Sessions>) -> Option<Delivery> {
         let (channel, token) = self.place;
-        let delivery = driver.state(channel, token)?.deliveries.pop_front()?;
-        driver.amqp.complete(channel, delivery.id);
+        let delivery = driver.protocol.state(channel, token)?.deliveries.pop_front()?;
+        driver.protocol.amqp.complete(channel, delivery.id);
         Some(delivery)
     }
 
@@ -317,10 +328,9 @@ impl Session {
         self.sync()?;
         let (channel, token) = self.place;
         let mut driver = self.lock();
-        driver.amqp.detach(channel);
-        let deadline = Instant::now() + driver.timeout;
-        driver.wait_until(Some(deadline), "the session to detach", |driver| {
-            Ok(driver.state(channel, token).is_none_or(|state| state.ended.is_some()))
+        driver.protocol.amqp.detach(channel);
+        driver.wait_answer("the session to detach", |driver| {
+            Ok(driver.protocol.state(channel, token).is_none_or(|state| state.ended.is_some()))
         })
     }
 }
