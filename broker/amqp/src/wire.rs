@@ -279,7 +279,7 @@ pub(crate) fn put_bytes32(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), EncodeE
 }
 
 /// A length as the 32 bits that announce it.
-pub(crate) fn length32(len: usize) -> Result<u32, EncodeError> {
+pub fn length32(len: usize) -> Result<u32, EncodeError> {
     u32::try_from(len).map_err(|_| EncodeError::TooLong { len, max: u32::MAX as usize })
 }
 

@@ -5,7 +5,11 @@ use std::io;
 use fletch_amqp::EncodeError;
 use fletch_amqp::v0_10::message::HeaderError;
 use fletch_amqp::v0_10::{AttachError, BodyError, CloseCode, DetachCode, ErrorCode, SendError};
+use fletch_amqp::v1_0::CompositeError;
+use fletch_amqp::v1_0::message::MessageError;
 use thiserror::Error;
+
+use crate::v1_0::Failure;
 
 /// Why a call failed.
 #[derive(Debug, Error)]
@@ -71,9 +75,26 @@ pub enum Error {
     /// A message header that cannot be decoded.
     #[error(transparent)]
     Header(#[from] HeaderError),
+    /// AMQP 1.0: something is over, or was refused.
+    #[error(transparent)]
+    V1_0(#[from] Failure),
+    /// AMQP 1.0: a message that cannot be decoded.
+    #[error(transparent)]
+    Message(#[from] MessageError),
+    /// AMQP 1.0: a part of a message that cannot be decoded.
+    #[error(transparent)]
+    Composite(#[from] CompositeError),
 }
 
 impl Error {
+    /// What the broker said, in AMQP 1.0.
+    pub fn condition(&self) -> Option<&crate::v1_0::Condition> {
+        match self {
+            Error::V1_0(failure) => failure.condition(),
+            _ => None,
+        }
+    }
+
     /// The error code of a session exception.
     pub fn session_code(&self) -> Option<ErrorCode> {
         match self {

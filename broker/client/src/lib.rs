@@ -1,4 +1,5 @@
-//! A thin blocking AMQP 0-10 client over `fletch-amqp`, for the tools, the tests and the benchmarks.
+//! A thin blocking AMQP client over `fletch-amqp`, for the tools, the tests and the benchmarks: of 0-10 here, of 1.0 in
+//! [`v1_0`].
 //!
 //! A [`Connection`] owns one TCP socket and no thread: octets move only while one of its methods, or one of its
 //! sessions', is called. Commands and messages are encoded into one buffer that is written when it is large, on
@@ -33,6 +34,7 @@ mod options;
 mod session;
 mod sessions;
 mod state;
+pub mod v1_0;
 
 pub use connection::Connection;
 pub use error::Error;

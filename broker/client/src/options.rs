@@ -32,6 +32,8 @@ pub struct ConnectOptions {
     pub send_window: u32,
     /// Properties to add to those that name this process.
     pub properties: Map,
+    /// AMQP 1.0: the name of this container; a new one for each connection if none.
+    pub container_id: Option<String>,
 }
 
 impl Default for ConnectOptions {
@@ -50,6 +52,7 @@ impl Default for ConnectOptions {
             no_delay: true,
             send_window: 5000,
             properties: Map::new(),
+            container_id: None,
         }
     }
 }
@@ -68,7 +71,7 @@ impl ConnectOptions {
         }
     }
 
-    fn mechanisms(&self) -> Vec<ClientMechanism> {
+    pub(crate) fn mechanisms(&self) -> Vec<ClientMechanism> {
         let known = |name: &str| {
             let user = self.user.as_deref();
             let response = match name.to_ascii_uppercase().as_str() {
@@ -91,19 +94,24 @@ impl ConnectOptions {
     }
 
     /// What management shows of a client: the names are the reference client's.
-    fn client_properties(&self) -> Map {
-        let process = std::env::args_os().next().map(std::path::PathBuf::from);
-        let name = process.as_deref().and_then(|path| path.file_name()?.to_str());
+    pub(crate) fn client_properties(&self) -> Map {
         let mut properties = Map::new()
             .with("product", "fletch-client")
             .with("version", env!("CARGO_PKG_VERSION"))
             .with("platform", std::env::consts::OS)
-            .with("qpid.client_process", name.unwrap_or("fletch-client"))
+            .with("qpid.client_process", process_name())
             .with("qpid.client_pid", i64::from(std::process::id()))
             .with("qpid.client_ppid", i64::from(std::os::unix::process::parent_id()));
         properties.extend(self.properties.iter().map(|(key, value)| (key, value.clone())));
         properties
     }
+}
+
+/// The name this process was started by.
+pub(crate) fn process_name() -> String {
+    let process = std::env::args_os().next().map(std::path::PathBuf::from);
+    let name = process.as_deref().and_then(|path| path.file_name()?.to_str());
+    name.unwrap_or("fletch-client").to_owned()
 }
 
 #[cfg(test)]
