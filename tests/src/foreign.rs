@@ -12,6 +12,7 @@ pub mod crash;
 pub mod expected;
 pub mod install;
 pub mod jms;
+pub mod matrix;
 pub mod output;
 pub mod suites;
 

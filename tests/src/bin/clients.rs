@@ -13,6 +13,7 @@ use fletch_tests::foreign::amqp1;
 use fletch_tests::foreign::expected::Expected;
 use fletch_tests::foreign::install::{CLIENTS, Client};
 use fletch_tests::foreign::jms::Jms;
+use fletch_tests::foreign::matrix;
 use fletch_tests::foreign::suites::{self, Plan, Python};
 use fletch_tests::foreign::{Tally, clients_dir, crash};
 use fletch_tests::random::Random;
@@ -30,6 +31,12 @@ enum What {
     Python(PythonOptions),
     /// Our Java program on the JMS client for AMQP 0-10
     Jms(Target),
+    /// Messages from publishers of each protocol to consumers of each, against tests/crossing.md
+    Matrix {
+        /// Write the table anew
+        #[arg(long)]
+        write: bool,
+    },
     /// SIGKILL under load of the reference's Python client
     Crash(CrashOptions),
     /// Our programs on AMQP 1.0 clients, which are installed first
@@ -101,6 +108,7 @@ fn main() -> ExitCode {
         What::Jms(target) => jms(&target),
         What::Crash(options) => crash(&options),
         What::Amqp1(options) => amqp1(options),
+        What::Matrix { write } => matrix::run(write),
     };
     match result {
         Ok(tally) => {

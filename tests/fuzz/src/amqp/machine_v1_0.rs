@@ -252,7 +252,9 @@ impl Probe<'_> {
         let id = SequenceNo(self.script.u8().into());
         let error = Error { condition: amqp_error::INTERNAL_ERROR, ..Error::default() };
         match self.script.below(14) {
-            0 => drop(amqp.begin()),
+            0 => {
+                amqp.begin();
+            }
             1 => {
                 let attach = Attach { name: "ours", role: Role::RECEIVER, ..Attach::default() };
                 if let Some(handle) = amqp.attach(channel, &attach) {
@@ -313,10 +315,12 @@ impl Probe<'_> {
             }
             let frame = Frame::parse(rest, 1 << 20).expect("ours").expect("whole");
             match frame.kind {
-                fletch_amqp::v1_0::frame::FrameKind::Sasl => drop(frame.sasl().expect("ours")),
+                fletch_amqp::v1_0::frame::FrameKind::Sasl => {
+                    frame.sasl().expect("ours");
+                }
                 fletch_amqp::v1_0::frame::FrameKind::Amqp if frame.is_empty() => {}
                 fletch_amqp::v1_0::frame::FrameKind::Amqp => {
-                    drop(frame.performative().expect("ours"));
+                    frame.performative().expect("ours");
                 }
             }
             rest = &rest[frame.len()..];
