@@ -1,10 +1,11 @@
 //! The broker under measurement: a child process with a port of the system's choice, ended with
 //! whoever holds it, and what the kernel says about it. With a data directory it leaves its log beside that.
 
+use crate::protocol::Protocol;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use fletch_client::amqp::v0_10::{CreditUnit, FlowMode};
-use fletch_client::{ConnectOptions, Connection, Session};
+use fletch_client::{ConnectOptions, Connection, Session, v1_0};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 use std::fs::{self, File};
@@ -144,6 +145,20 @@ impl Broker {
         Ok(Connection::connect(("127.0.0.1", self.port), options)?)
     }
 
+    /// Opens a connection of AMQP 1.0 to it.
+    pub(crate) fn connect_1_0(&self) -> Result<v1_0::Connection> {
+        let address = ("127.0.0.1", self.port);
+        Ok(v1_0::Connection::connect(address, &ConnectOptions::default())?)
+    }
+
+    /// Opens a connection of a protocol to it.
+    pub(crate) fn connect_by(&self, protocol: Protocol) -> Result<Client> {
+        Ok(match protocol {
+            Protocol::V0_10 => Client::V0_10(self.connect()?),
+            Protocol::V1_0 => Client::V1_0(self.connect_1_0()?),
+        })
+    }
+
     /// Processor time it has used, user and system, all threads, in the clock's ticks of 10 ms.
     pub(crate) fn cpu(&self) -> Result<Duration> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
@@ -226,6 +241,12 @@ impl Drop for Broker {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A connection of either protocol.
+pub(crate) enum Client {
+    V0_10(Connection),
+    V1_0(v1_0::Connection),
 }
 
 /// Gives a subscription credit without limit.

@@ -5,6 +5,7 @@
 mod broker;
 mod journal;
 mod memory;
+mod protocol;
 mod smoke;
 
 use clap::{Parser, Subcommand};

@@ -3,6 +3,7 @@
 use super::figure::Figure;
 use super::{Measure, declare, message_header};
 use crate::broker::Broker;
+use crate::protocol::Protocol;
 use crate::smoke::clients::Flow;
 use crate::smoke::{joined, pass};
 use anyhow::Result;
@@ -35,6 +36,7 @@ pub(super) fn stream(measure: &Measure<'_>) -> Result<Vec<Figure>> {
     let broker = measure.start("stream", &[])?;
     let seconds = measure.time().as_secs_f64() / 2.0;
     let flow = |durable| Flow {
+        protocol: Protocol::V0_10,
         fan_out: 1,
         size: SIZE,
         ack: true,
@@ -152,6 +154,7 @@ pub(super) fn latency(measure: &Measure<'_>) -> Result<Vec<Figure>> {
     let broker = measure.start("latency", &[])?;
     let seconds = measure.time().as_secs_f64();
     let flow = Flow {
+        protocol: Protocol::V0_10,
         fan_out: 1,
         size: SIZE,
         ack: false,

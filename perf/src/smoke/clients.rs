@@ -1,10 +1,10 @@
-//! The clients of the smoke benchmark. Each has a thread and a connection of its own.
+//! The clients of the smoke benchmark. Each has a thread and a connection of its own, and knows no protocol:
+//! those are in `v0_10` and `v1_0`.
 
-use crate::broker::unlimited;
+use super::{v0_10, v1_0};
+use crate::broker::Broker;
+use crate::protocol::Protocol;
 use anyhow::{Context, Result};
-use fletch_client::amqp::v0_10::table::{exchange, queue};
-use fletch_client::amqp::v0_10::{AcceptMode, DeliveryMode};
-use fletch_client::{Connection, Outgoing, Session, Subscription};
 use hdrhistogram::Histogram;
 use rustix::thread::set_current_timer_slack;
 use std::num::NonZeroU64;
@@ -13,16 +13,17 @@ use std::time::{Duration, Instant};
 
 /// Octets at the start of a body: nanoseconds since the run's epoch at which it was due.
 pub(super) const STAMP: usize = 8;
-/// The window of a subscription that accepts.
-const WINDOW: u32 = 5_000;
 /// Messages sent between two looks at what others have done.
 const BATCH: u64 = 64;
-const EXCHANGE: &str = "amq.fanout";
-const DESTINATION: &str = "in";
+/// What copies to all, of more consumers than one.
+pub(super) const EXCHANGE: &str = "amq.fanout";
+/// The window of a consumer that accepts.
+pub(super) const WINDOW: u32 = 5_000;
 
 /// What passes through the broker.
 #[derive(Clone)]
 pub(crate) struct Flow {
+    pub(crate) protocol: Protocol,
     pub(crate) fan_out: usize,
     pub(crate) size: usize,
     pub(crate) ack: bool,
@@ -33,7 +34,7 @@ pub(crate) struct Flow {
 }
 
 impl Flow {
-    fn queue(at: usize) -> String {
+    pub(super) fn queue(at: usize) -> String {
         format!("fletch-perf.{at}")
     }
 }
@@ -91,129 +92,127 @@ pub(crate) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("these bounds are possible")
 }
 
+/// A consumer's end of a connection.
+pub(super) trait Incoming: Send {
+    /// Calls `each` with the bodies that have been read already, accepts them if the flow has it so, and says how many.
+    fn take(&mut self, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<usize>;
+
+    /// Reads what is there or comes within `wait`.
+    fn poll(&self, wait: Duration) -> Result<()>;
+
+    /// Ends in order: the next flow through this broker uses the same names.
+    fn close(self: Box<Self>) -> Result<()>;
+}
+
+/// A publisher's end of a connection.
+pub(super) trait Outgoing: Send {
+    /// Sends a message; the broker may hold it back.
+    fn send(&mut self, body: &[u8]) -> Result<()>;
+
+    /// Writes what was sent, and reads what is there or comes within `wait`.
+    fn poll(&self, wait: Duration) -> Result<()>;
+
+    /// Ends in order, once the broker has all.
+    fn close(self: Box<Self>) -> Result<()>;
+}
+
 /// A consumer that is ready.
 pub(super) struct Consumer {
-    connection: Connection,
-    session: Session,
+    incoming: Box<dyn Incoming>,
     at: usize,
-    ack: bool,
 }
 
 impl Consumer {
     /// Makes a queue of the connection's own and subscribes to it.
-    pub(super) fn subscribe(connection: Connection, at: usize, flow: &Flow) -> Result<Consumer> {
-        let name = Flow::queue(at);
-        let session = connection.session(&name, false)?;
-        let declare = queue::Declare {
-            queue: Some(&name),
-            durable: flow.durable,
-            exclusive: true,
-            auto_delete: true,
-            ..Default::default()
+    pub(super) fn subscribe(broker: &Broker, at: usize, flow: &Flow) -> Result<Consumer> {
+        let incoming: Box<dyn Incoming> = match flow.protocol {
+            Protocol::V0_10 => Box::new(v0_10::Consumer::subscribe(broker, at, flow)?),
+            Protocol::V1_0 => Box::new(v1_0::Consumer::subscribe(broker, at, flow)?),
         };
-        session.command(&declare.into())?;
-        if flow.fan_out > 1 {
-            let bind = exchange::Bind {
-                queue: Some(&name),
-                exchange: Some(EXCHANGE),
-                ..Default::default()
-            };
-            session.command(&bind.into())?;
-        }
-        let accept_mode = if flow.ack { AcceptMode::EXPLICIT } else { AcceptMode::NONE };
-        session.subscribe(&Subscription {
-            queue: &name,
-            destination: DESTINATION,
-            accept_mode,
-            ..Default::default()
-        })?;
-        if flow.ack {
-            session.window(DESTINATION, WINDOW)?;
-        } else {
-            unlimited(&session, DESTINATION)?;
-        }
-        session.sync()?;
-        Ok(Consumer { connection, session, at, ack: flow.ack })
+        Ok(Consumer { incoming, at })
     }
 
     /// Receives until told to stop.
-    pub(super) fn run(self, shared: &Shared) -> Result<Histogram<u64>> {
+    pub(super) fn run(mut self, shared: &Shared) -> Result<Histogram<u64>> {
         let mut latency = histogram();
-        let mut deliveries = Vec::new();
         let received = &shared.received[self.at];
         while shared.consuming.load(Ordering::Relaxed) {
-            if self.session.take_deliveries(&mut deliveries) == 0 {
-                self.connection.poll(Duration::from_millis(20))?;
-                continue;
-            }
-            received.fetch_add(deliveries.len() as u64, Ordering::Relaxed);
             let record_from = shared.record_from.load(Ordering::Relaxed);
-            for delivery in deliveries.drain(..) {
-                let due = delivery.body().first_chunk::<STAMP>().context("a body without stamp")?;
+            let taken = self.incoming.take(&mut |body| {
+                let due = body.first_chunk::<STAMP>().context("a body without stamp")?;
                 let due = u64::from_le_bytes(*due);
                 if due >= record_from {
                     latency.saturating_record(shared.now().saturating_sub(due));
                 }
-                if self.ack {
-                    self.session.accept(delivery.id)?;
-                }
+                Ok(())
+            })?;
+            match taken {
+                0 => self.incoming.poll(Duration::from_millis(20))?,
+                more => _ = received.fetch_add(more as u64, Ordering::Relaxed),
             }
         }
-        // In order: the next flow through this broker uses the same names.
-        self.session.close()?;
+        self.incoming.close()?;
         Ok(latency)
     }
 }
 
-/// Publishes until told to stop, and says how many.
-pub(super) fn publish(connection: &Connection, flow: &Flow, shared: &Shared) -> Result<u64> {
-    let session = connection.session("publisher", false)?;
-    let queue = Flow::queue(0);
-    let (exchange, key) = if flow.fan_out > 1 { (EXCHANGE, "") } else { ("", queue.as_str()) };
-    let mut header = Vec::new();
-    let mut message = Outgoing::with_key(key, b"");
-    message.delivery.delivery_mode = flow.durable.then_some(DeliveryMode::PERSISTENT);
-    message.encode_header(&mut header)?;
-    let mut body = vec![0x5a; flow.size];
-    let mut send = |due: u64| -> Result<()> {
-        body[..STAMP].copy_from_slice(&due.to_le_bytes());
-        session.send_encoded(exchange, &header, &body)?;
-        Ok(())
-    };
-    let mut sent = 0;
-    match flow.rate {
-        None => {
-            while shared.publishing.load(Ordering::Relaxed) {
-                if sent - shared.least_received() + BATCH > flow.in_flight {
-                    connection.poll(Duration::from_micros(200))?;
-                    continue;
-                }
-                for _ in 0..BATCH {
-                    send(shared.now())?;
-                }
-                sent += BATCH;
-            }
-        }
-        Some(rate) => {
-            // The kernel rounds sleeps up by 50 µs otherwise, and that would be latency here.
-            set_current_timer_slack(NonZeroU64::new(1))?;
-            let start = shared.now();
-            let due = |message: u64| start + message * 1_000_000_000 / u64::from(rate);
-            while shared.publishing.load(Ordering::Relaxed) {
-                let now = shared.now();
-                while due(sent) <= now {
-                    send(due(sent))?;
-                    sent += 1;
-                }
-                connection.poll(Duration::ZERO)?;
-                let wait = due(sent).saturating_sub(shared.now());
-                if wait > 0 {
-                    std::thread::sleep(Duration::from_nanos(wait));
-                }
-            }
-        }
+/// The publisher's end of a connection, once the consumers are there.
+pub(super) struct Publisher {
+    outgoing: Box<dyn Outgoing>,
+}
+
+impl Publisher {
+    /// Ready to publish to the consumers' queues.
+    pub(super) fn attach(connection: crate::broker::Client, flow: &Flow) -> Result<Publisher> {
+        use crate::broker::Client;
+        let outgoing: Box<dyn Outgoing> = match connection {
+            Client::V0_10(connection) => Box::new(v0_10::Publisher::attach(connection, flow)?),
+            Client::V1_0(connection) => Box::new(v1_0::Publisher::attach(connection, flow)?),
+        };
+        Ok(Publisher { outgoing })
     }
-    session.sync()?;
-    session.close()?;
-    Ok(sent)
+
+    /// Publishes until told to stop, and says how many.
+    pub(super) fn run(mut self, flow: &Flow, shared: &Shared) -> Result<u64> {
+        let mut body = vec![0x5a; flow.size];
+        let mut send = |outgoing: &mut Box<dyn Outgoing>, due: u64| -> Result<()> {
+            body[..STAMP].copy_from_slice(&due.to_le_bytes());
+            outgoing.send(&body)
+        };
+        let mut sent = 0;
+        match flow.rate {
+            None => {
+                while shared.publishing.load(Ordering::Relaxed) {
+                    if sent - shared.least_received() + BATCH > flow.in_flight {
+                        self.outgoing.poll(Duration::from_micros(200))?;
+                        continue;
+                    }
+                    for _ in 0..BATCH {
+                        send(&mut self.outgoing, shared.now())?;
+                    }
+                    sent += BATCH;
+                }
+            }
+            Some(rate) => {
+                // The kernel rounds sleeps up by 50 µs otherwise, and that would be latency here.
+                set_current_timer_slack(NonZeroU64::new(1))?;
+                let start = shared.now();
+                let due = |message: u64| start + message * 1_000_000_000 / u64::from(rate);
+                while shared.publishing.load(Ordering::Relaxed) {
+                    let now = shared.now();
+                    while due(sent) <= now {
+                        send(&mut self.outgoing, due(sent))?;
+                        sent += 1;
+                    }
+                    self.outgoing.poll(Duration::ZERO)?;
+                    let wait = due(sent).saturating_sub(shared.now());
+                    if wait > 0 {
+                        std::thread::sleep(Duration::from_nanos(wait));
+                    }
+                }
+            }
+        }
+        self.outgoing.close()?;
+        Ok(sent)
+    }
 }

@@ -6,14 +6,18 @@
 //! back counts as latency too.
 
 pub(crate) mod clients;
+mod figures;
+mod v0_10;
+mod v1_0;
 
 use crate::broker::{Broker, BrokerOptions};
+use crate::protocol::{Protocol, Protocols};
 use anyhow::{Result, bail};
 use clap::Args;
 use clients::{Flow, Shared};
+use figures::{Case, Figures, Report, print};
 use fletch_perf::report;
 use hdrhistogram::Histogram;
-use serde::Serialize;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,6 +26,9 @@ use std::time::{Duration, Instant};
 pub(crate) struct Options {
     #[command(flatten)]
     broker: BrokerOptions,
+    /// What the clients speak.
+    #[arg(long, value_enum, default_value = "amqp0-10")]
+    protocol: Protocols,
     /// Sizes of the body, in octets; 8 at least.
     #[arg(long, value_delimiter = ',', default_value = "100,1024")]
     sizes: Vec<usize>,
@@ -60,47 +67,6 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// One line of the report.
-#[derive(Clone, Copy, Debug, Serialize)]
-struct Case {
-    fan_out: usize,
-    size: usize,
-    ack: bool,
-    /// Messages per second; none for as many as go.
-    rate: Option<u32>,
-}
-
-/// What was measured. Latencies are in microseconds, of latency measurements only.
-#[derive(Clone, Debug, Serialize)]
-struct Figures {
-    published_per_second: f64,
-    delivered_per_second: f64,
-    p50: Option<f64>,
-    p99: Option<f64>,
-    p999: Option<f64>,
-    max: Option<f64>,
-    /// Of the broker, in microseconds, for a message and all its deliveries.
-    cpu_per_message: f64,
-    /// Of the broker, in octets, at the end of the measurement.
-    resident: f64,
-}
-
-#[derive(Serialize)]
-struct Line {
-    #[serde(flatten)]
-    case: Case,
-    #[serde(flatten)]
-    figures: Figures,
-}
-
-#[derive(Serialize)]
-struct Report<'a> {
-    about: &'a str,
-    seconds: f64,
-    runs: usize,
-    results: Vec<Line>,
-}
-
 /// Measures all cases.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if options.sizes.iter().any(|size| *size < clients::STAMP) {
@@ -111,16 +77,20 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     let cases = cases(options);
     let about = options.broker.describe()?;
-    let bar = report::progress((cases.len() * options.runs) as u64);
+    let protocols = options.protocol.all();
+    let bar = report::progress((cases.len() * options.runs * protocols.len()) as u64);
     let mut results = Vec::new();
     for case in cases {
-        let mut runs = Vec::new();
+        let mut runs = vec![Vec::new(); protocols.len()];
         for _ in 0..options.runs {
-            bar.set_message(name(case));
-            runs.push(measure(options, case)?);
-            bar.inc(1);
+            // By turns, so that what else this machine does meets both.
+            for (runs, protocol) in runs.iter_mut().zip(protocols) {
+                bar.set_message(case.name(*protocol));
+                runs.push(measure(options, case, *protocol)?);
+                bar.inc(1);
+            }
         }
-        results.push(Line { case, figures: middle(&runs) });
+        results.extend(figures::lines(case, protocols, &runs));
     }
     bar.finish_and_clear();
     let report = Report { about: &about, seconds: options.seconds, runs: options.runs, results };
@@ -148,14 +118,10 @@ fn cases(options: &Options) -> Vec<Case> {
     cases
 }
 
-fn name(case: Case) -> String {
-    let what = if case.rate.is_some() { "latency" } else { "throughput" };
-    format!("1→{} {} B {what}{}", case.fan_out, case.size, if case.ack { " ack" } else { "" })
-}
-
-fn measure(options: &Options, case: Case) -> Result<Figures> {
+fn measure(options: &Options, case: Case, protocol: Protocol) -> Result<Figures> {
     let broker = options.broker.start()?;
     let flow = Flow {
+        protocol,
         fan_out: case.fan_out,
         size: case.size,
         ack: case.ack,
@@ -194,17 +160,18 @@ pub(crate) struct Passed {
 pub(crate) fn pass(broker: &Broker, flow: &Flow, warm_up: f64, seconds: f64) -> Result<Passed> {
     let shared = Arc::new(Shared::new(flow.fan_out));
     // The publisher connects first: with two shards and one consumer each has a shard.
-    let connection = broker.connect()?;
+    let connection = broker.connect_by(flow.protocol)?;
     let mut consumers = Vec::new();
     for at in 0..flow.fan_out {
-        let consumer = clients::Consumer::subscribe(broker.connect()?, at, flow)?;
+        let consumer = clients::Consumer::subscribe(broker, at, flow)?;
         let shared = Arc::clone(&shared);
         consumers.push(std::thread::spawn(move || consumer.run(&shared)));
     }
     let publisher = {
         let shared = Arc::clone(&shared);
         let flow = flow.clone();
-        std::thread::spawn(move || clients::publish(&connection, &flow, &shared))
+        let publisher = clients::Publisher::attach(connection, &flow)?;
+        std::thread::spawn(move || publisher.run(&flow, &shared))
     };
     std::thread::sleep(Duration::from_secs_f64(warm_up));
     shared.start_recording();
@@ -253,64 +220,4 @@ impl Sample {
     fn take(broker: &Broker, shared: &Shared) -> Result<Sample> {
         Ok(Sample { at: Instant::now(), cpu: broker.cpu()?, received: shared.received() })
     }
-}
-
-fn middle(runs: &[Figures]) -> Figures {
-    let of = |get: fn(&Figures) -> f64| report::median(runs.iter().map(get).collect());
-    let some = |get: fn(&Figures) -> Option<f64>| {
-        let figures: Vec<f64> = runs.iter().filter_map(get).collect();
-        (!figures.is_empty()).then(|| report::median(figures))
-    };
-    Figures {
-        published_per_second: of(|f| f.published_per_second),
-        delivered_per_second: of(|f| f.delivered_per_second),
-        p50: some(|f| f.p50),
-        p99: some(|f| f.p99),
-        p999: some(|f| f.p999),
-        max: some(|f| f.max),
-        cpu_per_message: of(|f| f.cpu_per_message),
-        resident: of(|f| f.resident),
-    }
-}
-
-fn print(report: &Report<'_>) {
-    println!("{}", report.about);
-    println!(
-        "one-way latency in µs from the time a message was due; broker CPU in µs for a message and \
-         all its deliveries; median of {} run(s) of {} s",
-        report.runs, report.seconds
-    );
-    let header = [
-        "flow",
-        "body",
-        "accept",
-        "pace",
-        "msgs/s in",
-        "msgs/s out",
-        "p50",
-        "p99",
-        "p99.9",
-        "max",
-        "CPU",
-        "RSS MiB",
-    ];
-    let mut table = report::table(&header, 4);
-    for Line { case, figures } in &report.results {
-        let figure = |f: Option<f64>| f.map_or_else(|| "-".into(), report::thousands);
-        table.add_row([
-            format!("1→{}", case.fan_out),
-            format!("{} B", case.size),
-            if case.ack { "explicit" } else { "none" }.into(),
-            case.rate.map_or("unpaced".into(), |rate| format!("{}/s", rate)),
-            report::thousands(figures.published_per_second),
-            report::thousands(figures.delivered_per_second),
-            figure(figures.p50),
-            figure(figures.p99),
-            figure(figures.p999),
-            figure(figures.max),
-            format!("{:.2}", figures.cpu_per_message),
-            format!("{:.1}", figures.resident / f64::from(1 << 20)),
-        ]);
-    }
-    println!("{table}");
 }
