@@ -1,7 +1,6 @@
 //! One 1.0 connection as the broker sees it: drives the sans-IO state machine, judges the client's wish
 //! to connect, and keeps the sessions.
 
-use super::deliveries::Disposed;
 use super::incoming::{Sent, publish_of};
 use super::session::{Session, Wire};
 use super::subscription::Delivery;
@@ -30,6 +29,8 @@ pub(crate) struct Connection {
     on_list: bool,
     /// The state machine has something to report without input.
     news: bool,
+    /// A session has to wait for the engine before it goes on.
+    waiting: bool,
     /// Sessions that are over, whose client is not told before all they held is released.
     leaving: usize,
     /// The connection is over: what is still to be said when the last session has left.
@@ -60,6 +61,7 @@ impl Connection {
             touched: false,
             on_list: false,
             news: false,
+            waiting: false,
             leaving: 0,
             goodbye: None,
             paused: false,
@@ -80,10 +82,15 @@ impl Connection {
     }
 
     pub(crate) fn is_stalled(&self) -> bool {
-        self.leaving > 0
+        self.waiting
+            || self.leaving > 0
             || self.publishes.is_too_much()
             || self.amqp.out_len() > OUTPUT_MAX
-            || self.sessions.iter().any(|(_, session)| session.must_wait())
+    }
+
+    /// Looks again whether a session has to wait; only answers and ends of sessions change that.
+    fn check_waiting(&mut self) {
+        self.waiting = self.waiting && self.sessions.iter().any(|(_, s)| s.must_wait());
     }
 
     pub(crate) fn may_resume(&mut self) -> bool {
@@ -134,6 +141,7 @@ impl Connection {
                         drop(payload);
                         let mut wire = Wire { amqp: &mut self.amqp, channel };
                         session.order(ctx, &mut wire, sent, order);
+                        self.waiting |= session.must_wait();
                         if !ctx.fx.events.is_empty() {
                             return Step::More;
                         }
@@ -152,7 +160,7 @@ impl Connection {
                     let mut wire = Wire { amqp: &mut self.amqp, channel };
                     match published {
                         Ok(Published::Done) => session.published(&mut wire, sent),
-                        Ok(Published::Pending) => {}
+                        Ok(Published::Pending) => self.waiting |= session.must_wait(),
                         Err(refusal) => session.reject(ctx, &mut wire, sent, &refusal),
                     }
                 }
@@ -166,8 +174,7 @@ impl Connection {
                 } => {
                     let Some(at) = at(&self.sessions, channel) else { continue };
                     // The event borrows the state machine.
-                    let (txn, state) =
-                        (transactions::of(state.as_ref()), Disposed::of(state.as_ref(), settled));
+                    let (txn, state) = transactions::disposed(state.as_ref(), settled);
                     let mut wire = Wire { amqp: &mut self.amqp, channel };
                     let session = &mut self.sessions[at].1;
                     match (txn, state) {
@@ -183,6 +190,7 @@ impl Connection {
                         }
                         (None, None) => {}
                     }
+                    self.waiting |= session.must_wait();
                 }
                 Wired::Disposition { .. } => {}
                 Wired::Credit { channel, handle, drain, .. } => {
@@ -197,6 +205,7 @@ impl Connection {
                         session.plan(ctx, (&self.settings, &self.container), (handle, &attach));
                     let mut wire = Wire { amqp: &mut self.amqp, channel };
                     session.attach(ctx, &mut wire, handle, planned);
+                    self.waiting |= session.must_wait();
                     if !ctx.fx.events.is_empty() {
                         return Step::More;
                     }
@@ -288,6 +297,7 @@ impl Connection {
         let at = at(&self.sessions, channel)?;
         let (_, mut session) = self.sessions.swap_remove(at);
         session.publishes.forget(&mut self.publishes);
+        self.check_waiting();
         let id = session.id;
         let ending = session.end(ctx);
         self.leaving += usize::from(!farewell.is_empty());
@@ -349,6 +359,7 @@ impl Connection {
             // 1.0 sessions have no names, and no branches.
             Event::Evicted { .. } | Event::BranchExpired { .. } => {}
         }
+        self.check_waiting();
     }
 
     // ---- turns ---------------------------------------------------------------------------

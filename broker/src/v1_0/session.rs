@@ -21,6 +21,10 @@ use fletch_engine::{
 };
 use foldhash::HashMap;
 
+/// Requests of a session that may be under way before nothing more is read: a client gains nothing by more, and
+/// each costs memory here and at a queue's home.
+const PENDING_MAX: usize = 1024;
+
 /// A link that is attached.
 #[derive(Debug)]
 pub(super) enum Link {
@@ -114,7 +118,9 @@ impl Session {
 
     /// Whether the client's next frames have to wait for the engine.
     pub(super) fn must_wait(&self) -> bool {
-        self.attaching.is_some() || self.transactions.must_wait()
+        self.attaching.is_some()
+            || self.transactions.must_wait()
+            || self.pending.len() > PENDING_MAX
     }
 
     pub(super) fn subscription_id(&self, tag: u32) -> SubscriptionId {

@@ -4,6 +4,7 @@
 //! client has accepted in one that is rolled back is its own still, unless it has settled that: then it is free
 //! again.
 
+use super::deliveries::Disposed;
 use super::error::Refusal;
 use super::incoming::Sent;
 use super::session::{Link, Session, Then, Wire};
@@ -13,7 +14,7 @@ use crate::shard::Ctx;
 use fletch_amqp::SequenceSet;
 use fletch_amqp::v1_0::message::{Body, MessageView};
 use fletch_amqp::v1_0::table::{Accepted, Declare, Declared, DeliveryState, Discharge, Rejected};
-use fletch_amqp::v1_0::{Composite, Role, SequenceNo, transaction_error};
+use fletch_amqp::v1_0::{Composite, Outcome as Outcome1, Role, SequenceNo, transaction_error};
 use fletch_engine::{Error, Message, Outcome, Published, Reply, Request, Target};
 use foldhash::HashMap;
 
@@ -328,6 +329,25 @@ impl Session {
             self.roll_back(ctx, &mut open);
         }
     }
+}
+
+/// What a client makes of deliveries: it accepts them in a transaction, or disposes of them at once. What is no
+/// accept is not part of a transaction, as in the reference.
+pub(super) fn disposed(
+    state: Option<&DeliveryState<'_>>,
+    settled: bool,
+) -> (Option<Result<TxnId, Refusal>>, Option<Disposed>) {
+    let Some(DeliveryState::TransactionalState(in_one)) = state else {
+        return (None, Disposed::of(state, settled));
+    };
+    let outcome = match &in_one.outcome {
+        None | Some(Outcome1::Accepted(_)) => return (of(state), None),
+        Some(Outcome1::Rejected(rejected)) => rejected.clone().into(),
+        Some(Outcome1::Released(released)) => released.clone().into(),
+        Some(Outcome1::Modified(modified)) => modified.clone().into(),
+        Some(_) => return (None, None),
+    };
+    (None, Disposed::of(Some(&outcome), settled))
 }
 
 /// The transaction that a state names.
