@@ -182,3 +182,20 @@ pub(super) fn publish_of(op: OpId) -> Sent {
     let handle = (op >> 32 & !(3 << (SETTLED - 32))) as u32;
     Sent { handle, id: SequenceNo(op as u32), settled: op >> SETTLED & 1 == 1, txn: None }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_publish_is_known_by_its_operation() {
+        for handle in [0, 1, 65_535] {
+            for id in [0, 7, u32::MAX] {
+                for settled in [false, true] {
+                    let sent = Sent { handle, id: SequenceNo(id), settled, txn: None };
+                    assert_eq!(publish_of(publish_op(sent)), sent);
+                }
+            }
+        }
+    }
+}

@@ -308,3 +308,45 @@ fn argument(key: &str, value: ValueRef<'_>) -> Result<OldValue, Refusal> {
         .or_else(|| value.is_null().then_some(OldValue::Void));
     found.ok_or_else(|| Refusal::invalid(format!("{key} has a value that is no scalar")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn addresses_may_be_urls_and_have_the_domain() {
+        assert_eq!(path("orders"), "orders");
+        assert_eq!(path("amqp://host:5672/orders"), "orders");
+        assert_eq!(path("amqps://host/a/b"), "a/b");
+        assert_eq!(path("amqp://host"), "amqp://host");
+        assert_eq!(local("orders@here", Some("here")), "orders");
+        assert_eq!(local("orders@there", Some("here")), "orders@there");
+        assert_eq!(local("orders@here", None), "orders@here");
+        assert_eq!(address_of(&Node::Queue("q".into()), Some("here")), "q@here");
+    }
+
+    #[test]
+    fn the_longest_pattern_makes_the_node() {
+        let pattern = |text: &str| Regex::new(text).expect("a pattern");
+        let settings = Settings::new(
+            "QPID",
+            Duration::ZERO,
+            (Duration::ZERO, 1),
+            false,
+            (Duration::ZERO, 0, 0),
+            "tag",
+            None,
+        );
+        let settings = Settings {
+            queue_patterns: vec![pattern("^q\\."), pattern("^t\\.queues\\.")],
+            topic_patterns: vec![pattern("^t\\.")],
+            ..settings
+        };
+        let made = |name: &str| on_demand(&settings, &name.into()).map(|(_, node)| node);
+        assert_eq!(made("q.one"), Some(Node::Queue("q.one".into())));
+        assert_eq!(made("t.one"), Some(Node::Exchange("t.one".into(), ExchangeKind::Topic)));
+        assert_eq!(made("t.queues.one"), Some(Node::Queue("t.queues.one".into())));
+        assert_eq!(made("other"), None);
+    }
+}
