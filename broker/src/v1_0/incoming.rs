@@ -12,8 +12,10 @@ use fletch_amqp::v1_0::{Role, SequenceNo};
 use fletch_engine::{Format, Message, Meta, OpId, Published, SessionId, Time};
 use std::time::Duration;
 
-/// Deliveries that may be on their way to the broker, or not complete, on one link.
-pub(super) const WINDOW: u32 = 1000;
+/// Deliveries that may be on their way to the broker, or not complete, on one link: as many as a 0-10 client has. With
+/// fewer a fast sender stops and goes, and each stop is two threads that sleep and wake. How many octets wait is
+/// bounded elsewhere.
+pub(super) const WINDOW: u32 = 5000;
 
 /// A large message must not leave its size behind in every shard.
 const SCRATCH_KEPT: usize = 256 * 1024;

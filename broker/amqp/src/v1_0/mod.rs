@@ -13,6 +13,7 @@ pub mod frame;
 mod kinds;
 pub mod message;
 mod multiple;
+pub mod quick;
 mod restricted;
 pub mod state;
 pub mod table;

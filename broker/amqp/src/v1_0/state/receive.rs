@@ -12,7 +12,7 @@ use crate::v1_0::codec::Composite;
 use crate::v1_0::frame::{Frame, FrameKind};
 use crate::v1_0::table::{Attach, Begin, DeliveryState, Disposition, Error, Open, Transfer};
 use crate::v1_0::types::MapRef;
-use crate::v1_0::{Performative, Role, SequenceNo, amqp_error, link_error, session_error};
+use crate::v1_0::{Performative, Role, SequenceNo, amqp_error, link_error, quick, session_error};
 use crate::wire::Reader;
 
 /// Octets of the largest delivery tag (part 2.8.7).
@@ -139,6 +139,18 @@ impl Connection {
         if frame.is_empty() {
             return Ok(None);
         }
+        if self.phase == Phase::Opened
+            && let Some(channel) = self.local_channel(frame.channel)
+            && self.is_mapped(channel)
+        {
+            // One of either for each message.
+            if let Some((transfer, payload)) = quick::read_transfer(frame.body) {
+                return self.on_transfer(channel, transfer, payload);
+            }
+            if let Some(disposition) = quick::read_disposition(frame.body) {
+                return Ok(self.on_disposition(channel, disposition));
+            }
+        }
         let (performative, payload) = frame.performative()?;
         match (performative, self.phase) {
             (Performative::Open(open), _) => self.on_open(open),
@@ -159,6 +171,11 @@ impl Connection {
             }
             (performative, _) => Err(Fault::unexpected(performative.name(), "before open")),
         }
+    }
+
+    #[inline]
+    fn is_mapped(&self, channel: u16) -> bool {
+        self.find(channel).is_ok_and(|at| self.sessions[at].1.life == SessionLife::Mapped)
     }
 
     #[inline]

@@ -8,7 +8,7 @@ use super::session::{Life as SessionLife, Session, Stalled};
 use crate::v1_0::codec::Composite;
 use crate::v1_0::frame::{FrameKind, OpenFrame, write_frame};
 use crate::v1_0::table::{DeliveryState, Disposition, Transfer};
-use crate::v1_0::{Role, SequenceNo};
+use crate::v1_0::{Role, SequenceNo, quick};
 use crate::wire::EncodeError;
 
 /// Why a delivery was not sent.
@@ -190,7 +190,9 @@ fn write_one(
 ) -> Result<bool, EncodeError> {
     let frame = OpenFrame::begin(out, FrameKind::Amqp, channel);
     let body = out.len();
-    if let Err(error) = transfer.encode(out) {
+    if !quick::put_transfer(transfer, out)
+        && let Err(error) = transfer.encode(out)
+    {
         frame.abandon(out);
         return Err(error);
     }
