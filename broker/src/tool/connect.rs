@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use fletch_amqp::types::Map;
-use fletch_client::{ConnectOptions, Connection, Session};
+use fletch_client::{ConnectOptions, Connection, Error, Session, v1_0};
 
 use super::address::{Literal, Term, parse_map};
 use super::unique::unique_name;
@@ -18,10 +18,25 @@ pub(super) struct ConnectArgs {
     /// Broker to connect to: [amqp:][user[/password]@][tcp:]host[:port][,...]
     #[arg(short, long, value_name = "URL", default_value = "127.0.0.1")]
     pub(super) broker: String,
-    /// Options for the connection, as {name: value, ...}: username, password, sasl-mechanisms, heartbeat, tcp-nodelay,
+    /// Protocol to speak
+    #[arg(long, value_enum, value_name = "PROTOCOL")]
+    pub(super) protocol: Option<Protocol>,
+    /// Options for the connection, as {name: value, ...}: protocol, container-id, username, password, sasl-mechanisms, heartbeat, tcp-nodelay,
     /// virtualhost, max-frame-size, max-channels, client-properties
     #[arg(long, value_name = "OPTIONS")]
     pub(super) connection_options: Option<String>,
+}
+
+/// What to speak; by default AMQP 0-10.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(super) enum Protocol {
+    /// AMQP 0-10.
+    #[default]
+    #[value(name = "amqp0-10")]
+    V0_10,
+    /// AMQP 1.0.
+    #[value(name = "amqp1.0")]
+    V1_0,
 }
 
 /// A broker's URL.
@@ -53,6 +68,23 @@ impl Url {
     }
 }
 
+impl Url {
+    /// Connects to the first of the hosts that answers.
+    fn first<T>(&self, connect: impl Fn((&str, u16)) -> Result<T, Error>) -> Result<T> {
+        let mut failed = None;
+        for (host, port) in &self.hosts {
+            match connect((host.as_str(), *port)) {
+                Ok(connection) => return Ok(connection),
+                Err(error @ (Error::Connect { .. } | Error::Io(_))) => {
+                    failed = Some(anyhow::Error::from(error).context(format!("at {host}:{port}")));
+                }
+                Err(error) => return Err(error).with_context(|| format!("at {host}:{port}")),
+            }
+        }
+        Err(failed.unwrap_or_else(|| anyhow::anyhow!("no broker given")))
+    }
+}
+
 fn host(place: &str) -> Result<(String, u16)> {
     for transport in ["ssl:", "rdma:", "ws:", "amqps:"] {
         if place.starts_with(transport) {
@@ -77,31 +109,64 @@ fn host(place: &str) -> Result<(String, u16)> {
 }
 
 impl ConnectArgs {
+    /// What to speak.
+    pub(super) fn protocol(&self) -> Result<Protocol> {
+        let given = self.given()?;
+        let named = given.iter().find(|(name, _)| name == "protocol").map(|(_, term)| {
+            let Literal::Text(text) = &term.literal else { bail!("protocol: expected a name") };
+            match Protocol::from_str(text, false) {
+                Ok(protocol) => Ok(protocol),
+                Err(_) => bail!("connection option protocol: {text} is none that is known"),
+            }
+        });
+        match (self.protocol, named.transpose()?) {
+            (Some(said), Some(named)) if said != named => {
+                bail!("--protocol and the connection option protocol differ")
+            }
+            (said, named) => Ok(said.or(named).unwrap_or_default()),
+        }
+    }
+
+    /// For a tool that speaks AMQP 0-10 alone.
+    fn check_0_10(&self) -> Result<()> {
+        match self.protocol()? {
+            Protocol::V0_10 => Ok(()),
+            Protocol::V1_0 => bail!("--protocol amqp1.0: this tool speaks AMQP 0-10 alone"),
+        }
+    }
+
+    fn given(&self) -> Result<Vec<(String, Term)>> {
+        let text = self.connection_options.as_deref();
+        let given = text.map(|text| parse_map(text).context("in --connection-options"));
+        Ok(given.transpose()?.unwrap_or_default())
+    }
+
+    fn options(&self, url: &Url) -> Result<ConnectOptions> {
+        let (user, password) = (url.user.clone(), url.password.clone());
+        let mut options = ConnectOptions { user, password, ..Default::default() };
+        for (name, term) in self.given()? {
+            set(&mut options, &name, &term)?;
+        }
+        Ok(options)
+    }
+
     /// Connects to the first broker that answers.
     pub(super) fn connect(&self, tune: impl FnOnce(&mut ConnectOptions)) -> Result<Connection> {
+        self.check_0_10()?;
         let url = Url::parse(&self.broker)?;
-        let mut options =
-            ConnectOptions { user: url.user, password: url.password, ..Default::default() };
-        if let Some(text) = &self.connection_options {
-            let given = parse_map(text).context("in --connection-options")?;
-            for (name, term) in given {
-                set(&mut options, &name, &term)?;
-            }
+        let mut options = self.options(&url)?;
+        if options.container_id.is_some() {
+            bail!("connection option container-id: AMQP 0-10 has nothing like it");
         }
         tune(&mut options);
-        let mut failed = None;
-        for (host, port) in &url.hosts {
-            match Connection::connect((host.as_str(), *port), &options) {
-                Ok(connection) => return Ok(connection),
-                Err(
-                    error @ (fletch_client::Error::Connect { .. } | fletch_client::Error::Io(_)),
-                ) => {
-                    failed = Some(anyhow::Error::from(error).context(format!("at {host}:{port}")));
-                }
-                Err(error) => return Err(error).with_context(|| format!("at {host}:{port}")),
-            }
-        }
-        Err(failed.unwrap_or_else(|| anyhow::anyhow!("no broker given")))
+        url.first(|address| Connection::connect(address, &options))
+    }
+
+    /// The same in AMQP 1.0.
+    pub(super) fn connect_1_0(&self) -> Result<v1_0::Connection> {
+        let url = Url::parse(&self.broker)?;
+        let options = self.options(&url)?;
+        url.first(|address| v1_0::Connection::connect(address, &options))
     }
 
     /// Connects, with a session.
@@ -116,14 +181,7 @@ impl ConnectArgs {
 
     /// The user that messages are sent as, if one was named.
     pub(super) fn user(&self) -> Result<Option<String>> {
-        let mut options =
-            ConnectOptions { user: Url::parse(&self.broker)?.user, ..Default::default() };
-        if let Some(text) = &self.connection_options {
-            for (name, term) in parse_map(text)? {
-                set(&mut options, &name, &term)?;
-            }
-        }
-        Ok(options.user)
+        Ok(self.options(&Url::parse(&self.broker)?)?.user)
     }
 }
 
@@ -164,9 +222,10 @@ fn set(options: &mut ConnectOptions, name: &str, term: &Term) -> Result<()> {
         // What asks for no more than we do anyway.
         "reconnect" if !boolean()? => {}
         "transport" if text()? == "tcp" => {}
-        "protocol" if text()? == "amqp0-10" => {}
+        // Looked at before.
+        "protocol" => {}
+        "container-id" => options.container_id = Some(text()?),
         "transport" => bail!("connection option transport: only tcp is supported yet"),
-        "protocol" => bail!("connection option protocol: only amqp0-10 is supported yet"),
         option @ ("reconnect"
         | "reconnect-timeout"
         | "reconnect-limit"
@@ -183,7 +242,6 @@ fn set(options: &mut ConnectOptions, name: &str, term: &Term) -> Result<()> {
         | "bounds"
         | "ssl-cert-name"
         | "ssl-ignore-hostname-verification-failure"
-        | "container-id"
         | "nest-annotations"
         | "set-to-on-send"
         | "address-passthrough"
@@ -241,9 +299,7 @@ mod tests {
         assert_eq!(options.user.as_deref(), Some("a"));
         assert_eq!(options.password.as_deref(), Some("7"));
         assert_eq!((options.heartbeat, options.no_delay), (5, false));
-        for wrong in
-            ["{reconnect: true}", "{colour: red}", "{heartbeat: x}", "{protocol: amqp1.0}", "x"]
-        {
+        for wrong in ["{reconnect: true}", "{colour: red}", "{heartbeat: x}", "x"] {
             assert!(set_all(wrong).is_err(), "{wrong}");
         }
     }

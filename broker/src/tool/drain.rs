@@ -6,10 +6,10 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 
-use super::address::{Address, Receiver};
+use super::address::Address;
 use super::connect::{ConnectArgs, seconds};
-use super::message::Message;
 use super::unique::unique_name;
+use super::wire;
 
 /// Messages fetched in advance.
 const CAPACITY: u32 = 500;
@@ -41,37 +41,35 @@ impl Options {
     /// Drains.
     pub(super) fn run(&self) -> Result<()> {
         let address = Address::parse(&self.address, unique_name)?;
-        let (connection, session) = self.connect.session(|_| {})?;
+        let wire = wire::connect(&self.connect, None)?;
         let capacity = if self.count == 0 { CAPACITY } else { CAPACITY.min(self.count) };
-        let receiver = Receiver::open(&session, address, "in", capacity)?;
+        let mut receiver = wire.receiver(address, capacity)?;
         let mut out = BufWriter::new(io::stdout());
         let mut count = 0;
         while self.count == 0 || count < self.count {
-            let delivery = match session.take_delivery() {
-                Some(delivery) => delivery,
+            let message = match receiver.take()? {
+                Some(message) => message,
                 None => {
+                    // What was printed is accepted before waiting.
                     out.flush()?;
+                    receiver.accept()?;
                     let timeout = (!self.forever).then_some(self.timeout);
-                    let Some(delivery) = receiver.fetch(timeout)? else { break };
-                    delivery
+                    let Some(message) = receiver.fetch(timeout)? else { break };
+                    message
                 }
             };
-            let message = Message::received(&delivery)?;
             if self.json {
                 writeln!(out, "{}", message.to_json())?;
             } else {
                 message.print(&mut out)?;
             }
-            if receiver.is_reliable() {
-                session.accept(delivery.id)?;
-            }
             count += 1;
         }
         out.flush()?;
-        session.sync()?;
+        receiver.accept()?;
+        wire.sync()?;
         receiver.close()?;
-        session.close()?;
-        connection.close()?;
+        wire.close()?;
         Ok(())
     }
 }

@@ -3,14 +3,15 @@
 
 use std::io::{self, Write};
 
+use fletch_amqp::EncodeError;
 use fletch_amqp::types::{List, Map, Uuid, Value};
 use fletch_amqp::v0_10::DeliveryMode;
+use fletch_amqp::v0_10::message::MessageView;
 use fletch_amqp::v0_10::table::message::{DeliveryProperties, MessageProperties, ReplyTo};
 use fletch_amqp::wire::Reader;
-use fletch_amqp::{CommandId, EncodeError};
-use fletch_client::{Delivery, Error, Outgoing};
+use fletch_client::{Error, Outgoing};
 
-use super::address::{Address, NodeKind, Sender};
+use super::address::{Address, NodeKind};
 
 /// The application header that holds the subject.
 const SUBJECT: &str = "qpid.subject";
@@ -127,9 +128,13 @@ fn non_empty(text: &str) -> Option<&str> {
 }
 
 impl Message {
-    /// Sends the message, under the sender's subject if it has none of its own.
-    pub(super) fn send(&self, sender: &Sender) -> Result<CommandId, Error> {
-        let subject = non_empty(&self.subject).or(sender.subject()).unwrap_or_default();
+    /// Hands the message to `send` as it is in AMQP 0-10, with its subject: `subject` if it has none of its own.
+    pub(super) fn encode<T>(
+        &self,
+        subject: Option<&str>,
+        send: impl FnOnce(&str, Outgoing<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let subject = non_empty(&self.subject).or(subject).unwrap_or_default();
         let mut encoded = Vec::new();
         let (content_type, body) = match &self.content {
             Content::Bytes(bytes) => (non_empty(&self.content_type), bytes.as_slice()),
@@ -166,7 +171,7 @@ impl Message {
             app_id: self.properties.get_str(APP_ID).map(str::as_bytes),
             application_headers: headers.as_ref().map(|map| map.view()),
         };
-        sender.send(subject, Outgoing { delivery, message, body })
+        send(subject, Outgoing { delivery, message, body })
     }
 
     fn headers(
@@ -182,8 +187,8 @@ impl Message {
     }
 
     /// Understands a message received. Content that is not what its type says stays octets.
-    pub(super) fn received(delivery: &Delivery) -> Result<Message, Error> {
-        let view = delivery.view()?;
+    pub(super) fn decode(header: &[u8], body: &[u8]) -> Result<Message, Error> {
+        let view = MessageView::parse(header)?;
         let (about, properties) = (view.delivery_properties()?, view.message_properties()?);
         let mut headers = properties
             .application_headers
@@ -221,8 +226,14 @@ impl Message {
             ttl: about.ttl.unwrap_or(0),
             priority: about.priority.unwrap_or(0),
             properties: headers,
-            content: content(content_type, delivery.body()),
+            content: content(content_type, body),
         })
+    }
+
+    /// Leaves out what 0-10 alone says of a message's way.
+    pub(super) fn forget_route(&mut self) {
+        self.properties.remove(ROUTING_KEY);
+        self.properties.remove(TIMESTAMP);
     }
 
     /// The content as the reference shows it: octets as they are.

@@ -19,6 +19,7 @@ mod spout;
 mod stats;
 mod unique;
 mod value;
+mod wire;
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -7,11 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use fletch_amqp::SequenceSet;
 use fletch_amqp::types::Value;
-use fletch_client::Session;
 
-use super::address::{Address, Receiver, Sender};
+use super::address::Address;
 use super::connect::{ConnectArgs, seconds};
 use super::logs::LogArgs;
 use super::message::{Content, Message, ReplyAddress};
@@ -21,6 +19,7 @@ use super::report::Reporter;
 use super::send::Pace;
 use super::unique::unique_name;
 use super::value::{ShownMap, type_name};
+use super::wire::{self, Inlet, Outlet, Wire};
 
 /// Receive messages from an address
 #[derive(Debug, Clone, Args)]
@@ -140,39 +139,36 @@ impl Options {
         let reply_to =
             reply_to.transpose().context("in --reply-to")?.as_ref().map(ReplyAddress::of);
         let _log = self.log.start()?;
-        let (connection, session) = self.connect.session(|_| {})?;
+        let wire = wire::connect(&self.connect, None)?;
         let capacity = match u32::try_from(self.messages) {
             Ok(0) | Err(_) => self.capacity,
             Ok(messages) => self.capacity.min(messages),
         };
-        let receiver = Receiver::open(&session, address, "in", capacity)?;
+        let mut receiver = wire.receiver(address, capacity)?;
         if let Some(ready) = ready {
-            Message::default().send(&Sender::open(&session, ready)?)?;
-            session.flush()?;
+            wire.sender(ready)?.send(&Message::default())?;
+            wire.flush()?;
         }
         let run = Run {
             options: self,
-            session: &session,
-            receiver: &receiver,
-            replies: Replies { session: &session, senders: HashMap::new(), reply_to },
-            unaccepted: SequenceSet::new(),
+            wire: &*wire,
+            receiver: &mut *receiver,
+            replies: Replies { wire: &*wire, senders: HashMap::new(), reply_to },
             out: BufWriter::new(io::stdout()),
             reporter: Reporter::latency(self.report_every, self.report_header),
         };
         run.all()?;
         receiver.close()?;
-        session.close()?;
-        connection.close()?;
+        wire.close()?;
         Ok(())
     }
 }
 
 struct Run<'a> {
     options: &'a Options,
-    session: &'a Session,
-    receiver: &'a Receiver,
+    wire: &'a dyn Wire,
+    receiver: &'a mut dyn Inlet,
     replies: Replies<'a>,
-    unaccepted: SequenceSet,
     out: BufWriter<io::Stdout>,
     reporter: Reporter,
 }
@@ -201,9 +197,9 @@ impl Run<'_> {
         }
         self.out.flush()?;
         if self.options.ack_frequency > 0 {
-            self.accept()?;
+            self.receiver.accept()?;
         }
-        self.session.sync()?;
+        self.wire.sync()?;
         Ok(())
     }
 
@@ -216,11 +212,7 @@ impl Run<'_> {
         let mut sequence = Sequence::default();
         let mut count = 0;
         loop {
-            let Some(delivery) = self.fetch()? else { break };
-            if self.receiver.is_reliable() {
-                self.unaccepted.add(delivery.id);
-            }
-            let message = Message::received(&delivery)?;
+            let Some(message) = self.fetch()? else { break };
             let sent = message.properties.get_int("ts");
             self.reporter.message(&mut self.out, sent)?;
             if sequence.track(options, &message)? {
@@ -235,33 +227,25 @@ impl Run<'_> {
                 }
             }
             if options.ack_frequency > 0 && count % options.ack_frequency == 0 {
-                self.accept()?;
+                self.receiver.accept()?;
             }
             if !options.ignore_reply_to {
                 self.replies.reply(message)?;
             }
-            pace.wait(|| self.session.flush())?;
+            pace.wait(|| self.wire.flush())?;
         }
         progress.finish();
         Ok(count)
     }
 
     /// The next message. What was printed is shown before waiting for it.
-    fn fetch(&mut self) -> Result<Option<fletch_client::Delivery>> {
-        if let Some(delivery) = self.session.take_delivery() {
-            return Ok(Some(delivery));
+    fn fetch(&mut self) -> Result<Option<Message>> {
+        if let Some(message) = self.receiver.take()? {
+            return Ok(Some(message));
         }
         self.out.flush()?;
         let timeout = (!self.options.forever).then_some(self.options.timeout);
-        Ok(self.receiver.fetch(timeout)?)
-    }
-
-    fn accept(&mut self) -> Result<()> {
-        if !self.unaccepted.is_empty() {
-            self.session.accept_all(&std::mem::take(&mut self.unaccepted))?;
-            self.session.flush()?;
-        }
-        Ok(())
+        self.receiver.fetch(timeout)
     }
 
     fn print(&mut self, message: &Message) -> Result<()> {
@@ -311,8 +295,8 @@ fn print_headers(out: &mut impl Write, message: &Message) -> io::Result<()> {
 
 /// Sends messages back to where they say that replies go.
 struct Replies<'a> {
-    session: &'a Session,
-    senders: HashMap<String, Sender>,
+    wire: &'a dyn Wire,
+    senders: HashMap<String, Box<dyn Outlet>>,
     reply_to: Option<ReplyAddress>,
 }
 
@@ -324,7 +308,7 @@ impl Replies<'_> {
             std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
             std::collections::hash_map::Entry::Vacant(new) => {
                 let address = Address::parse(new.key(), unique_name)?;
-                new.insert(Sender::open(self.session, address)?)
+                new.insert(self.wire.sender(address)?)
             }
         };
         if !message.subject.is_empty() {
@@ -335,8 +319,7 @@ impl Replies<'_> {
         }
         message.redelivered = false;
         message.reply_to = self.reply_to.clone();
-        message.send(sender)?;
-        self.session.flush()?;
-        Ok(())
+        sender.send(&message)?;
+        self.wire.flush()
     }
 }

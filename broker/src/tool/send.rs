@@ -7,9 +7,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use fletch_amqp::types::{Map, Value};
-use fletch_client::Session;
 
-use super::address::{Address, Literal, Sender};
+use super::address::{Address, Literal};
 use super::connect::ConnectArgs;
 use super::groups::GroupArgs;
 use super::logs::LogArgs;
@@ -18,6 +17,7 @@ use super::progress::Progress;
 use super::refuse::NotYet;
 use super::report::{Reporter, timestamp};
 use super::unique::{parse_uuid, unique_name};
+use super::wire::{self, Outlet, Wire};
 
 /// Send messages to an address
 #[derive(Debug, Clone, Args)]
@@ -128,16 +128,14 @@ impl Options {
         let address = Address::parse(&self.address, unique_name)?;
         let template = self.template()?;
         let _log = self.log.start()?;
-        let window = self.capacity.max(1);
-        let (connection, session) = self.connect.session(|options| options.send_window = window)?;
-        let sender = Sender::open(&session, address)?;
+        let wire = wire::connect(&self.connect, Some(self.capacity.max(1)))?;
+        let sender = wire.sender(address)?;
         let mut reporter = Reporter::throughput(self.report_every, self.report_header);
-        let sent = self.send_all(&session, &sender, template, &mut reporter)?;
-        session.sync()?;
-        let rejected = session.rejected().id_count();
+        let sent = self.send_all(&*wire, &*sender, template, &mut reporter)?;
+        wire.sync()?;
+        let rejected = sender.rejected();
         sender.close()?;
-        session.close()?;
-        connection.close()?;
+        wire.close()?;
         if self.json {
             let overall = &reporter.overall;
             let line = serde_json::json!({
@@ -185,8 +183,8 @@ impl Options {
     /// Sends all messages and says how many; the marks of the end are not among them.
     fn send_all(
         &self,
-        session: &Session,
-        sender: &Sender,
+        wire: &dyn Wire,
+        sender: &dyn Outlet,
         mut message: Message,
         reporter: &mut Reporter,
     ) -> Result<u64> {
@@ -222,17 +220,17 @@ impl Options {
             if let Some(now) = now {
                 message.properties.insert("ts", now);
             }
-            message.send(sender)?;
+            sender.send(&message)?;
             if self.capacity == 0 {
-                session.sync()?;
+                wire.sync()?;
             }
             reporter.message(&mut out, None)?;
             progress.step();
-            pace.wait(|| session.flush())?;
+            pace.wait(|| wire.flush())?;
         }
         progress.finish();
         if self.report_total || self.send_eos > 0 {
-            session.flush()?;
+            wire.flush()?;
         }
         if self.report_total {
             reporter.total(&mut out)?;
@@ -244,7 +242,7 @@ impl Options {
             if self.sequence {
                 message.properties.insert("sn", sequence);
             }
-            message.send(sender)?;
+            sender.send(&message)?;
         }
         Ok(sent)
     }

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use clap::Args;
 
-use super::address::{Address, Sender};
+use super::address::Address;
 use super::connect::{ConnectArgs, seconds};
 use super::message::{Content, Message, ReplyAddress};
 use super::progress::Progress;
 use super::send::entries;
 use super::unique::unique_name;
+use super::wire;
 
 /// Send messages to an address, each with its own "spout-id"
 #[derive(Debug, Clone, Args)]
@@ -59,8 +60,8 @@ impl Options {
     pub(super) fn run(&self) -> Result<()> {
         let address = Address::parse(&self.address, unique_name)?;
         let mut message = self.message()?;
-        let (connection, session) = self.connect.session(|_| {})?;
-        let sender = Sender::open(&session, address)?;
+        let wire = wire::connect(&self.connect, None)?;
+        let sender = wire.sender(address)?;
         let mut out = BufWriter::new(io::stdout());
         let mut progress = Progress::new(self.count, "sending", self.print || self.json);
         let start = Instant::now();
@@ -75,17 +76,16 @@ impl Options {
             } else if self.print {
                 message.print(&mut out)?;
             }
-            message.send(&sender)?;
+            sender.send(&message)?;
             sent += 1;
             progress.step();
         }
         progress.finish();
         out.flush()?;
-        session.sync()?;
-        let rejected = session.rejected().id_count();
+        wire.sync()?;
+        let rejected = sender.rejected();
         sender.close()?;
-        session.close()?;
-        connection.close()?;
+        wire.close()?;
         if rejected > 0 {
             bail!("{rejected} of {sent} messages were rejected by the broker");
         }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use fletch_amqp::v1_0::state::{ClientConfig, ClientMechanism, Identity};
+use fletch_amqp::v1_0::state::{ClientConfig, ClientMechanism, Identity, Limits};
 use fletch_amqp::v1_0::types::Value;
 
 use super::terminus::map;
@@ -32,7 +32,7 @@ pub(super) fn config(options: &ConnectOptions) -> ClientConfig {
         mechanisms: mechanisms
             .map(|mechanism| ClientMechanism { name: mechanism.name, response: mechanism.response })
             .collect(),
-        ..ClientConfig::default()
+        limits: Limits { sessions: options.channel_max.saturating_add(1), ..Limits::default() },
     }
 }
 

@@ -18,8 +18,8 @@ use thiserror::Error;
 pub use link::{Receiver, Sender};
 pub use node::ResolveError;
 pub use options::{
-    BindingOptions, DeclareOptions, LinkOptions, Mode, NodeKind, NodeOptions, Options, Policy,
-    Reliability, SubscribeOptions,
+    BindingOptions, DeclareOptions, FilterOptions, LinkOptions, Mode, NodeKind, NodeOptions,
+    Options, Policy, Reliability, SubscribeOptions,
 };
 pub use parse::{Literal, Term};
 

@@ -1,6 +1,6 @@
 //! The options of an address and their meaning. What is not an option is an error, never ignored.
 
-use fletch_amqp::types::Map;
+use fletch_amqp::types::{Map, Value};
 
 use super::AddressError;
 use super::parse::{Entry, Literal, Term, error_at, to_map};
@@ -80,6 +80,10 @@ pub struct NodeOptions {
     pub declare: DeclareOptions,
     /// Bindings to make when it is created.
     pub bindings: Vec<BindingOptions>,
+    /// AMQP 1.0: what the node must be able to do.
+    pub capabilities: Vec<String>,
+    /// AMQP 1.0: properties of a node that is made.
+    pub properties: Map,
 }
 
 /// `link: {...}`.
@@ -101,6 +105,8 @@ pub struct LinkOptions {
     pub subscribe: SubscribeOptions,
     /// Which messages to receive.
     pub selector: Option<String>,
+    /// AMQP 1.0: which messages to receive, by more kinds of filter.
+    pub filters: Vec<FilterOptions>,
 }
 
 /// `x-declare: {...}`.
@@ -127,6 +133,15 @@ pub struct SubscribeOptions {
     pub exclusive: Option<bool>,
     /// Arguments.
     pub arguments: Map,
+}
+
+/// `filter: {...}`, or one of a list of them.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs, reason = "the words of the address syntax")]
+pub struct FilterOptions {
+    pub name: String,
+    pub descriptor: Value,
+    pub value: Value,
 }
 
 /// One of `x-bindings: [...]`. What is not given is the node's own name.
@@ -259,6 +274,8 @@ impl Reader<'_> {
                 "durable" => node.durable = self.boolean(&entry.term)?,
                 "x-declare" => node.declare = self.declare(&entry.term)?,
                 "x-bindings" => node.bindings = self.bindings(&entry.term)?,
+                "capabilities" => node.capabilities = self.texts(&entry.term)?,
+                "properties" => node.properties = self.arguments(&entry.term)?,
                 _ => return Ok(false),
             }
             Ok(true)
@@ -279,6 +296,7 @@ impl Reader<'_> {
                 "x-bindings" => link.bindings = self.bindings(term)?,
                 "x-subscribe" => link.subscribe = self.subscribe(term)?,
                 "selector" => link.selector = Some(self.text(term)?),
+                "filter" => link.filters = self.filters(term)?,
                 _ => return Ok(false),
             }
             Ok(true)
@@ -315,6 +333,40 @@ impl Reader<'_> {
             Ok(true)
         })?;
         Ok(subscribe)
+    }
+
+    /// A text, or a list of them.
+    fn texts(&self, term: &Term) -> Result<Vec<String>, AddressError> {
+        match &term.literal {
+            Literal::List(terms) => terms.iter().map(|term| self.text(term)).collect(),
+            _ => Ok(vec![self.text(term)?]),
+        }
+    }
+
+    fn filters(&self, term: &Term) -> Result<Vec<FilterOptions>, AddressError> {
+        match &term.literal {
+            Literal::List(terms) => terms.iter().map(|term| self.filter(term)).collect(),
+            _ => Ok(vec![self.filter(term)?]),
+        }
+    }
+
+    fn filter(&self, term: &Term) -> Result<FilterOptions, AddressError> {
+        let (mut name, mut descriptor, mut value) = (None, None, None);
+        self.each(term, "a filter", |entry| {
+            match entry.key.as_str() {
+                "name" => name = Some(self.text(&entry.term)?),
+                "descriptor" => descriptor = Some(entry.term.literal.to_value()),
+                "value" => value = Some(entry.term.literal.to_value()),
+                _ => return Ok(false),
+            }
+            Ok(true)
+        })?;
+        match (name, descriptor, value) {
+            (Some(name), Some(descriptor), Some(value)) => {
+                Ok(FilterOptions { name, descriptor, value })
+            }
+            _ => self.error(term.at, "a filter needs name, descriptor and value"),
+        }
     }
 
     fn bindings(&self, term: &Term) -> Result<Vec<BindingOptions>, AddressError> {
