@@ -35,42 +35,66 @@ pub(super) enum Content {
 /// Where answers go.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct ReplyAddress {
-    /// The exchange; empty for a queue.
-    pub(super) exchange: String,
-    /// The routing key, or the queue.
-    pub(super) key: String,
+    /// The queue or exchange.
+    pub(super) name: String,
+    /// The routing key, at an exchange; empty for none.
+    pub(super) subject: String,
+    /// Which of both it is. AMQP 1.0 does not say.
+    pub(super) kind: Option<NodeKind>,
 }
 
 impl ReplyAddress {
-    /// An address as one to reply to. A name without a type is a queue's.
+    /// An address as one to reply to.
     pub(super) fn of(address: &Address) -> ReplyAddress {
-        let name = address.name.clone();
-        match address.options.node.kind {
-            Some(NodeKind::Topic) => {
-                ReplyAddress { exchange: name, key: address.subject.clone().unwrap_or_default() }
-            }
-            _ => ReplyAddress { exchange: String::new(), key: name },
+        ReplyAddress {
+            name: address.name.clone(),
+            subject: address.subject.clone().unwrap_or_default(),
+            kind: address.options.node.kind,
         }
+    }
+
+    fn of_wire(to: ReplyTo<'_>) -> ReplyAddress {
+        let (exchange, key) = (to.exchange.unwrap_or_default(), to.routing_key.unwrap_or_default());
+        let (name, subject, kind) = match exchange {
+            "" => (key, "", NodeKind::Queue),
+            exchange => (exchange, key, NodeKind::Topic),
+        };
+        ReplyAddress { name: name.to_owned(), subject: subject.to_owned(), kind: Some(kind) }
+    }
+
+    /// As it is in AMQP 0-10, where a name without a type is a queue's.
+    fn wire(&self) -> ReplyTo<'_> {
+        let (exchange, key) = match self.kind {
+            Some(NodeKind::Topic) => (self.name.as_str(), self.subject.as_str()),
+            _ => ("", self.name.as_str()),
+        };
+        ReplyTo { exchange: non_empty(exchange), routing_key: non_empty(key) }
     }
 
     /// The text of an address that leads there.
     pub(super) fn address(&self) -> String {
         let quote = |text: &str| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"));
-        if self.exchange.is_empty() {
-            format!("{}; {{node: {{type: queue}}}}", quote(&self.key))
-        } else if self.key.is_empty() {
-            format!("{}; {{node: {{type: topic}}}}", quote(&self.exchange))
-        } else {
-            format!("{}/{}; {{node: {{type: topic}}}}", quote(&self.exchange), quote(&self.key))
+        let place = match self.subject.as_str() {
+            "" => quote(&self.name),
+            subject => format!("{}/{}", quote(&self.name), quote(subject)),
+        };
+        match self.kind {
+            None => place,
+            Some(NodeKind::Queue) => format!("{place}; {{node: {{type: queue}}}}"),
+            Some(NodeKind::Topic) => format!("{place}; {{node: {{type: topic}}}}"),
         }
     }
 
     /// As the reference shows it.
     pub(super) fn shown(&self) -> String {
-        match (self.exchange.as_str(), self.key.as_str()) {
-            ("", queue) => format!("{queue}; {{node:{{type:queue}}}}"),
-            (exchange, "") => format!("{exchange}; {{node:{{type:topic}}}}"),
-            (exchange, key) => format!("{exchange}/{key}; {{node:{{type:topic}}}}"),
+        let place = match self.subject.as_str() {
+            "" => self.name.clone(),
+            subject => format!("{}/{subject}", self.name),
+        };
+        match self.kind {
+            None => place,
+            Some(NodeKind::Queue) => format!("{place}; {{node:{{type:queue}}}}"),
+            Some(NodeKind::Topic) => format!("{place}; {{node:{{type:topic}}}}"),
         }
     }
 }
@@ -155,10 +179,7 @@ impl Message {
             ttl: (self.ttl != 0).then_some(self.ttl),
             ..Default::default()
         };
-        let reply_to = self.reply_to.as_ref().map(|to| ReplyTo {
-            exchange: non_empty(&to.exchange),
-            routing_key: non_empty(&to.key),
-        });
+        let reply_to = self.reply_to.as_ref().map(ReplyAddress::wire);
         let bytes = |text| non_empty(text).map(str::as_bytes);
         let message = MessageProperties {
             content_length: Some(body.len() as u64),
@@ -215,10 +236,7 @@ impl Message {
             subject: subject.unwrap_or_default(),
             message_id: properties.message_id,
             correlation_id: text(properties.correlation_id),
-            reply_to: properties.reply_to.map(|to| ReplyAddress {
-                exchange: to.exchange.unwrap_or_default().to_owned(),
-                key: to.routing_key.unwrap_or_default().to_owned(),
-            }),
+            reply_to: properties.reply_to.map(ReplyAddress::of_wire),
             user_id: text(properties.user_id),
             content_type: content_type.to_owned(),
             durable: about.delivery_mode == Some(DeliveryMode::PERSISTENT),
@@ -230,10 +248,17 @@ impl Message {
         })
     }
 
-    /// Leaves out what 0-10 alone says of a message's way.
+    /// Leaves out what 0-10 alone says of a message's way: its routing, and what kind of node answers go to.
     pub(super) fn forget_route(&mut self) {
         self.properties.remove(ROUTING_KEY);
         self.properties.remove(TIMESTAMP);
+        self.reply_to.iter_mut().for_each(|to| to.kind = None);
+    }
+
+    /// For AMQP 1.0: an address to reply to keeps its subject whatever kind it is of.
+    pub(super) fn keep_reply_subject(&mut self) {
+        let subject = self.reply_to.iter_mut().filter(|to| !to.subject.is_empty());
+        subject.for_each(|to| to.kind = Some(NodeKind::Topic));
     }
 
     /// The content as the reference shows it: octets as they are.
@@ -316,12 +341,15 @@ mod tests {
 
     #[test]
     fn a_reply_address_reads_back() {
-        let to = ReplyAddress { exchange: "e'x".into(), key: "k;".into() };
-        let address = Address::parse(&to.address(), String::new).expect("valid");
-        assert_eq!(ReplyAddress::of(&address), to);
-        let to = ReplyAddress { exchange: String::new(), key: "a queue".into() };
-        let address = Address::parse(&to.address(), String::new).expect("valid");
-        assert_eq!(ReplyAddress::of(&address), to);
+        for (name, subject, kind) in [
+            ("e'x", "k;", Some(NodeKind::Topic)),
+            ("a queue", "", Some(NodeKind::Queue)),
+            ("either", "s", None),
+        ] {
+            let to = ReplyAddress { name: name.into(), subject: subject.into(), kind };
+            let address = Address::parse(&to.address(), String::new).expect("valid");
+            assert_eq!(ReplyAddress::of(&address), to);
+        }
     }
 
     #[test]

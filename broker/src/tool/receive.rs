@@ -9,7 +9,7 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 use fletch_amqp::types::Value;
 
-use super::address::Address;
+use super::address::{Address, NodeKind};
 use super::connect::{ConnectArgs, seconds};
 use super::logs::LogArgs;
 use super::message::{Content, Message, ReplyAddress};
@@ -312,7 +312,8 @@ impl Replies<'_> {
             }
         };
         if !message.subject.is_empty() {
-            message.subject = if to.exchange.is_empty() { String::new() } else { to.key };
+            message.subject =
+                if to.kind == Some(NodeKind::Queue) { String::new() } else { to.subject };
         }
         for derived in ["qpid.subject", "x-amqp-0-10.routing-key", "x-amqp-0-10.timestamp"] {
             message.properties.remove(derived);

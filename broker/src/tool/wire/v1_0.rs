@@ -119,6 +119,8 @@ impl Outlet for Out {
         let ttl = (message.ttl != 0).then(|| u32::try_from(message.ttl).unwrap_or(u32::MAX));
         let failed = u32::from(message.redelivered);
         put_header(&mut encoded, message.durable, priority, ttl, false, failed);
+        let mut message = message.clone();
+        message.keep_reply_subject();
         message.encode(self.subject.as_deref(), |_, message| {
             let mut header = Vec::new();
             message.encode_header(&mut header)?;
