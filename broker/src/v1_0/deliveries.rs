@@ -114,9 +114,9 @@ impl Session {
         wire: &mut Wire<'_>,
         range: (SequenceNo, SequenceNo),
         settled: bool,
-        Disposed { outcome, told }: Disposed,
+        disposed: Disposed,
     ) {
-        self.settle(ctx, wire, range, outcome, (!settled).then_some(told));
+        self.settle(ctx, wire, range, &disposed, !settled);
     }
 
     /// Ends the session for what the client has done.
@@ -129,13 +129,16 @@ impl Session {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Disposed {
     outcome: Outcome,
+    /// The links they came by are not to get them again.
+    not_here: bool,
     /// What it hears again if it waits for that.
-    told: State,
+    pub(super) told: State,
 }
 
 impl Disposed {
     /// What a state comes to; none if it is not the last word.
     pub(super) fn of(state: Option<&DeliveryState<'_>>, settled: bool) -> Option<Disposed> {
+        let mut not_here = false;
         let (outcome, told) = match state {
             Some(DeliveryState::Accepted(_)) => (Outcome::Accepted, State::Accepted),
             // As the reference has it: to settle and say nothing is to accept.
@@ -144,7 +147,10 @@ impl Disposed {
             Some(DeliveryState::Released(_)) => {
                 (Outcome::Released { set_redelivered: false }, State::Released)
             }
-            Some(DeliveryState::Modified(Modified { delivery_failed, .. })) => {
+            Some(DeliveryState::Modified(Modified {
+                delivery_failed, undeliverable_here, ..
+            })) => {
+                not_here = undeliverable_here.unwrap_or(false);
                 let set_redelivered = delivery_failed.unwrap_or(false);
                 (Outcome::Released { set_redelivered }, State::Released)
             }
@@ -152,6 +158,16 @@ impl Disposed {
             Some(_) if settled => (Outcome::Released { set_redelivered: true }, State::Released),
             _ => return None,
         };
-        Some(Disposed { outcome, told })
+        Some(Disposed { outcome, not_here, told })
+    }
+
+    /// What becomes of a delivery of this subscription.
+    pub(super) fn outcome(&self, tag: u32) -> Outcome {
+        match self.outcome {
+            Outcome::Released { set_redelivered } if self.not_here => {
+                Outcome::Declined { tag, set_redelivered }
+            }
+            outcome => outcome,
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 use super::answer::Answer;
 use super::attach::{Attaching, Becomes, Peer};
+use super::deliveries::Disposed;
 use super::error::Refusal;
 use super::incoming::{Incoming, Sent, WINDOW};
 use super::nodes::Node;
@@ -20,6 +21,7 @@ use fletch_engine::{
     SubscriptionId,
 };
 use foldhash::HashMap;
+use smallvec::SmallVec;
 
 /// Requests of a session that may be under way before nothing more is read: a client gains nothing by more, and
 /// each costs memory here and at a queue's home.
@@ -476,24 +478,31 @@ impl Session {
         ctx: &mut Ctx<'_>,
         wire: &mut Wire<'_>,
         (first, last): (SequenceNo, SequenceNo),
-        outcome: Outcome,
-        tell: Option<State>,
+        disposed: &Disposed,
+        tell: bool,
     ) {
-        let mut deliveries = Vec::new();
+        // Nearly always one outcome for all.
+        let mut parts: SmallVec<[(Outcome, Vec<DeliveryRef>); 1]> = SmallVec::new();
         self.unsettled.for_each_in(&SequenceSet::range(first, last), |record| {
             if !std::mem::replace(&mut record.ended, true) && record.acquired {
-                deliveries.push(record.delivery);
+                let outcome = disposed.outcome(record.tag);
+                match parts.iter_mut().find(|(of, _)| *of == outcome) {
+                    Some((_, deliveries)) => deliveries.push(record.delivery),
+                    None => parts.push((outcome, vec![record.delivery])),
+                }
             }
         });
-        let then = match tell {
-            Some(state) if deliveries.is_empty() => {
-                let state = Some(state.wire());
-                return wire.amqp.dispose(wire.channel, Role::SENDER, (first, last), true, state);
-            }
-            Some(state) => Then::Settled(first, last, state),
-            None => Then::Nothing,
-        };
-        if !deliveries.is_empty() {
+        let count = parts.len();
+        if count == 0 && tell {
+            let state = Some(disposed.told.wire());
+            return wire.amqp.dispose(wire.channel, Role::SENDER, (first, last), true, state);
+        }
+        for (n, (outcome, deliveries)) in parts.into_iter().enumerate() {
+            // The last one answers for all.
+            let then = match tell && n + 1 == count {
+                true => Then::Settled(first, last, disposed.told),
+                false => Then::Nothing,
+            };
             self.ask(ctx, Request::Settle { outcome, deliveries }, then);
         }
     }

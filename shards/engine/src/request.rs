@@ -175,6 +175,8 @@ pub enum Outcome {
     Accepted,
     /// Back to its place in the queue, available again.
     Released { set_redelivered: bool },
+    /// The same, but the subscription with this tag, which they were delivered to, cannot take them.
+    Declined { tag: u32, set_redelivered: bool },
     /// To the queue's alternate exchange, or dropped.
     Rejected,
 }

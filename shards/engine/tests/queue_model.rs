@@ -86,6 +86,8 @@ enum Op {
     Release {
         picks: Vec<prop::sample::Index>,
         set_redelivered: bool,
+        /// This one cannot take them.
+        declined_by: Option<u32>,
     },
     Reject {
         pick: prop::sample::Index,
@@ -137,10 +139,12 @@ fn op(tags: u32) -> impl Strategy<Value = Op> {
         3 => (tag.clone(), 1..300usize).prop_map(|(tag, count)| Op::Moved { tag, count }),
         5 => (tag.clone(), 1..300usize).prop_map(|(tag, count)| Op::Room { tag, count }),
         1 => tag.clone().prop_map(|tag| Op::Stop { tag }),
-        2 => tag.prop_map(|tag| Op::Flush { tag }),
+        2 => tag.clone().prop_map(|tag| Op::Flush { tag }),
         3 => picks().prop_map(|picks| Op::Accept { picks }),
-        3 => (picks(), any::<bool>())
-            .prop_map(|(picks, set_redelivered)| Op::Release { picks, set_redelivered }),
+        3 => (picks(), any::<bool>(), prop::option::weighted(0.2, tag))
+            .prop_map(|(picks, set_redelivered, declined_by)| Op::Release {
+                picks, set_redelivered, declined_by
+            }),
         1 => any::<prop::sample::Index>().prop_map(|pick| Op::Reject { pick }),
         2 => any::<prop::sample::Index>().prop_map(|pick| Op::Acquire { pick }),
         1 => (0..3000u64).prop_map(|position| Op::Stray { position }),
@@ -222,12 +226,14 @@ struct Sub {
     /// Browsers: nothing before this is seen, again or ever, of each priority.
     cursors: [Position; 10],
     selects: Option<u8>,
+    /// Not for it; None if it never declined anything.
+    declined: Option<BTreeSet<Position>>,
 }
 
 impl Sub {
     /// Whether it goes through the queue on its own.
     fn is_own(&self) -> bool {
-        self.mode == Mode::Browse || self.selects.is_some()
+        self.mode == Mode::Browse || self.selects.is_some() || self.declined.is_some()
     }
 
     fn room_open(&self) -> bool {
@@ -379,7 +385,8 @@ impl Model {
             if was_acquired && sub.mode == Mode::Browse && sub.selects.is_some() {
                 return false;
             }
-            let selected = sub.selects.is_none_or(|key| key == label.key);
+            let declined = sub.declined.as_ref().is_some_and(|all| all.contains(position));
+            let selected = sub.selects.is_none_or(|key| key == label.key) && !declined;
             let level = if self.kind == Kind::Priority { label.priority } else { 0 };
             let unseen = sub.mode == Mode::Consume || *position >= sub.cursors[usize::from(level)];
             let owner = self.owners.get(&label.key);
@@ -756,8 +763,12 @@ impl Model {
                 }
                 self.serve_freed();
             }
-            Op::Release { picks, set_redelivered } => {
+            Op::Release { picks, set_redelivered, declined_by } => {
                 let positions = self.pick(&picks);
+                let by = declined_by.and_then(|tag| self.subs.get_mut(&tag));
+                if let Some(sub) = by.filter(|sub| sub.mode == Mode::Consume) {
+                    sub.declined.get_or_insert_default().extend(&positions);
+                }
                 for position in &positions {
                     self.entries[*position as usize - 1].redelivered |= set_redelivered;
                     if self.held.contains(position) {
@@ -766,7 +777,11 @@ impl Model {
                     }
                 }
                 self.free_groups();
-                self.queue.release(now, positions, set_redelivered, &mut self.out);
+                let (q, out) = (&mut self.queue, &mut self.out);
+                match declined_by {
+                    Some(tag) => q.decline(now, id(tag), &positions, set_redelivered, out),
+                    None => q.release(now, positions, set_redelivered, out),
+                }
                 self.check_outputs(Served::All);
             }
             Op::Reject { pick } => {
@@ -859,6 +874,7 @@ impl Model {
                 flushes: VecDeque::new(),
                 cursors: [0; 10],
                 selects,
+                declined: None,
             };
             self.subs.insert(tag, sub);
         }

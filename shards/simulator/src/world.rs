@@ -272,7 +272,8 @@ impl<'t> World<'t> {
                     }
                     self.model.accepts(id, *delivery);
                 }
-                Outcome::Released { set_redelivered } => {
+                Outcome::Released { set_redelivered }
+                | Outcome::Declined { set_redelivered, .. } => {
                     self.model.releases(id, *delivery, set_redelivered);
                 }
                 Outcome::Rejected => self.model.rejects(id, *delivery),

@@ -265,7 +265,10 @@ impl Engine {
                     store.dequeued = store.log.last_seq();
                 }
             }
-            Some(Outcome::Released { set_redelivered }) => {
+            Some(
+                outcome @ (Outcome::Released { set_redelivered }
+                | Outcome::Declined { set_redelivered, .. }),
+            ) => {
                 let mut worn = Vec::new();
                 let released = positions.filter(|position| {
                     let is_worn = set_redelivered && q.is_worn(*position);
@@ -273,7 +276,14 @@ impl Engine {
                     !is_worn
                 });
                 let released: SmallVec<[Position; 4]> = released.collect();
-                q.release(now, released, set_redelivered, &mut self.outputs);
+                let outputs = &mut self.outputs;
+                match outcome {
+                    Outcome::Declined { tag, .. } => {
+                        let by = SubscriptionId { session: asker.0, tag };
+                        q.decline(now, by, &released, set_redelivered, outputs);
+                    }
+                    _ => q.release(now, released, set_redelivered, outputs),
+                }
                 self.deliver(fx);
                 return !worn.is_empty() && self.reject(now, asker, queue, worn.into_iter(), fx);
             }

@@ -11,6 +11,7 @@
 
 mod alerts;
 mod credit;
+mod declined;
 mod dispatch;
 mod entries;
 mod events;

@@ -40,7 +40,7 @@ impl Queue {
         let level = self.level_of(&message);
         for subscription in self.subscriptions.each_own() {
             let passed = subscription.cursor.in_level(level) > at;
-            let selected = |s: &Selection| s.matches(&message, false);
+            let selected = |s: &Selection| s.wants(at, &message, false);
             if passed && subscription.selection.as_deref().is_none_or(selected) {
                 subscription.behind().insert((Reverse(level), at));
             }

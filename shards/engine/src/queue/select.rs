@@ -1,4 +1,5 @@
-//! Subscribers who go through a queue by a cursor of their own: browsers, and consumers with a selector.
+//! Subscribers who go through a queue by a cursor of their own: browsers, consumers with a selector, and those
+//! that have declined a message.
 //!
 //! A message is looked at once by each of them: the cursor goes on whether it is selected or not. What is
 //! released behind a consumer's cursor is kept in mind for it, if it is selected; and so is what it may not have
@@ -25,7 +26,10 @@ pub(super) type Behind = BTreeSet<(Reverse<usize>, Position)>;
 /// What a subscriber wants to see.
 #[derive(Debug)]
 pub(super) struct Selection {
-    selector: Arc<Selector>,
+    /// None: everything but what it has declined.
+    selector: Option<Arc<Selector>>,
+    /// It has said that it cannot take these.
+    pub(super) declined: BTreeSet<Position>,
     /// Selected, and released behind the cursor, or come there late.
     pub(super) behind: Behind,
     /// Selected, behind the cursor, and of a group that another has.
@@ -35,12 +39,15 @@ pub(super) struct Selection {
 }
 
 impl Selection {
-    pub(super) fn new(selector: Arc<Selector>) -> Selection {
-        Selection { selector, behind: BTreeSet::new(), blocked: BTreeSet::new(), paused: false }
+    pub(super) fn new(selector: Option<Arc<Selector>>) -> Selection {
+        let (behind, blocked) = (BTreeSet::new(), BTreeSet::new());
+        Selection { selector, declined: BTreeSet::new(), behind, blocked, paused: false }
     }
 
-    pub(super) fn matches(&self, message: &Message, redelivered: bool) -> bool {
-        self.selector.matches(&MessageEnvironment::new(message, redelivered))
+    /// Whether it wants the message at a position.
+    pub(super) fn wants(&self, at: Position, message: &Message, redelivered: bool) -> bool {
+        let selects = |s: &Arc<Selector>| s.matches(&MessageEnvironment::new(message, redelivered));
+        !self.declined.contains(&at) && self.selector.as_ref().is_none_or(selects)
     }
 }
 
@@ -121,7 +128,7 @@ impl Queue {
             let Some(selection) = &subscription.selection else {
                 return Front::Message(position, size_of(message));
             };
-            let selected = selection.matches(message, entry.redelivered());
+            let selected = selection.wants(position, message, entry.redelivered());
             let group = match &self.order {
                 Order::Groups(groups) if subscription.mode == Mode::Consume => {
                     groups.of_another(subscription.id, position)
@@ -207,7 +214,7 @@ impl Queue {
         let level = self.level_of(message);
         let (entries, most) = (&self.entries, most_kept(self.entries.available()));
         for (cursor, selection) in self.subscriptions.selecting() {
-            if cursor.in_level(level) > position && selection.matches(message, true) {
+            if cursor.in_level(level) > position && selection.wants(position, message, true) {
                 selection.behind.insert((Reverse(level), position));
                 if selection.behind.len() > most {
                     selection.behind.retain(|(_, position)| entries.is_available(*position));

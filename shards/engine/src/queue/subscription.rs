@@ -47,7 +47,7 @@ pub(super) struct Subscription {
     pub(super) settles: bool,
     pub(super) credit: Credit,
     pub(super) room: Room,
-    /// Browsers, and consumers with a selector: where to look next.
+    /// Those that go by their own cursors: where to look next.
     pub(super) cursor: Cursor,
     /// Browsers without a selector: what came behind the cursor, the highest level first.
     pub(super) late: Behind,
@@ -76,7 +76,7 @@ impl Subscription {
             room: Room::new(),
             cursor: Cursor::new(levels),
             late: Behind::new(),
-            selection: selector.map(|selector| Box::new(Selection::new(selector))),
+            selection: selector.map(|selector| Box::new(Selection::new(Some(selector)))),
             flushes: VecDeque::new(),
             place: Place::Idle,
             previous: NONE,
@@ -198,7 +198,7 @@ pub(super) struct Subscriptions {
     blocked: BTreeSet<(u32, Key)>,
     /// Subscriptions that consume.
     consuming: u32,
-    /// Those of them that have a selector.
+    /// Those of them that do not take everything.
     selecting: u32,
 }
 
@@ -237,17 +237,17 @@ impl Subscriptions {
         self.consuming
     }
 
-    /// Whether anybody consumes without a selector.
+    /// Whether anybody takes everything.
     pub(super) fn any_plain(&self) -> bool {
         self.consuming > self.selecting
     }
 
-    /// Whether any consumer has a selector.
+    /// Whether any consumer does not.
     pub(super) fn has_selecting(&self) -> bool {
         self.selecting > 0
     }
 
-    /// Consumers with a selector: how far each has come, and what it wants.
+    /// Consumers that do not take everything: how far each has come, and what it wants.
     pub(super) fn selecting(&mut self) -> impl Iterator<Item = (&mut Cursor, &mut Selection)> {
         self.slab.iter_mut().filter(|(_, s)| s.selects()).filter_map(|(_, s)| {
             let selection = s.selection.as_deref_mut()?;
@@ -318,6 +318,17 @@ impl Subscriptions {
     /// All of them. None is left.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Subscription> + use<> {
         std::mem::replace(self, Subscriptions::new()).slab.into_iter().map(|(_, s)| s)
+    }
+
+    /// A consumer goes through the queue by its own cursor from now on.
+    pub(super) fn go_alone(&mut self, key: Key) {
+        if self[key].is_own() {
+            return;
+        }
+        self.leave(key);
+        self[key].selection = Some(Box::new(Selection::new(None)));
+        self.selecting += 1;
+        self.refresh(key);
     }
 
     /// Puts a subscription where it belongs after its credit or room has changed.
