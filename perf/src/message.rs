@@ -3,7 +3,7 @@
 use fletch_amqp::Map;
 use fletch_amqp::v0_10::Compound;
 use fletch_amqp::v0_10::table::message::{DeliveryProperties, MessageProperties};
-use fletch_engine::{Format, Message, Meta, Time};
+use fletch_engine::{Flags, Format, Message, Meta, Time};
 
 /// The priority of a message that says nothing of it.
 pub const PRIORITY: u8 = 4;
@@ -34,7 +34,7 @@ pub fn message(key: &str, headers: &Map, priority: u8, body: &[u8]) -> Message {
         expires: Time::NEVER,
         priority,
         durable: false,
-        has_body: true,
+        flags: Flags::of_body(true),
         publisher: None,
     };
     content.extend_from_slice(body);

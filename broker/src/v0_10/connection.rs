@@ -393,7 +393,7 @@ impl Connection {
                     acquire_mode: Some(how.acquire),
                 };
                 let header = |out: &mut Vec<u8>| out.extend_from_slice(header);
-                let body = ours.meta().has_body.then_some(ours.body());
+                let body = ours.meta().flags.has_body().then_some(ours.body());
                 match self.amqp.transfer(channel, &transfer, false, header, body) {
                     Ok(id) => session.sent(id, to.tag, delivery, &message),
                     // The session failed or was evicted this turn, and ends when the turn does.

@@ -7,7 +7,7 @@ use fletch_amqp::v0_10::message::{
 };
 use fletch_amqp::v0_10::{DeliveryMode, ErrorCode, Payload};
 use fletch_engine::queue::Marks;
-use fletch_engine::{Format, Message, Meta, Position, SessionId, Time};
+use fletch_engine::{Flags, Format, Message, Meta, Position, SessionId, Time};
 use std::time::Duration;
 
 /// Makes the engine's message of a transfer to `exchange`: its header with the exchange's name put
@@ -33,7 +33,7 @@ pub(super) fn ingest(
     if content.capacity() > SCRATCH_KEPT {
         *content = Vec::new();
     }
-    Ok(message)
+    Ok(fletch_engine::scheduled(ctx.now, message))
 }
 
 /// A large message must not leave its size behind in every shard.
@@ -68,7 +68,7 @@ fn meta(
         },
         priority: delivery.priority.unwrap_or(4),
         durable: delivery.delivery_mode == Some(DeliveryMode::PERSISTENT),
-        has_body,
+        flags: Flags::of_body(has_body),
         publisher: Some(publisher),
     }
 }

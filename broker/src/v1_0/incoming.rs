@@ -9,7 +9,7 @@ use crate::shard::Ctx;
 use fletch_amqp::v1_0::message::{Ingested, ingest};
 use fletch_amqp::v1_0::table::{Accepted, Rejected, TransactionalState};
 use fletch_amqp::v1_0::{Role, SequenceNo};
-use fletch_engine::{Format, Message, Meta, OpId, Published, SessionId, Time};
+use fletch_engine::{Flags, Format, Message, Meta, OpId, Published, SessionId, Time};
 use std::time::Duration;
 
 /// Deliveries that may be on their way to the broker, or not complete, on one link: as many as a 0-10 client has. With
@@ -51,7 +51,7 @@ fn message<'p>(
         // The engine knows ten levels.
         priority: ingested.priority.min(9),
         durable: ingested.durable,
-        has_body: ingested.has_body,
+        flags: Flags::of_body(ingested.has_body),
         publisher: Some(publisher),
     };
     let message = Message::new(meta, content);
@@ -59,6 +59,7 @@ fn message<'p>(
     if content.capacity() > SCRATCH_KEPT {
         *content = Vec::new();
     }
+    let message = fletch_engine::scheduled(ctx.now, message);
     Ok((message, ingested))
 }
 

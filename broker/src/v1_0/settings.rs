@@ -32,7 +32,9 @@ pub(crate) fn server_config(mechanisms: &[&str], negotiation: Duration, tag: &st
             container_id: tag.to_owned(),
             idle_time_out: IDLE_TIME_OUT,
             properties,
-            offered_capabilities: vec!["ANONYMOUS-RELAY".into(), "SHARED-SUBS".into()],
+            offered_capabilities: ["ANONYMOUS-RELAY", "SHARED-SUBS", "DELAYED_DELIVERY"]
+                .map(String::from)
+                .to_vec(),
             ..Identity::default()
         },
         mechanisms: mechanisms.iter().map(|name| (*name).to_owned()).collect(),

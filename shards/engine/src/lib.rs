@@ -15,6 +15,7 @@ mod notice;
 mod pending;
 pub mod queue;
 mod request;
+mod schedule;
 pub mod selector;
 mod store;
 mod sweep;
@@ -29,12 +30,13 @@ pub use engine::{Config, Engine, Stats};
 pub use error::{Error, ErrorKind};
 pub use frame::{Destination, Effects, Frame, QueueCommand, QueueFrame, Taking};
 pub use ids::{Epoch, Position, QueueId, SessionId, ShardId, SubscriptionId, Time};
-pub use message::{Format, Message, Meta};
+pub use message::{Flags, Format, Message, Meta};
 pub use notice::{Notice, QueueEvent, What};
 pub use queue::{
     CreditUnit, FlowMode, HeaderFilter, QueueDefaults, ROOM_BYTES, ROOM_MESSAGES, Selection,
 };
 pub use request::*;
+pub use schedule::scheduled;
 pub use store::{
     CodecError, Combined, Journal, PagingConfig, Rehome, RestoreError, Restored, ShardRestore,
     Stored, combine,

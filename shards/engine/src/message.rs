@@ -21,6 +21,45 @@ pub enum Format {
     V1_0,
 }
 
+/// What there is to a message, in one octet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags(u8);
+
+impl Flags {
+    const BODY: u8 = 1;
+    const SCHEDULED: u8 = 2;
+
+    /// With a body or without. It may be empty: 0-10 tells that from none. In 1.0 a footer is none.
+    pub fn of_body(has_body: bool) -> Flags {
+        Flags(u8::from(has_body) * Flags::BODY)
+    }
+
+    /// Whether there is a body.
+    pub fn has_body(self) -> bool {
+        self.0 & Flags::BODY != 0
+    }
+
+    /// The same of a message that is not to be delivered before a time, which it says itself.
+    pub(crate) fn scheduled(self) -> Flags {
+        Flags(self.0 | Flags::SCHEDULED)
+    }
+
+    /// Whether it is such a message.
+    pub fn is_scheduled(self) -> bool {
+        self.0 & Flags::SCHEDULED != 0
+    }
+
+    /// As they are stored.
+    pub(crate) fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// What was stored; a bit that this version does not know means nothing.
+    pub(crate) fn from_bits(bits: u8) -> Flags {
+        Flags(bits & (Flags::BODY | Flags::SCHEDULED))
+    }
+}
+
 /// What the engine reads of a message on its way, extracted once by the front end.
 #[derive(Clone, Debug)]
 pub struct Meta {
@@ -37,8 +76,8 @@ pub struct Meta {
     pub priority: u8,
     /// Delivery mode persistent.
     pub durable: bool,
-    /// There is a body, though it may be empty: 0-10 tells that from none. In 1.0 a footer is none.
-    pub has_body: bool,
+    /// What else there is to it.
+    pub flags: Flags,
     /// Who published it; `None` for messages the broker made.
     pub publisher: Option<SessionId>,
 }
@@ -102,7 +141,10 @@ impl Message {
             }
         };
         let Converted { header_len, routing_key, has_body } = converted;
-        let meta = Meta { format, header_len, routing_key, has_body, ..meta.clone() };
+        let scheduled = meta.flags.is_scheduled();
+        let flags = Flags::of_body(has_body);
+        let flags = if scheduled { flags.scheduled() } else { flags };
+        let meta = Meta { format, header_len, routing_key, flags, ..meta.clone() };
         Message::new(meta, &content)
     }
 

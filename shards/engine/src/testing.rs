@@ -1,7 +1,7 @@
 //! Messages of AMQP 1.0 for the unit tests.
 
 use crate::ids::Time;
-use crate::message::{Format, Message, Meta};
+use crate::message::{Flags, Format, Message, Meta};
 use fletch_amqp::v1_0::Composite;
 use fletch_amqp::v1_0::message::{Section, ingest};
 use fletch_amqp::v1_0::table::Properties;
@@ -53,7 +53,7 @@ impl Says<'_> {
             expires: Time::NEVER,
             priority: taken.priority,
             durable: taken.durable,
-            has_body: taken.has_body,
+            flags: Flags::of_body(taken.has_body),
             publisher: None,
         };
         Message::new(meta, &content)

@@ -4,9 +4,9 @@
 use fletch_amqp::types::{Map, Value};
 use fletch_engine::{
     Binding, Config, CreditUnit, DeclareExchange, DeclareQueue, DeliveryRef, Effects, Engine,
-    ErrorKind, Event, FlowMode, Format, Message, Meta, Mode, Notice, OpId, Outcome, Published,
-    Reply, Request, Selection, SessionId, ShardId, Subscribe, SubscriptionId, Time, Transaction,
-    What,
+    ErrorKind, Event, Flags, FlowMode, Format, Message, Meta, Mode, Notice, OpId, Outcome,
+    Published, Reply, Request, Selection, SessionId, ShardId, Subscribe, SubscriptionId, Time,
+    Transaction, What,
 };
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -128,7 +128,7 @@ impl Broker {
             expires: Time::NEVER,
             priority: 4,
             durable: false,
-            has_body: false,
+            flags: Flags::of_body(false),
             publisher: None,
         };
         let message = Message::new(meta, key.as_bytes());
@@ -411,7 +411,7 @@ fn keyed(key: &str) -> Message {
         expires: Time::NEVER,
         priority: 4,
         durable: false,
-        has_body: false,
+        flags: Flags::of_body(false),
         publisher: None,
     };
     Message::new(meta, key.as_bytes())

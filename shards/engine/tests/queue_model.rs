@@ -14,8 +14,8 @@ use fletch_engine::queue::{
 };
 use fletch_engine::selector::Selector;
 use fletch_engine::{
-    ErrorKind, Format, Message, Meta, Mode, Position, QueueId, SessionId, ShardId, Subscribe,
-    SubscriptionId, Time,
+    ErrorKind, Flags, Format, Message, Meta, Mode, Position, QueueId, SessionId, ShardId,
+    Subscribe, SubscriptionId, Time,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -319,7 +319,7 @@ fn message(size: usize, label: Label, position: Position, expires: Time) -> Mess
         expires,
         priority: label.priority,
         durable: false,
-        has_body: true,
+        flags: Flags::of_body(true),
         publisher: None,
     };
     let mark = position.to_le_bytes();

@@ -9,7 +9,7 @@ use fletch_amqp::v0_10::Compound;
 use fletch_amqp::v0_10::table::message::{DeliveryProperties, MessageProperties, ReplyTo};
 use fletch_amqp::{Map, Value};
 use fletch_engine::selector::{MAX_LENGTH, MessageEnvironment, Selector};
-use fletch_engine::{Format, Message, Meta, Time};
+use fletch_engine::{Flags, Format, Message, Meta, Time};
 
 struct Counting;
 
@@ -66,7 +66,7 @@ fn message() -> Message {
         expires: Time::NEVER,
         priority: 4,
         durable: false,
-        has_body: false,
+        flags: Flags::of_body(false),
         publisher: None,
     };
     Message::new(meta, &header)

@@ -1,8 +1,8 @@
 //! Purging and deleting a queue with a backlog is done in slices, and answered when all is done.
 
 use fletch_engine::{
-    Binding, Config, DeclareExchange, DeclareQueue, Effects, Engine, Event, Format, Message, Meta,
-    OpId, Reply, Request, Selection, SessionId, ShardId, Time,
+    Binding, Config, DeclareExchange, DeclareQueue, Effects, Engine, Event, Flags, Format, Message,
+    Meta, OpId, Reply, Request, Selection, SessionId, ShardId, Time,
 };
 use std::sync::Arc;
 
@@ -65,7 +65,7 @@ impl Broker {
             expires: Time::NEVER,
             priority: 4,
             durable: false,
-            has_body: false,
+            flags: Flags::of_body(false),
             publisher: None,
         };
         for op in 0..count {

@@ -1,9 +1,9 @@
 //! What a transaction costs over four shards: journeys of frames and synced writes, one after the other.
 
 use fletch_engine::{
-    Config, CreditUnit, DeclareQueue, DeliveryRef, Effects, Engine, Event, Format, Frame, Journal,
-    Message, Meta, Mode, Published, Reply, Request, SessionId, ShardId, ShardRestore, Subscribe,
-    SubscriptionId, Time, Transaction, combine,
+    Config, CreditUnit, DeclareQueue, DeliveryRef, Effects, Engine, Event, Flags, Format, Frame,
+    Journal, Message, Meta, Mode, Published, Reply, Request, SessionId, ShardId, ShardRestore,
+    Subscribe, SubscriptionId, Time, Transaction, combine,
 };
 use fletch_journal::{Done, LogConfig, Lsn, Position, Request as Io, Seq, State, Superblock};
 
@@ -217,7 +217,7 @@ fn message(key: &str, durable: bool) -> Message {
         expires: Time::NEVER,
         priority: 4,
         durable,
-        has_body: false,
+        flags: Flags::of_body(false),
         publisher: None,
     };
     Message::new(meta, key.as_bytes())

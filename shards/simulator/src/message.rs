@@ -3,7 +3,7 @@
 use fletch_amqp::types::Map;
 use fletch_amqp::v0_10::Compound;
 use fletch_amqp::v0_10::table::message::{DeliveryProperties, MessageProperties};
-use fletch_engine::{Format, Message, Meta, SessionId, Time};
+use fletch_engine::{Flags, Format, Message, Meta, SessionId, Time};
 
 /// A message as the simulator numbers them.
 pub(crate) type MessageId = u32;
@@ -74,7 +74,7 @@ impl Content {
             expires: self.expires,
             priority: label.priority,
             durable: self.durable,
-            has_body: true,
+            flags: Flags::of_body(true),
             publisher: Some(self.publisher),
         };
         content.extend_from_slice(&self.number.to_be_bytes());

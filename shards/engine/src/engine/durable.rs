@@ -45,6 +45,7 @@ impl Engine {
                 let settings = self.settings(q);
                 self.configure(Time(0), &mut queue, (q, &settings));
                 self.resume_lifetime(q, &settings, &mut queue);
+                self.schedules.set(q.id, queue.next_due());
                 self.queues.insert(q.id, queue);
             }
         }

@@ -41,6 +41,7 @@ impl Engine {
                 Output::Overfull { queue } => self.overfull(*queue, fx),
                 Output::Wanted { queue } => self.want_bodies(*queue),
                 Output::More { queue } => self.looks.push_back(*queue),
+                Output::Scheduled { queue, due } => self.schedules.set(*queue, Some(*due)),
                 Output::Emptied { queue } => self.lifetimes.emptied(*queue),
                 Output::Flushed { queue, .. } => self.output(*queue, false, output, fx),
             }
@@ -60,6 +61,7 @@ impl Engine {
             | Output::Overfull { .. }
             | Output::Wanted { .. }
             | Output::More { .. }
+            | Output::Scheduled { .. }
             | Output::Emptied { .. } => {}
             Output::Deliver { to, delivery, message, redelivered, failures, marks, .. } => {
                 let shard = to.session.shard();
@@ -360,7 +362,7 @@ impl Engine {
         let Some(q) = self.queues.get(&queue) else {
             return Err(Error::not_found(format!("No such queue: {name}")));
         };
-        if conditions.if_empty && q.available() > 0 {
+        if conditions.if_empty && q.available() + q.scheduled() > 0 {
             let text = format!("Cannot delete queue {name}; queue not empty");
             return Err(Error::precondition(text));
         }
@@ -373,6 +375,7 @@ impl Engine {
         }
         let mut q = self.queues.remove(&queue).expect("it was looked at above");
         self.lifetimes.forget(queue);
+        self.schedules.set(queue, None);
         if let Some(alternate) = self.topology.alternate_of(queue) {
             self.gone.add(queue, alternate);
         }

@@ -97,7 +97,7 @@ impl InitialValues {
 mod tests {
     use super::*;
     use crate::ids::Time;
-    use crate::message::{Format, Meta};
+    use crate::message::{Flags, Format, Meta};
     use proptest::prelude::*;
 
     fn message(key: &str, body: &[u8]) -> Message {
@@ -108,7 +108,7 @@ mod tests {
             expires: Time::NEVER,
             priority: 4,
             durable: false,
-            has_body: true,
+            flags: Flags::of_body(true),
             publisher: None,
         };
         Message::new(meta, &[key.as_bytes(), body].concat())

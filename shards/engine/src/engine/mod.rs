@@ -19,6 +19,7 @@ mod moving;
 mod ordering;
 mod paging;
 mod publish;
+mod scheduled;
 mod slices;
 mod space;
 mod taking;
@@ -41,6 +42,7 @@ use fletch_journal::{Damaged, Volume};
 use gone::Gone;
 use lifetimes::Lifetimes;
 use moving::Moving;
+use scheduled::Schedules;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -145,6 +147,7 @@ pub struct Engine {
     ends: FixedMap<(SessionId, OpId), ShardId>,
     gone: Gone,
     lifetimes: Lifetimes,
+    schedules: Schedules,
     publishes: Publishes,
     parts: Parts,
     /// Frames to this shard itself, run before the input that made them returns.
@@ -205,6 +208,7 @@ impl Engine {
             ends: FixedMap::default(),
             gone: Gone::default(),
             lifetimes: Lifetimes::default(),
+            schedules: Schedules::default(),
             publishes: Publishes::default(),
             parts: Parts::default(),
             local: VecDeque::new(),
@@ -298,7 +302,7 @@ impl Engine {
     pub fn next_deadline(&self) -> Time {
         let works = !self.looks.is_empty() || !self.jobs.is_empty() && !self.waits_for_job();
         let next = self.sweep.next().min(self.journal_deadline()).min(self.lifetimes.next());
-        let next = next.min(self.branches.next());
+        let next = next.min(self.branches.next()).min(self.schedules.next());
         if works { Time(0) } else { next }
     }
 
@@ -494,6 +498,7 @@ impl Engine {
         self.run_local(now, fx);
         self.sweep.run(now, &mut self.queues, &mut self.outputs);
         self.deliver(fx);
+        self.messages_come_due(now, fx);
         self.end_lifetimes(now, fx);
         self.expire_branches(now, fx);
         self.run_local(now, fx);

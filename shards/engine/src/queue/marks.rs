@@ -90,7 +90,7 @@ pub(crate) fn without_trace(message: Message) -> Message {
 mod tests {
     use super::*;
     use crate::ids::Time;
-    use crate::message::{Format, Meta};
+    use crate::message::{Flags, Format, Meta};
     use fletch_amqp::types::Map;
     use fletch_amqp::v0_10::Compound;
     use fletch_amqp::v0_10::message::MessageView;
@@ -117,7 +117,7 @@ mod tests {
             expires: Time::NEVER,
             priority: 4,
             durable: true,
-            has_body: true,
+            flags: Flags::of_body(true),
             publisher: None,
         };
         Message::new(meta, &content)

@@ -35,6 +35,7 @@ mod provisional;
 mod reserved;
 mod rest;
 mod restore;
+mod scheduled;
 mod select;
 pub(crate) mod settings;
 mod subscription;
@@ -62,6 +63,7 @@ use intake::Intake;
 use limit::{Bounds, Quiet};
 use memory::MemoryLimit;
 use order::Order;
+use scheduled::{Scheduled, due_after};
 use settings::Lifetime;
 use std::fmt;
 use std::sync::Arc;
@@ -150,6 +152,13 @@ pub enum Output {
         /// The queue.
         queue: QueueId,
     },
+    /// The queue's next message that waits until it is due is due then.
+    Scheduled {
+        /// The queue.
+        queue: QueueId,
+        /// When.
+        due: Time,
+    },
     /// The last message has left a queue that may be deleted because of that.
     Emptied {
         /// The queue.
@@ -212,6 +221,8 @@ pub struct Queue {
     was_used: bool,
     /// Of one that is deleted by itself.
     lifetime: Option<Lifetime>,
+    /// Messages that are not due yet.
+    scheduled: Option<Box<Scheduled>>,
     /// A message that came back so often is rejected; 0: none is.
     max_deliveries: u32,
     /// [`Output::Wanted`] was said and not answered.
@@ -259,6 +270,7 @@ impl Queue {
             browse_only: false,
             was_used: false,
             lifetime: None,
+            scheduled: None,
             max_deliveries: 0,
             wanting: false,
             looking: false,
@@ -442,8 +454,14 @@ impl Queue {
         if !self.takes(&message) || !self.make_room(&message, hops, out) {
             return None;
         }
-        self.order_next(&message, place, out);
+        let due = due_after(now, &message);
+        if due.is_none() {
+            self.order_next(&message, place, out);
+        }
         let position = self.entries.push(message, place);
+        if let Some(due) = due {
+            self.keep_until(due, position, place, out);
+        }
         self.counters.enqueued += 1;
         self.arrived(now, position, out);
         // What gave way may have been all that kept a group from others.
@@ -726,6 +744,7 @@ impl Queue {
         }
         self.exclusive = None;
         self.release_publishers(out);
+        self.scheduled = None;
         self.counters.dequeued += self.entries.messages();
         let mut entries = self.entries.take_all();
         entries.free_all();
@@ -744,6 +763,6 @@ impl fmt::Debug for Queue {
 }
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

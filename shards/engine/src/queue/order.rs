@@ -138,6 +138,9 @@ impl Queue {
         let mut outdated = Vec::new();
         for entry in self.entries.iter() {
             let Body::Here(message) = entry.body() else { continue };
+            if self.is_scheduled(entry.position) {
+                continue;
+            }
             match &mut *order {
                 Order::Fifo | Order::Unsorted(_) => {}
                 Order::LastValue(values) => {
@@ -225,8 +228,12 @@ impl Queue {
             self.keep_behind(position, newer, out);
             return false;
         }
-        if let Some(older) = values.released(position, message) {
-            self.give_way(older, out);
+        let older = values.released(position, message);
+        let is_open = values.provisional.is_open(position);
+        match older {
+            Some(older) if is_open && older != position => self.keep_behind(older, position, out),
+            Some(older) => self.give_way(older, out),
+            None => {}
         }
         true
     }
@@ -258,6 +265,7 @@ impl Queue {
         let removed = self.entries.remove_acquired(position);
         if removed.is_some() {
             self.order.settled(position);
+            self.unschedule(position);
         }
         removed
     }

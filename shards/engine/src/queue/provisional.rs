@@ -149,7 +149,7 @@ impl Queue {
             self.counters.dequeued += 1;
             return Some((place, size));
         }
-        if self.remove_available(position).is_some() {
+        if self.remove_unclaimed(position).is_some() {
             self.counters.dequeued += 1;
             self.left(position, out);
             return Some((place, size));

@@ -3,6 +3,7 @@
 //! Such a message is in no way in its queue before; then it is there at the place that was kept for it. A
 //! browser that has passed the place by then comes back for it.
 
+use super::scheduled::due_after;
 use super::select::Selection;
 use super::{Output, Queue};
 use crate::ids::{Position, Time};
@@ -35,12 +36,24 @@ impl Queue {
         }
         self.entries.fill(at, message.clone(), place);
         self.counters.enqueued += 1;
+        if let Some(due) = due_after(now, &message) {
+            // Its transaction is decided: it is safe.
+            self.keep_until(due, at, Seq::NONE, out);
+            self.arrived(now, at, out);
+            return;
+        }
         self.order_filled(at, &message, out);
         self.arrived(now, at, out);
-        let level = self.level_of(&message);
+        self.find_behind(at, &message);
+    }
+
+    /// A message has come to a place that was empty, or where nobody could see it: those who have passed it come
+    /// back to it.
+    pub(super) fn find_behind(&mut self, at: Position, message: &Message) {
+        let level = self.level_of(message);
         for subscription in self.subscriptions.each_own() {
             let passed = subscription.cursor.in_level(level) > at;
-            let selected = |s: &Selection| s.wants(at, &message, false);
+            let selected = |s: &Selection| s.wants(at, message, false);
             if passed && subscription.selection.as_deref().is_none_or(selected) {
                 subscription.behind().insert((Reverse(level), at));
             }

@@ -9,6 +9,7 @@ impl Queue {
     /// Puts back a message that recovery found; a newer record of one that is there takes its place.
     pub(crate) fn restore(&mut self, at: Position, message: Message, place: Seq, seen: bool) {
         if !self.restore_place(at, place, seen) {
+            self.restore_scheduled(at, &message);
             self.entries.put(at, message, place, seen);
         }
     }
@@ -62,6 +63,7 @@ impl Queue {
 
     /// The message is accepted in a branch that waits for its outcome: nobody else gets it.
     pub(crate) fn lock(&mut self, at: Position) {
+        self.unschedule(at);
         self.entries.hide(at);
     }
 
@@ -71,6 +73,7 @@ impl Queue {
         if let Some(durable) = &self.durable {
             self.entries.mark_delivered(durable.told);
         }
+        self.hide_scheduled();
         self.entries.pack();
         self.entries.shrink();
     }

@@ -86,7 +86,8 @@ pub(crate) struct Taken {
 }
 
 impl Queue {
-    /// Drops available messages up to a position, at most `limit` of them; acquired ones stay.
+    /// Drops available messages up to a position, and those that are not due, at most `limit` of them; acquired
+    /// ones stay.
     /// How many, and whether there are more.
     pub fn purge(&mut self, until: Position, limit: usize, out: &mut Vec<Output>) -> (usize, bool) {
         let mut purged = 0;
@@ -99,12 +100,20 @@ impl Queue {
             }
             purged += 1;
         }
+        while let Some(position) = self.next_scheduled(0).filter(|p| *p <= until && purged < limit)
+        {
+            if let Some(removed) = self.remove_unclaimed(position) {
+                self.dequeued(position, &removed, out);
+            }
+            self.unschedule(position);
+            purged += 1;
+        }
         self.counters.purged += purged as u64;
         self.counters.dequeued += purged as u64;
         (purged, purged == limit)
     }
 
-    /// Looks for the next available message from `cursor` to `until` that the filter matches, at no more than
+    /// Looks for the next message that is available or not due yet from `cursor` to `until` that the filter matches, at no more than
     /// `budget` of them. The cursor moves on behind it, or to one that is away.
     pub(crate) fn find(
         &self,
@@ -118,7 +127,10 @@ impl Queue {
                 *budget -= 1;
                 return Found::Here(position);
             }
-            let Some(entry) = self.entries.next(*cursor).filter(|e| e.position <= until) else {
+            let available = self.entries.next(*cursor).map(|e| e.position);
+            let next = available.into_iter().chain(self.next_scheduled(*cursor)).min();
+            let next = next.filter(|position| *position <= until);
+            let Some(entry) = next.and_then(|position| self.entries.get(position)) else {
                 *cursor = until + 1;
                 break;
             };
@@ -152,7 +164,7 @@ impl Queue {
 
     /// Drops a message that was found.
     pub(crate) fn purge_at(&mut self, position: Position, out: &mut Vec<Output>) {
-        if let Some(removed) = self.remove_available(position) {
+        if let Some(removed) = self.remove_unclaimed(position) {
             self.counters.purged += 1;
             self.counters.dequeued += 1;
             self.dequeued(position, &removed, out);
@@ -167,7 +179,7 @@ impl Queue {
         reroutes: bool,
         out: &mut Vec<Output>,
     ) -> Option<Taken> {
-        let removed = self.remove_available(position)?;
+        let removed = self.remove_unclaimed(position)?;
         self.left(position, out);
         self.counters.dequeued += 1;
         self.counters.rerouted += u64::from(reroutes);

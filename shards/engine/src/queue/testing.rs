@@ -1,7 +1,7 @@
 //! What the unit tests of this module build on.
 
 use crate::ids::{SessionId, ShardId, SubscriptionId, Time};
-use crate::message::{Format, Message, Meta};
+use crate::message::{Flags, Format, Message, Meta};
 use fletch_amqp::types::{Map, Value};
 use fletch_amqp::v0_10::Compound;
 use fletch_amqp::v0_10::table::message::MessageProperties;
@@ -14,7 +14,7 @@ fn meta() -> Meta {
         expires: Time::NEVER,
         priority: 4,
         durable: false,
-        has_body: true,
+        flags: Flags::of_body(true),
         publisher: None,
     }
 }
@@ -32,7 +32,7 @@ pub(super) fn message_of_priority(priority: u8) -> Message {
 }
 
 /// One with an application header.
-pub(super) fn message_with(key: &str, value: impl Into<Value>) -> Message {
+pub(crate) fn message_with(key: &str, value: impl Into<Value>) -> Message {
     let headers = Map::new().with(key, value).encoded().expect("a small map");
     let mut content = Vec::new();
     MessageProperties { application_headers: Some(headers.view()), ..Default::default() }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! paged       publisher u64 | 1 persistent, 2 has a publisher u8 | message
-//! message     format u8 (1: AMQP 0-10, 2: 1.0) | flags u8 (1: has a body) | priority u8 |
+//! message     format u8 (1: AMQP 0-10, 2: 1.0) | flags u8 (1: has a body, 2: waits until it is due) | priority u8 |
 //!             key length, its low bits u8 | header length u32 | key at u32 | key length, the other bits u32 |
 //!             expires u64 | header, body
 //! definition  kind u8 | flags u8 | then by kind:
@@ -19,7 +19,7 @@
 
 use crate::dtx::BranchId;
 use crate::ids::{QueueId, SessionId, ShardId, Time};
-use crate::message::{Format, Message, Meta};
+use crate::message::{Flags, Format, Message, Meta};
 use crate::topology::{Binding, Change, ExchangeDescriptor, ExchangeKind, QueueDescriptor};
 use fletch_amqp::types::Map;
 use fletch_amqp::wire::Reader;
@@ -31,7 +31,6 @@ pub(crate) const META: usize = 24;
 
 const V0_10: u8 = 1;
 const V1_0: u8 = 2;
-const HAS_BODY: u8 = 1;
 
 /// Bytes before a message in the paging file.
 const PAGED_META: usize = 9;
@@ -87,7 +86,7 @@ fn put(message: &Message, out: &mut [u8]) {
         Format::V1_0 => V1_0,
     };
     let (head, content) = out.split_at_mut(META);
-    head[..4].copy_from_slice(&[format, u8::from(meta.has_body), meta.priority, key_len as u8]);
+    head[..4].copy_from_slice(&[format, meta.flags.bits(), meta.priority, key_len as u8]);
     head[4..8].copy_from_slice(&meta.header_len.to_le_bytes());
     head[8..12].copy_from_slice(&at.to_le_bytes());
     head[12..16].copy_from_slice(&(key_len >> 8).to_le_bytes());
@@ -158,10 +157,15 @@ fn take(
         expires: Time(u64::from(u32_at(16)) | u64::from(u32_at(20)) << 32),
         priority: head[2],
         durable,
-        has_body: head[1] & HAS_BODY != 0,
+        flags: Flags::from_bits(head[1]),
         publisher,
     };
     Ok(Message::new(meta, content))
+}
+
+/// Whether a payload's message waits until it is due.
+pub(crate) fn is_scheduled(payload: &[u8]) -> bool {
+    payload.get(1).is_some_and(|bits| Flags::from_bits(*bits).is_scheduled())
 }
 
 /// Size and expiry of a payload's message.
@@ -378,7 +382,7 @@ mod tests {
             expires: Time(1 << 60),
             priority: 7,
             durable: true,
-            has_body: true,
+            flags: Flags::of_body(true),
             publisher: None,
         };
         let before = Message::new(meta, b"_key_body");
@@ -407,7 +411,7 @@ mod tests {
                 expires: Time::NEVER,
                 priority: 200,
                 durable: true,
-                has_body: true,
+                flags: Flags::of_body(true).scheduled(),
                 publisher: None,
             };
             let before = Message::new(meta, &content);
@@ -416,6 +420,7 @@ mod tests {
             let after = Stored::read(Volume::Journal, &bytes).expect("whole");
             assert_eq!(format!("{:?}", after.meta()), format!("{:?}", before.meta()));
             assert_eq!(outline(&bytes), Ok((content.len(), Time::NEVER)));
+            assert!(is_scheduled(&bytes));
             bytes[0] = 3;
             let newer = CodecError::Kind(3);
             assert_eq!(Stored::read(Volume::Journal, &bytes).map(drop), Err(newer));
@@ -444,7 +449,7 @@ mod tests {
                 expires: Time(1 << 60),
                 priority: 7,
                 durable,
-                has_body: false,
+                flags: Flags::of_body(false),
                 publisher,
             };
             let before = Message::new(meta, b"_key_");

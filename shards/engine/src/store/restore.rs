@@ -232,7 +232,8 @@ impl ShardRestore {
                 if let Some(xid) = xid {
                     self.open.entry(xid).or_default();
                 }
-                if self.has_room() {
+                // One that waits says itself until when.
+                if self.has_room() || codec::is_scheduled(payload) {
                     let message = readable(Stored::read(Volume::Journal, payload))?;
                     self.put(seq, refs.iter(), &message);
                 } else {
@@ -318,7 +319,7 @@ impl ShardRestore {
         let Undecided { publishes, dequeues } = self.pending.remove(&xid)?;
         if commit {
             for Pending { seq, refs, message } in publishes {
-                if self.has_room() {
+                if self.has_room() || message.meta().flags.is_scheduled() {
                     self.put(seq, refs.into_iter(), &message);
                 } else {
                     let outline = (message.size(), message.meta().expires);

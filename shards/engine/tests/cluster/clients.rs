@@ -6,9 +6,9 @@ use fletch_amqp::v0_10::Compound;
 use fletch_amqp::v0_10::message::MessageView;
 use fletch_amqp::v0_10::table::message::{DeliveryProperties, MessageProperties};
 use fletch_engine::{
-    Binding, CreditUnit, DeclareExchange, DeclareQueue, DeliveryRef, Error, Format, Message, Meta,
-    Mode, OpId, Outcome, Published, Reply, Request, Routed, SessionId, Subscribe, SubscriptionId,
-    Time, Transaction,
+    Binding, CreditUnit, DeclareExchange, DeclareQueue, DeliveryRef, Error, Flags, Format, Message,
+    Meta, Mode, OpId, Outcome, Published, Reply, Request, Routed, SessionId, Subscribe,
+    SubscriptionId, Time, Transaction,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -214,7 +214,7 @@ pub fn binding(queue: &str, exchange: &str, key: &str, arguments: Map) -> Reques
     })
 }
 
-fn message(
+pub fn message(
     publisher: SessionId,
     (key, text): (&str, &str),
     headers: &Map,
@@ -237,9 +237,9 @@ fn message(
         expires,
         priority: 4,
         durable: false,
-        has_body: true,
+        flags: Flags::of_body(true),
         publisher: Some(publisher),
     };
     content.extend_from_slice(text.as_bytes());
-    Message::new(meta, &content)
+    fletch_engine::scheduled(Time(0), Message::new(meta, &content))
 }

@@ -3,7 +3,7 @@
 use fletch_engine::selector::{
     Environment, Identifier, MessageEnvironment, Selector, SelectorError, Value,
 };
-use fletch_engine::{Format, Message, Meta, Time};
+use fletch_engine::{Flags, Format, Message, Meta, Time};
 
 /// The input up to its first zero octet is a selector, the rest the header of a message. A selector
 /// is true, false or unknown, and says the same each time; an error points into the text.
@@ -56,7 +56,7 @@ fn message(format: Format, header: &[u8]) -> Message {
         expires: Time(header.len() as u64 * 1_000_000),
         priority: 4,
         durable: header.first() == Some(&1),
-        has_body: false,
+        flags: Flags::of_body(false),
         publisher: None,
     };
     Message::new(meta, header)

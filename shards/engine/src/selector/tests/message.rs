@@ -1,7 +1,7 @@
 use super::super::{Environment, Field, Identifier, MessageEnvironment};
 use super::{Selector, Value, check_matches, check_truth};
 use crate::ids::Time;
-use crate::message::{Format, Message, Meta};
+use crate::message::{Flags, Format, Message, Meta};
 use fletch_amqp::types::{Array, List, Uuid};
 use fletch_amqp::v0_10::table::message::{DeliveryProperties, MessageProperties, ReplyTo};
 use fletch_amqp::v0_10::{Compound, DeliveryMode};
@@ -34,7 +34,7 @@ fn raw(header: &[u8], durable: bool, expires: Time) -> Message {
         expires,
         priority: 4,
         durable,
-        has_body: false,
+        flags: Flags::of_body(false),
         publisher: None,
     };
     Message::new(meta, header)

@@ -1,7 +1,7 @@
 //! What a transaction's records come to, wherever a crash has cut the log.
 
 use super::*;
-use crate::message::{Format, Meta};
+use crate::message::{Flags, Format, Meta};
 use fletch_journal::Payload;
 use fletch_journal::record::put_publish;
 
@@ -37,7 +37,7 @@ fn publish(position: Position, xid: Option<Xid>) -> Vec<u8> {
         expires: Time::NEVER,
         priority: 4,
         durable: true,
-        has_body: false,
+        flags: Flags::of_body(false),
         publisher: None,
     };
     let stored = Stored::Durable(Message::new(meta, b"k"));
@@ -82,6 +82,30 @@ fn found(logs: &[&[Vec<u8>]]) -> (Vec<Position>, Vec<Noted>) {
     let ranges = |(xid, dequeues): ToNote| (xid, dequeues.ranges);
     let to_note = combined.to_note.into_iter().map(|all| all.into_iter().map(ranges).collect());
     (positions.collect(), to_note.collect())
+}
+
+#[test]
+fn what_is_not_due_stays_in_memory_and_waits_on() {
+    use crate::queue::testing::message_with;
+    let message = message_with("x-opt-delivery-time", 5);
+    let meta = Meta { durable: true, ..message.meta().clone() };
+    let message = crate::schedule::scheduled(Time(0), Message::new(meta, message.content()));
+    let stored = Stored::Durable(message);
+    let mut record = Vec::new();
+    put_publish(&mut record, &[(Ref { queue: QUEUE, position: 1 }, false)], stored.len());
+    let at = record.len();
+    record.resize(at + stored.len(), 0);
+    stored.put(&mut record[at..]);
+    // There is no room in memory.
+    let mut restore = ShardRestore::new(0, [], 0);
+    for (at, record) in [define(), record, publish(2, None)].iter().enumerate() {
+        restore.record(Lsn(at as u64 * 4096), record).expect("it can be read");
+    }
+    let combined = combine(vec![restore]).expect("definitions can be read");
+    let queue = &combined.shards[0].queues[&QueueId(QUEUE)];
+    assert_eq!((queue.messages(), queue.available(), queue.scheduled()), (2, 1, 1));
+    assert!(!queue.is_away(1) && queue.is_away(2));
+    assert_eq!(queue.next_due(), Some(Time(5_000_000)));
 }
 
 #[test]

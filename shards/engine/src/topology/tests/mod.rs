@@ -9,7 +9,7 @@ mod rules;
 use super::*;
 use crate::QueueDefaults;
 use crate::ids::Time;
-use crate::message::{Format, Meta};
+use crate::message::{Flags, Format, Meta};
 use crate::request::{self, DeclareExchange, DeclareQueue, OpId, Reply};
 use fletch_amqp::v0_10::Compound;
 use fletch_amqp::v0_10::table::message::{DeliveryProperties, MessageProperties};
@@ -229,7 +229,7 @@ fn message(key: &str, headers: &Map) -> Message {
         expires: Time::NEVER,
         priority: 4,
         durable: false,
-        has_body: true,
+        flags: Flags::of_body(true),
         publisher: None,
     };
     let message = Message::new(meta, &content);
