@@ -99,6 +99,20 @@ fn options_of_addresses_take_effect() {
 }
 
 #[test]
+fn what_an_address_asserts_must_be_so() {
+    let broker = Broker::start();
+    let send = |address: &str| broker.tool("send").args(V1_0).args(["-a", address]);
+    send("q; {create: always, node: {type: queue, durable: true}}").ok();
+    send("q; {assert: always, node: {type: queue}}").ok();
+    let refused = send("amq.fanout; {assert: sender, node: {x-declare: {type: topic}}}").fails();
+    assert!(refused.contains("requested node properties not met: exchange-type"), "{refused}");
+    send("amq.fanout; {assert: always, node: {x-declare: {type: fanout}}}").ok();
+    let receive = broker.tool("receive").args(V1_0);
+    let refused = receive.args(["-a", "q/about; {assert: receiver}"]).fails();
+    assert!(refused.contains("desired filters not met: subject-filter"), "{refused}");
+}
+
+#[test]
 fn replies_go_where_the_message_says() {
     let broker = Broker::start();
     let send = broker.tool("send").args(V1_0).args(["-a", "q; {create: always}"]);

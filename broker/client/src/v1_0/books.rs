@@ -10,6 +10,7 @@ use fletch_amqp::v1_0::{DeliveryState, SequenceNo};
 use super::delivery::Delivery;
 use super::failure::{Condition, Failure, Outcome};
 use super::sent::Sent;
+use super::terminus::Offered;
 
 /// What is to be said of deliveries that were received. To accept them outside of transactions, the state machine has
 /// a way of its own.
@@ -126,8 +127,8 @@ pub(super) struct Link {
     pub(super) answered: bool,
     /// The peer's answer has no terminus: it refuses the link, and will say why.
     pub(super) refused: bool,
-    /// What the broker calls the node.
-    pub(super) address: Option<String>,
+    /// The broker's end, as its answer has it.
+    pub(super) offered: Offered,
     pub(super) ended: Option<Condition>,
     /// Sender: deliveries whose outcome is not known.
     pub(super) unsettled: u32,
@@ -145,7 +146,7 @@ impl Link {
             token,
             answered: false,
             refused: false,
-            address: None,
+            offered: Offered::default(),
             ended: None,
             unsettled: 0,
             failed: Vec::new(),

@@ -8,6 +8,7 @@ use super::books::{Books, Link};
 use super::connection::Session;
 use super::failure::{Condition, Failure};
 use super::sessions::Sessions;
+use super::terminus::Offered;
 use crate::Error;
 use crate::driver::{Driver, lock};
 
@@ -26,7 +27,7 @@ pub(super) struct Handle {
     driver: Arc<Mutex<Driver<Sessions>>>,
     pub(super) place: Place,
     pub(super) name: Arc<str>,
-    pub(super) address: Arc<str>,
+    pub(super) offered: Arc<Offered>,
 }
 
 impl Driver<Sessions> {
@@ -69,8 +70,8 @@ impl Handle {
             let link = driver.live_link(place)?;
             Ok(link.answered && !link.refused)
         })?;
-        let address = driver.live_link(place)?.address.take().unwrap_or_default().into();
-        Ok(Handle { driver: Arc::clone(&session.driver), place, name, address })
+        let offered = Arc::new(std::mem::take(&mut driver.live_link(place)?.offered));
+        Ok(Handle { driver: Arc::clone(&session.driver), place, name, offered })
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Driver<Sessions>> {

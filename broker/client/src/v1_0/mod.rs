@@ -41,5 +41,5 @@ pub use failure::{Condition, Failure, Outcome};
 pub use message::{Content, Outgoing};
 pub use receiver::{Credit, Receiver, ReceiverOptions};
 pub use sender::{Sender, SenderOptions};
-pub use terminus::Terminus;
+pub use terminus::{Offered, Terminus};
 pub use transaction::{Coordinator, Transaction};

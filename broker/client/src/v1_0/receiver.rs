@@ -13,7 +13,7 @@ use super::delivery::Delivery;
 use super::failure::{Condition, Outcome};
 use super::link::{Handle, Place};
 use super::sessions::Sessions;
-use super::terminus::{Terminus, map, view};
+use super::terminus::{Offered, Terminus, map, view};
 use super::transaction::Transaction;
 use crate::Error;
 use crate::driver::Driver;
@@ -92,7 +92,12 @@ impl Receiver {
 
     /// What the broker calls the node.
     pub fn address(&self) -> &str {
-        &self.handle.address
+        &self.handle.offered.address
+    }
+
+    /// The broker's end of the link.
+    pub fn offered(&self) -> &Offered {
+        &self.handle.offered
     }
 
     // ---- credit ----

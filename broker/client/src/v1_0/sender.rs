@@ -10,7 +10,7 @@ use super::failure::{Condition, Failure, Outcome};
 use super::link::{Handle, Place};
 use super::message::Outgoing;
 use super::sessions::Sessions;
-use super::terminus::{Terminus, map, view};
+use super::terminus::{Offered, Terminus, map, view};
 use super::transaction::Transaction;
 use crate::Error;
 use crate::driver::Driver;
@@ -85,7 +85,12 @@ impl Sender {
 
     /// What the broker calls the node.
     pub fn address(&self) -> &str {
-        &self.handle.address
+        &self.handle.offered.address
+    }
+
+    /// The broker's end of the link.
+    pub fn offered(&self) -> &Offered {
+        &self.handle.offered
     }
 
     /// Sends a message; waits while the broker gives no credit.

@@ -9,6 +9,7 @@ use fletch_amqp::v1_0::{Composite, Role, SequenceNo, amqp_error};
 use super::books::{Books, Link};
 use super::delivery::Delivery;
 use super::failure::{Condition, Failure, Outcome};
+use super::terminus::Offered;
 use crate::driver::{Driver, Protocol};
 use crate::{ConnectOptions, Error};
 
@@ -201,19 +202,18 @@ fn link_of(sessions: &mut [Option<Books>], channel: u16, handle: u32) -> Option<
 /// The peer's answer to our attach.
 fn attached(link: &mut Link, attach: &Attach<'_>) {
     // Its role is the peer's.
-    let (there, address) = match attach.role {
-        Role::SENDER => {
-            let source = attach.source.and_then(|source| Source::from_view(source).ok());
-            (attach.source.is_some(), source.and_then(|source| source.address))
-        }
-        _ => {
-            let target = attach.target.and_then(|target| Target::from_view(target).ok());
-            (attach.target.is_some(), target.and_then(|target| target.address))
-        }
+    let offered = match attach.role {
+        Role::SENDER => attach.source.map(|source| {
+            Source::from_view(source).map(|source| Offered::of_source(&source)).unwrap_or_default()
+        }),
+        // A coordinator has no name.
+        _ => attach.target.map(|target| {
+            Target::from_view(target).map(|target| Offered::of_target(&target)).unwrap_or_default()
+        }),
     };
     link.answered = true;
-    link.refused = !there;
-    link.address = address.and_then(|address| address.as_str()).map(str::to_owned);
+    link.refused = offered.is_none();
+    link.offered = offered.unwrap_or_default();
 }
 
 impl Protocol for Sessions {

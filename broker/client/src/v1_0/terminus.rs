@@ -85,6 +85,50 @@ impl Terminus {
     }
 }
 
+/// The broker's end of a link, as it is.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Offered {
+    /// What the broker calls the node.
+    pub address: String,
+    /// Which of what was asked for the node can do.
+    pub capabilities: Vec<String>,
+    /// What the node is like, as far as it was asked for.
+    pub properties: Vec<(String, Value)>,
+    /// Source: the filters that have an effect.
+    pub filters: Vec<(String, Value)>,
+}
+
+impl Offered {
+    pub(super) fn of_source(source: &Source<'_>) -> Offered {
+        Offered {
+            address: address(source.address),
+            capabilities: source.capabilities.iter().map(|name| name.to_string()).collect(),
+            properties: entries(source.dynamic_node_properties),
+            filters: entries(source.filter),
+        }
+    }
+
+    pub(super) fn of_target(target: &Target<'_>) -> Offered {
+        Offered {
+            address: address(target.address),
+            capabilities: target.capabilities.iter().map(|name| name.to_string()).collect(),
+            properties: entries(target.dynamic_node_properties),
+            filters: Vec::new(),
+        }
+    }
+}
+
+fn address(value: Option<ValueRef<'_>>) -> String {
+    value.and_then(ValueRef::as_str).unwrap_or_default().to_owned()
+}
+
+/// The entries of a map, up to the first that is malformed.
+fn entries(map: Option<MapRef<'_>>) -> Vec<(String, Value)> {
+    let all = map.into_iter().flat_map(|map| map.iter()).map_while(Result::ok);
+    all.filter_map(|(key, value)| Some((key.as_text()?.to_owned(), value.to_value().ok()?)))
+        .collect()
+}
+
 pub(super) fn symbol(name: &str) -> Result<Symbol<'_>, EncodeError> {
     Symbol::new(name).ok_or(EncodeError::NotAscii)
 }

@@ -4,7 +4,7 @@
 use anyhow::{Result, bail};
 use fletch_amqp::types::{Map, Value as Old};
 use fletch_amqp::v1_0::types::Value;
-use fletch_client::v1_0::Terminus;
+use fletch_client::v1_0::{Offered, Terminus};
 
 use crate::tool::address::{Address, Mode, NodeKind, Policy};
 
@@ -54,6 +54,65 @@ pub(super) fn of(address: &Address, whose: For) -> Result<Terminus> {
         terminus.filters = filters(address)?;
     }
     Ok(terminus)
+}
+
+/// Fails if the address has a policy to assert that the node is what it says, and it is not.
+pub(super) fn assert(
+    address: &Address,
+    whose: For,
+    asked: &Terminus,
+    offered: &Offered,
+) -> Result<()> {
+    if !applies(address.options.assert, whose) {
+        return Ok(());
+    }
+    let missing = |what: &str, names: Vec<&str>| match names.is_empty() {
+        true => Ok(()),
+        false => bail!("{address}: {what} not met: {}", names.join(", ")),
+    };
+    let wanted = asked.capabilities.iter().map(String::as_str);
+    let wanted = wanted.filter(|name| *name != "create-on-demand");
+    let lacks = |name: &&str| !offered.capabilities.iter().any(|offered| offered == name);
+    missing("desired capabilities", wanted.filter(lacks).collect())?;
+    missing("desired filters", unmet(&asked.filters, &offered.filters))?;
+    missing("requested node properties", unmet(&asked.properties, &offered.properties))
+}
+
+/// The names of those that are not there, or not so.
+fn unmet<'a>(asked: &'a [(String, Value)], offered: &[(String, Value)]) -> Vec<&'a str> {
+    // Of flags only those that are set are offered.
+    let met = |wanted: &(String, Value)| match offered.iter().find(|found| found.0 == wanted.0) {
+        Some(found) => same(&found.1, &wanted.1),
+        None => wanted.1 == Value::Boolean(false),
+    };
+    asked.iter().filter(|wanted| !met(wanted)).map(|(name, _)| name.as_str()).collect()
+}
+
+/// Whether two values are the same, though they may be of types that differ.
+fn same(found: &Value, wanted: &Value) -> bool {
+    match (integer(found), integer(wanted)) {
+        (Some(found), Some(wanted)) => found == wanted,
+        _ => match (found, wanted) {
+            (Value::String(a) | Value::Symbol(a), Value::String(b) | Value::Symbol(b)) => a == b,
+            // A policy has two names, of which one is a number.
+            (Value::Described(_), Value::Described(_)) => true,
+            _ => found == wanted,
+        },
+    }
+}
+
+fn integer(value: &Value) -> Option<i128> {
+    Some(match *value {
+        Value::Ubyte(number) => number.into(),
+        Value::Ushort(number) => number.into(),
+        Value::Uint(number) => number.into(),
+        Value::Ulong(number) => number.into(),
+        Value::Byte(number) => number.into(),
+        Value::Short(number) => number.into(),
+        Value::Int(number) => number.into(),
+        Value::Long(number) => number.into(),
+        _ => return None,
+    })
 }
 
 fn refuse(address: &Address) -> Result<()> {

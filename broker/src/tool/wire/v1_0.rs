@@ -51,6 +51,7 @@ impl super::Wire for Wire {
             ..SenderOptions::default()
         };
         let sender = self.session.sender(&options)?;
+        terminus::assert(&address, For::Sender, &options.target, sender.offered())?;
         self.senders.borrow_mut().push(sender.clone());
         let (subject, window) = (address.subject, self.window);
         Ok(Box::new(Out { sender, subject, window, rejected: Cell::new(0) }))
@@ -73,6 +74,7 @@ impl super::Wire for Wire {
             ..ReceiverOptions::default()
         };
         let receiver = self.session.receiver(&options)?;
+        terminus::assert(&address, For::Receiver, &options.source, receiver.offered())?;
         let connection = self.connection.clone();
         let lasting = address.options.link.durable;
         Ok(Box::new(In { connection, receiver, capacity, lasting, unaccepted: Vec::new() }))
