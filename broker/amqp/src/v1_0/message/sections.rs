@@ -130,11 +130,19 @@ pub(super) struct Sections<'a> {
     before: Option<Section>,
     /// The body is over.
     over: bool,
+    /// The footer was there.
+    footer: bool,
 }
 
 impl<'a> Sections<'a> {
     pub(super) fn new(encoded: &'a [u8]) -> Self {
-        Self { reader: Reader::new(encoded), len: encoded.len(), before: None, over: false }
+        Self {
+            reader: Reader::new(encoded),
+            len: encoded.len(),
+            before: None,
+            over: false,
+            footer: false,
+        }
     }
 
     /// How many octets have been read.
@@ -152,11 +160,13 @@ impl<'a> Sections<'a> {
         let Some(found) = Section::of(descriptor) else {
             return Err(CompositeError::UnknownDescriptor(descriptor.code()).into());
         };
-        let wrong = |before: &Section| !found.may_follow(*before) || self.over && found.is_body();
+        let again = self.over && found.is_body() || self.footer && found == Section::Footer;
+        let wrong = |before: &Section| !found.may_follow(*before) || again;
         if let Some(before) = self.before.filter(wrong) {
             return Err(MessageError::OutOfOrder { found, before });
         }
         self.over |= !found.is_body() && self.before.is_some_and(Section::is_body);
+        self.footer |= found == Section::Footer;
         self.before = Some(found);
         Ok(Some(found))
     }
