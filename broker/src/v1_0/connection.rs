@@ -18,7 +18,6 @@ use std::sync::Arc;
 pub(crate) struct Connection {
     amqp: Amqp,
     remote: SocketAddr,
-    user: Arc<str>,
     container: Box<str>,
     first: SessionId,
     begun: u32,
@@ -53,7 +52,6 @@ impl Connection {
         Connection {
             amqp: Amqp::server(Arc::clone(&settings.v1_0), now.as_duration()),
             remote,
-            user: Arc::clone(&settings.anonymous),
             container: Box::default(),
             first,
             begun: 0,
@@ -250,7 +248,6 @@ impl Connection {
                         Ok(user) => {
                             tracing::debug!(target: "security", remote = %self.remote, %user,
                                 "connected without authentication");
-                            self.user = user;
                             self.amqp.authenticated(None);
                         }
                         Err(text) => {
