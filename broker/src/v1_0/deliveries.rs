@@ -6,11 +6,12 @@ use super::subscription::Delivery;
 use crate::front::{ROOM_BYTES, ROOM_MESSAGES, Record};
 use crate::shard::Ctx;
 use fletch_amqp::convert::Node;
-use fletch_amqp::v1_0::SequenceNo;
 use fletch_amqp::v1_0::message::put_header;
 use fletch_amqp::v1_0::state::{Outgoing, SendError};
 use fletch_amqp::v1_0::table::{DeliveryState, Modified};
-use fletch_engine::{Format, Outcome, Time};
+use fletch_amqp::v1_0::{SequenceNo, amqp_error};
+use fletch_engine::{Annotations, AnnotationsTooLarge, Format, Outcome, Time};
+use std::sync::Arc;
 
 impl Session {
     /// The engine delivers.
@@ -116,6 +117,10 @@ impl Session {
         settled: bool,
         disposed: Disposed,
     ) {
+        if let Err(error) = &disposed.annotations {
+            let condition = amqp_error::RESOURCE_LIMIT_EXCEEDED;
+            return self.fail(wire, &Refusal::new(condition, error.to_string()));
+        }
         self.settle(ctx, wire, range, &disposed, !settled);
     }
 
@@ -126,11 +131,13 @@ impl Session {
 }
 
 /// What a client makes of deliveries.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Disposed {
     outcome: Outcome,
     /// The links they came by are not to get them again.
     not_here: bool,
+    /// What it says of the messages besides.
+    pub(super) annotations: Result<Option<Arc<Annotations>>, AnnotationsTooLarge>,
     /// What it hears again if it waits for that.
     pub(super) told: State,
 }
@@ -138,7 +145,7 @@ pub(super) struct Disposed {
 impl Disposed {
     /// What a state comes to; none if it is not the last word.
     pub(super) fn of(state: Option<&DeliveryState<'_>>, settled: bool) -> Option<Disposed> {
-        let mut not_here = false;
+        let (mut not_here, mut annotations) = (false, Ok(None));
         let (outcome, told) = match state {
             Some(DeliveryState::Accepted(_)) => (Outcome::Accepted, State::Accepted),
             // As the reference has it: to settle and say nothing is to accept.
@@ -148,8 +155,12 @@ impl Disposed {
                 (Outcome::Released { set_redelivered: false }, State::Released)
             }
             Some(DeliveryState::Modified(Modified {
-                delivery_failed, undeliverable_here, ..
+                delivery_failed,
+                undeliverable_here,
+                message_annotations,
             })) => {
+                let said = message_annotations.map(Annotations::of).transpose();
+                annotations = said.map(|said| said.map(Arc::new));
                 not_here = undeliverable_here.unwrap_or(false);
                 let set_redelivered = delivery_failed.unwrap_or(false);
                 (Outcome::Released { set_redelivered }, State::Released)
@@ -158,7 +169,7 @@ impl Disposed {
             Some(_) if settled => (Outcome::Released { set_redelivered: true }, State::Released),
             _ => return None,
         };
-        Some(Disposed { outcome, not_here, told })
+        Some(Disposed { outcome, not_here, annotations, told })
     }
 
     /// What becomes of a delivery of this subscription.

@@ -497,6 +497,11 @@ impl Session {
             let state = Some(disposed.told.wire());
             return wire.amqp.dispose(wire.channel, Role::SENDER, (first, last), true, state);
         }
+        if let Ok(Some(annotations)) = &disposed.annotations {
+            for (_, deliveries) in &parts {
+                ctx.engine.annotate(self.id, deliveries, annotations, ctx.fx);
+            }
+        }
         for (n, (outcome, deliveries)) in parts.into_iter().enumerate() {
             // The last one answers for all.
             let then = match tell && n + 1 == count {

@@ -7,6 +7,7 @@
 
 #![allow(missing_docs, reason = "the fields are documented by their variants and types")]
 
+use crate::annotations::Annotations;
 use crate::dtx::{BranchId, DtxRequest};
 use crate::error::Error;
 use crate::ids::{Epoch, Position, QueueId, SessionId, ShardId, SubscriptionId};
@@ -169,6 +170,8 @@ pub enum QueueCommand {
     Acquire { op: OpId, positions: Vec<Position> },
     /// Answered by `Part`.
     Settle { op: OpId, outcome: Outcome, positions: Vec<Position> },
+    /// No answer: what is said of messages that are about to be released.
+    Annotate { positions: Vec<Position>, annotations: Arc<Annotations> },
     /// No answer.
     Grant { tag: u32, unit: CreditUnit, value: u32 },
     /// No answer.

@@ -4,6 +4,7 @@
 //! shards, with the time; what follows is put into [`Effects`]. See `ARCHITECTURE.md`.
 #![forbid(unsafe_code)]
 
+mod annotations;
 mod dtx;
 mod engine;
 mod error;
@@ -25,6 +26,7 @@ pub mod topology;
 mod transaction;
 pub mod xquery;
 
+pub use annotations::{ANNOTATIONS_MAX, Annotations, AnnotationsTooLarge};
 pub use dtx::{BranchId, DtxConfig, DtxRequest, XaStatus};
 pub use engine::{Config, Engine, Stats};
 pub use error::{Error, ErrorKind};

@@ -9,6 +9,7 @@ use fletch_amqp::types::MapRef;
 use fletch_amqp::v0_10::message::{Annotated, MessageView, annotate_header};
 use fletch_amqp::v1_0;
 use fletch_amqp::v1_0::message::{Body, annotate};
+use fletch_amqp::wire::Reader;
 use smallvec::SmallVec;
 use std::borrow::Cow;
 
@@ -81,20 +82,28 @@ pub(crate) fn content(message: &Message) -> Cow<'_, [u8]> {
 }
 
 /// What a broker notes on a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Note<'a> {
     Uint(u32),
     Int(i64),
     Text(Cow<'a, str>),
+    /// What a client of 1.0 has said; in 0-10 if it is a scalar.
+    Value(&'a v1_0::types::Value),
 }
 
 impl Note<'_> {
-    fn to_0_10(&self) -> fletch_amqp::Value {
-        match self {
+    fn to_0_10(&self) -> Option<fletch_amqp::Value> {
+        Some(match self {
             Note::Uint(number) => (*number).into(),
             Note::Int(number) => (*number).into(),
             Note::Text(text) => (&**text).into(),
-        }
+            Note::Value(value) => {
+                let mut octets = Vec::new();
+                value.encode(&mut octets).ok()?;
+                let value = v1_0::types::ValueRef::decode(&mut Reader::new(&octets)).ok()?;
+                scalar(value)?.to_value().ok()?
+            }
+        })
     }
 
     fn to_1_0(&self) -> v1_0::types::Value {
@@ -102,6 +111,7 @@ impl Note<'_> {
             Note::Uint(number) => v1_0::types::Value::Uint(*number),
             Note::Int(number) => v1_0::types::Value::Long(*number),
             Note::Text(text) => v1_0::types::Value::String((**text).to_owned()),
+            Note::Value(value) => (*value).clone(),
         }
     }
 }
@@ -116,7 +126,7 @@ pub(crate) fn put_noted(
     match message.meta().format {
         Format::V0_10 => {
             let entries: SmallVec<[_; 2]> =
-                notes.iter().map(|(key, note)| (*key, note.to_0_10())).collect();
+                notes.iter().filter_map(|(key, note)| Some((*key, note.to_0_10()?))).collect();
             annotate_header(message.header(), out, &entries).ok()
         }
         Format::V1_0 => {

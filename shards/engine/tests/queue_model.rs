@@ -786,7 +786,7 @@ impl Model {
             }
             Op::Reject { pick } => {
                 for position in self.pick(&[pick]) {
-                    let size = self.queue.reject(position, &mut self.out).map(|(m, _)| m.size());
+                    let size = self.queue.reject(position, &mut self.out).map(|taken| taken.size);
                     assert_eq!(size, Some(self.entry(position).size));
                     self.set(position, State::Gone);
                 }

@@ -99,6 +99,7 @@ pub(crate) fn label(frame: &Frame) -> (&'static str, u64, u64) {
                 Q::Query { .. } => "query",
                 Q::Acquire { .. } => "acquire",
                 Q::Settle { .. } => "settle",
+                Q::Annotate { .. } => "annotate",
                 Q::Delete { .. } => "delete",
                 Q::Grant { .. } => "grant",
                 Q::Mode { .. } => "mode",

@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind};
 use crate::frame::{Effects, Frame, QueueCommand};
 use crate::ids::{Position, QueueId, SessionId, ShardId, SubscriptionId, Time};
 use crate::message::Message;
-use crate::queue::{Output, Queue, QueueSettings};
+use crate::queue::{Output, Queue, QueueSettings, Taken};
 use crate::request::{DeliveryRef, Event, OpId, Outcome, QueueReport, Reply};
 use crate::store::Waiter;
 use crate::topology::{Conditions, QueueDescriptor};
@@ -121,6 +121,9 @@ impl Engine {
         };
         let outputs = &mut self.outputs;
         match command {
+            QueueCommand::Annotate { positions, annotations } => {
+                positions.into_iter().for_each(|position| q.annotate(position, &annotations));
+            }
             QueueCommand::Grant { tag, unit, value } => q.grant(now, id(tag), unit, value, outputs),
             QueueCommand::Mode { tag, mode } => q.set_mode(id(tag), mode),
             QueueCommand::Moved { tag, messages, bytes } => {
@@ -194,7 +197,9 @@ impl Engine {
                 let to = SubscriptionId { session, tag };
                 self.end_when_delivered(queue, to, true, reason, fx);
             }
-            QueueCommand::Mode { .. } | QueueCommand::Room { .. } => {}
+            QueueCommand::Annotate { .. }
+            | QueueCommand::Mode { .. }
+            | QueueCommand::Room { .. } => {}
             QueueCommand::Subscribe { op, .. } | QueueCommand::Take { op, .. } => {
                 self.answer(session, op, Err(gone()), fx);
             }
@@ -307,10 +312,8 @@ impl Engine {
         let Some(q) = self.queues.get_mut(&queue) else { return false };
         let mut rejected: Vec<(Position, Message, Seq, usize)> = positions
             .filter_map(|p| {
-                let (message, place) = q.reject(p, &mut self.outputs)?;
-                let size = message.size();
-                let marked = q.marks().map(|marks| marks.apply(&message, p));
-                Some((p, marked.unwrap_or(message), place, size))
+                let Taken { message, size, place } = q.reject(p, &mut self.outputs)?;
+                Some((p, message, place, size))
             })
             .collect();
         q.serve_freed(now, &mut self.outputs);

@@ -6,6 +6,7 @@
 //! a queue homed here takes the same path through [`Engine::on_frame`], by way of `local`, except
 //! for the hot ones (publish, settle, window updates), which go straight to the queue.
 
+mod annotating;
 mod away;
 mod dtx;
 mod durable;

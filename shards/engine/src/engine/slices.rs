@@ -76,8 +76,7 @@ impl Engine {
                     match rest.next(wanted) {
                         Next::Message { delivery, message: Some(message), size, place } => {
                             let place = self.journalled(delivery, place, size);
-                            let marked = rest.marks().map(|m| m.apply(&message, delivery.position));
-                            let message = without_trace(marked.unwrap_or(message));
+                            let message = without_trace(message);
                             self.move_on(delivery, &message, (place, size), (None, 0), fx);
                         }
                         Next::Message { delivery, message: None, size, place } => {

@@ -4,13 +4,16 @@
 //! serves at once. So an enqueue to a waiting consumer is a push, a pop and a turn of the ring.
 
 use super::entries::{Body, Entry, Removed};
+use super::marks::Marks;
 use super::order::Order;
 use super::subscription::Key;
 use super::{Output, Queue};
+use crate::annotations::Annotations;
 use crate::ids::{Position, Time};
 use crate::message::Message;
 use crate::request::{DeliveryRef, Mode};
 use fletch_journal::Seq;
+use std::sync::Arc;
 
 /// What a message costs in byte credit and room.
 pub(super) fn size_of(message: &Message) -> u32 {
@@ -33,6 +36,8 @@ pub(super) struct Delivery {
     pub(super) redelivered: bool,
     /// How often it came back before.
     pub(super) failures: u32,
+    /// What was said of it then.
+    pub(super) annotations: Option<Arc<Annotations>>,
     pub(super) place: Seq,
 }
 
@@ -40,8 +45,8 @@ impl Delivery {
     pub(super) fn of(entry: &Entry<'_>) -> Option<Delivery> {
         let Body::Here(message) = entry.body() else { return None };
         let (redelivered, place) = (entry.redelivered(), entry.place());
-        let failures = u32::from(redelivered);
-        Some(Delivery { message: message.clone(), redelivered, failures, place })
+        let (failures, annotations) = (u32::from(redelivered), None);
+        Some(Delivery { message: message.clone(), redelivered, failures, annotations, place })
     }
 }
 
@@ -144,7 +149,8 @@ impl Queue {
         if subscription.settles {
             let taken = Delivery::of(&self.entries.acquire(position)?)?;
             let failures = self.entries.failures(position, taken.redelivered);
-            let taken = Delivery { failures, ..taken };
+            let annotations = self.entries.annotations(position);
+            let taken = Delivery { failures, annotations, ..taken };
             self.order.had_turn(&taken.message);
             self.order.acquired(position, &taken.message, by);
             return Some(taken);
@@ -157,9 +163,9 @@ impl Queue {
         }
         self.order.removed(position, &removed);
         self.dequeued(position, &removed, out);
-        let Removed { message, redelivered, .. } = removed;
+        let Removed { message, redelivered, annotations, .. } = removed;
         let failures = if redelivered { failures } else { 0 };
-        Some(Delivery { message: message?, redelivered, failures, place: Seq::NONE })
+        Some(Delivery { message: message?, redelivered, failures, annotations, place: Seq::NONE })
     }
 
     #[inline]
@@ -168,14 +174,14 @@ impl Queue {
         key: Key,
         position: Position,
         size: u32,
-        Delivery { message, redelivered, failures, place }: Delivery,
+        Delivery { message, redelivered, failures, annotations, place }: Delivery,
         out: &mut Vec<Output>,
     ) {
         self.subscriptions.take(key, size);
         self.counters.delivered += 1;
         let to = self.subscriptions[key].id;
         let delivery = DeliveryRef { queue: self.id, position };
-        let marks = self.marks.clone();
+        let marks = Marks::with(self.marks.as_ref(), annotations);
         out.push(Output::Deliver { to, delivery, message, redelivered, failures, place, marks });
     }
 

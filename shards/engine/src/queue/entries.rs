@@ -9,11 +9,13 @@
 //! when it is wanted; a chunk with such messages keeps four bytes per slot for their sizes, and one in which
 //! all are away is *packed*: it takes about 180 bytes, and one or two per slot if they are not alike.
 
+use crate::annotations::Annotations;
 use crate::ids::{Position, Time};
 use crate::message::Message;
 use crate::queue::packed::{Packed, SLOTS};
 use fletch_journal::Seq;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Chunks that are looked at in one go for bodies that may leave: what is on its way to the disk is among
 /// them.
@@ -56,6 +58,15 @@ struct Gone {
     bytes: u64,
 }
 
+/// What consumers did with a message before.
+#[derive(Default)]
+struct Returned {
+    /// How often delivering it has failed after the first time.
+    more: u32,
+    /// What they said of it.
+    annotations: Option<Arc<Annotations>>,
+}
+
 /// A message that left its queue.
 #[derive(Debug)]
 pub(super) struct Removed {
@@ -66,6 +77,8 @@ pub(super) struct Removed {
     pub(super) redelivered: bool,
     /// Where its record stands; [`Seq::NONE`] if it has none.
     pub(super) place: Seq,
+    /// What consumers have said of it.
+    pub(super) annotations: Option<Arc<Annotations>>,
 }
 
 /// A message of the queue, wherever its body is.
@@ -255,8 +268,8 @@ pub(super) struct Entries {
     away: u64,
     /// Bytes of memory that the others take.
     resident: u64,
-    /// How often delivering a message has failed, of those for which it has more than once.
-    failures: BTreeMap<Position, u32>,
+    /// Of messages that came back: what there is to know besides that.
+    returned: BTreeMap<Position, Returned>,
 }
 
 impl Entries {
@@ -273,7 +286,7 @@ impl Entries {
             expiring: 0,
             away: 0,
             resident: 0,
-            failures: BTreeMap::new(),
+            returned: BTreeMap::new(),
         }
     }
 
@@ -282,7 +295,31 @@ impl Entries {
     pub(super) fn failures(&self, position: Position, redelivered: bool) -> u32 {
         match redelivered {
             false => 0,
-            true => self.failures.get(&position).copied().unwrap_or(1),
+            true => 1 + self.returned.get(&position).map_or(0, |returned| returned.more),
+        }
+    }
+
+    /// What consumers have said of a message.
+    #[inline]
+    pub(super) fn annotations(&self, position: Position) -> Option<Arc<Annotations>> {
+        match self.returned.is_empty() {
+            true => None,
+            false => self.returned.get(&position)?.annotations.clone(),
+        }
+    }
+
+    /// A consumer says more of a message that it has.
+    pub(super) fn annotate(&mut self, position: Position, annotations: &Arc<Annotations>) {
+        let acquired = self
+            .chunks
+            .get(&chunk_of(position))
+            .is_some_and(|chunk| chunk.present & !chunk.available & 1 << slot_of(position) != 0);
+        if !acquired || annotations.is_empty() {
+            return;
+        }
+        match &mut self.returned.entry(position).or_default().annotations {
+            Some(older) => Arc::make_mut(older).merge(annotations),
+            none => *none = Some(Arc::clone(annotations)),
         }
     }
 
@@ -555,8 +592,8 @@ impl Entries {
         chunk.available |= bit;
         self.available += 1;
         if set_redelivered && chunk.redelivered & bit != 0 {
-            let failures = self.failures.entry(position).or_insert(1);
-            *failures = failures.saturating_add(1);
+            let returned = self.returned.entry(position).or_default();
+            returned.more = returned.more.saturating_add(1);
         }
         if set_redelivered {
             chunk.redelivered |= bit;
@@ -583,9 +620,11 @@ impl Entries {
         let slot = slot_of(position);
         let (size, place) = (chunk.size(slot), chunk.place(slot));
         let redelivered = chunk.redelivered & bit != 0;
-        if redelivered && !self.failures.is_empty() {
-            self.failures.remove(&position);
-        }
+        let returned = match self.returned.is_empty() {
+            true => None,
+            false => self.returned.remove(&position),
+        };
+        let annotations = returned.and_then(|returned| returned.annotations);
         let message = chunk.messages.as_mut().and_then(|all| all[slot].take());
         chunk.present &= !bit;
         let is_last = n == chunk_of(self.end);
@@ -610,7 +649,7 @@ impl Entries {
         if self.messages == 0 {
             self.expiring = 0;
         }
-        Some(Removed { message, size, redelivered, place })
+        Some(Removed { message, size, redelivered, place, annotations })
     }
 
     // ---- away and back -------------------------------------------------------------------

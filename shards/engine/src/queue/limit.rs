@@ -10,6 +10,7 @@ use super::flow::{Change, Flow, Publisher};
 use super::marks::without_trace;
 use super::order::Order;
 use super::settings::{Events, Policy, QueueDefaults, QueueSettings};
+use super::taking::Taken;
 use super::{Output, Queue};
 use crate::ids::{Position, QueueId, Time};
 use crate::message::Message;
@@ -432,11 +433,11 @@ impl Queue {
         out: &mut Vec<Output>,
     ) {
         let delivery = DeliveryRef { queue: self.id, position };
-        let Removed { message, size, place, .. } = removed;
-        match message.filter(|_| reroutes) {
-            Some(message) => {
-                let marked = self.marks().map(|marks| marks.apply(&message, position));
-                let message = without_trace(marked.unwrap_or(message));
+        let (size, place) = (removed.size, removed.place);
+        let taken = Some(removed).filter(|_| reroutes);
+        match taken.and_then(|removed| Taken::of(self.marks.as_ref(), position, removed)) {
+            Some(Taken { message, .. }) => {
+                let message = without_trace(message);
                 out.push(Output::Displaced { delivery, message, place, size, hops });
             }
             None if place != Seq::NONE => out.push(Output::Dequeued { delivery, place, size }),

@@ -5,6 +5,7 @@
 //! own header, or to the copy that goes to another queue.
 
 use super::settings::QueueSettings;
+use crate::annotations::Annotations;
 use crate::ids::Position;
 use crate::look::{Note, annotation, noted, put_noted};
 use crate::message::Message;
@@ -21,6 +22,8 @@ pub struct Marks {
     sequence: Option<Box<str>>,
     /// `qpid.trace.id`.
     trace: Option<Box<str>>,
+    /// What consumers have said of this message.
+    annotations: Option<Arc<Annotations>>,
 }
 
 impl Marks {
@@ -28,7 +31,23 @@ impl Marks {
     pub(super) fn of(settings: &QueueSettings) -> Option<Arc<Marks>> {
         let boxed = |text: &Option<String>| text.as_deref().map(Box::from);
         let (sequence, trace) = (boxed(&settings.sequence_key), boxed(&settings.trace_id));
-        (sequence.is_some() || trace.is_some()).then(|| Arc::new(Marks { sequence, trace }))
+        let marks = Marks { sequence, trace, annotations: None };
+        (marks.sequence.is_some() || marks.trace.is_some()).then(|| Arc::new(marks))
+    }
+
+    /// Those of a queue, and what was said of a message besides.
+    #[inline]
+    pub(super) fn with(
+        queue: Option<&Arc<Marks>>,
+        annotations: Option<Arc<Annotations>>,
+    ) -> Option<Arc<Marks>> {
+        if annotations.is_none() {
+            return queue.cloned();
+        }
+        let of =
+            |mark: fn(&Marks) -> &Option<Box<str>>| queue.and_then(|marks| mark(marks).clone());
+        let (sequence, trace) = (of(|marks| &marks.sequence), of(|marks| &marks.trace));
+        Some(Arc::new(Marks { sequence, trace, annotations }))
     }
 
     /// Appends the header that the message at a position leaves with. One that cannot be read stays as it
@@ -45,7 +64,8 @@ impl Marks {
     }
 
     fn notes(&self, message: &Message, position: Position) -> SmallVec<[(&str, Note<'_>); 2]> {
-        let mut notes = SmallVec::new();
+        let annotations = self.annotations.as_deref();
+        let mut notes: SmallVec<_> = annotations.into_iter().flat_map(Annotations::notes).collect();
         if let Some(key) = &self.sequence {
             // 32 bits, as in the reference: then it begins anew.
             notes.push((&**key, Note::Uint(position as u32)));
@@ -129,7 +149,8 @@ mod tests {
     }
 
     fn marks(sequence: Option<&str>, trace: Option<&str>) -> Marks {
-        Marks { sequence: sequence.map(Box::from), trace: trace.map(Box::from) }
+        let annotations = None;
+        Marks { sequence: sequence.map(Box::from), trace: trace.map(Box::from), annotations }
     }
 
     fn traced(trace: &str) -> Message {

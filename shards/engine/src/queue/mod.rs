@@ -49,8 +49,9 @@ pub(crate) use limit::Full;
 pub use marks::Marks;
 pub use rest::{Next, Rest};
 pub use settings::{QueueDefaults, QueueSettings};
-pub use taking::{HeaderFilter, Selection};
+pub use taking::{HeaderFilter, Selection, Taken};
 
+use crate::annotations::Annotations;
 use crate::error::Error;
 use crate::ids::{Position, QueueId, SessionId, SubscriptionId, Time};
 use crate::message::Message;
@@ -380,11 +381,6 @@ impl Queue {
         self.owner = Some(session);
     }
 
-    /// What it adds to headers.
-    pub(crate) fn marks(&self) -> Option<&Arc<Marks>> {
-        self.marks.as_ref()
-    }
-
     /// Whether the queue wants such a message at all.
     #[inline]
     fn takes(&self, message: &Message) -> bool {
@@ -660,15 +656,20 @@ impl Queue {
         self.entries.failures(position, redelivered) + 1 >= max
     }
 
-    /// A delivered message is refused: it leaves the queue, for the alternate exchange. With where its
-    /// record stands, which the caller sees to.
-    pub fn reject(&mut self, position: Position, out: &mut Vec<Output>) -> Option<(Message, Seq)> {
+    /// A delivered message is refused: it leaves the queue, for the alternate exchange. The caller sees to
+    /// its record.
+    pub fn reject(&mut self, position: Position, out: &mut Vec<Output>) -> Option<Taken> {
         let removed = self.remove_acquired(position)?;
         self.counters.dequeued += 1;
         self.counters.rejected += 1;
         self.left(position, out);
         debug_assert!(removed.message.is_some(), "what is acquired stays in memory");
-        Some((removed.message?, removed.place))
+        Taken::of(self.marks.as_ref(), position, removed)
+    }
+
+    /// Says more of a message that was delivered; see [`Annotations`].
+    pub fn annotate(&mut self, position: Position, annotations: &Arc<Annotations>) {
+        self.entries.annotate(position, annotations);
     }
 
     /// Acquires a browsed message for a session; false if it is gone, somebody else has it or its group, or

@@ -1,7 +1,8 @@
 //! What is left of a queue that was deleted, until it has gone to its alternate exchange.
 
-use super::entries::{Body, Entries, Removed};
+use super::entries::{Body, Entries};
 use super::marks::Marks;
+use super::taking::Taken;
 use crate::ids::{Position, QueueId};
 use crate::message::Message;
 use crate::request::DeliveryRef;
@@ -23,7 +24,7 @@ pub enum Next {
     Message {
         /// What it was delivered by.
         delivery: DeliveryRef,
-        /// The message; none if it is not wanted and was away.
+        /// The message as it leaves; none if it is not wanted and was away.
         message: Option<Message>,
         /// Its size.
         size: usize,
@@ -41,11 +42,6 @@ impl Rest {
         Rest { queue, marks, entries }
     }
 
-    /// What it added to headers.
-    pub(crate) fn marks(&self) -> Option<&Arc<Marks>> {
-        self.marks.as_ref()
-    }
-
     /// Where the record of a message stands, if it is there.
     pub(crate) fn place(&self, position: Position) -> Option<Seq> {
         self.entries.get(position).map(|e| e.place())
@@ -60,7 +56,10 @@ impl Rest {
         }
         let delivery = DeliveryRef { queue: self.queue, position };
         match self.entries.remove_available(position) {
-            Some(Removed { message, size, place, .. }) => {
+            Some(removed) => {
+                let (size, place) = (removed.size, removed.place);
+                let taken = Taken::of(self.marks.as_ref(), position, removed);
+                let message = taken.map(|taken| taken.message);
                 Next::Message { delivery, message, size, place }
             }
             None => Next::End,

@@ -89,11 +89,14 @@ impl Queue {
             let delivery = match self.subscriptions[key].mode {
                 Mode::Consume => self.take(key, position, out),
                 // A copy: the message itself stays as it was.
-                Mode::Browse => self
-                    .entries
-                    .get(position)
-                    .and_then(|e| Delivery::of(&e))
-                    .map(|copy| Delivery { place: Seq::NONE, ..copy }),
+                Mode::Browse => {
+                    self.entries.get(position).and_then(|e| Delivery::of(&e)).map(|copy| Delivery {
+                        failures: self.entries.failures(position, copy.redelivered),
+                        annotations: self.entries.annotations(position),
+                        place: Seq::NONE,
+                        ..copy
+                    })
+                }
             };
             let Some(delivery) = delivery else { return };
             let level = self.level_of(&delivery.message);

@@ -3,7 +3,8 @@
 //! Only what is available is taken; what somebody has acquired stays. Callers take a slice at a time and
 //! keep the place where they go on.
 
-use super::entries::Body;
+use super::entries::{Body, Removed};
+use super::marks::Marks;
 use super::order::Order;
 use super::{Output, Queue};
 use crate::error::Error;
@@ -12,6 +13,7 @@ use crate::look::property;
 use crate::message::Message;
 use fletch_amqp::types::{Map, Value};
 use fletch_journal::Seq;
+use std::sync::Arc;
 
 /// Which messages are taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,10 +81,30 @@ pub(crate) enum Found {
 
 /// A message that was taken out.
 #[derive(Debug)]
-pub(crate) struct Taken {
-    pub(crate) message: Message,
-    pub(crate) size: usize,
-    pub(crate) place: Seq,
+pub struct Taken {
+    /// As it leaves.
+    pub message: Message,
+    /// Its size as it was in the queue.
+    pub size: usize,
+    /// Where its record stands.
+    pub place: Seq,
+}
+
+impl Taken {
+    /// None if its body was away.
+    pub(super) fn of(
+        marks: Option<&Arc<Marks>>,
+        position: Position,
+        removed: Removed,
+    ) -> Option<Taken> {
+        let Removed { message, size, place, annotations, .. } = removed;
+        let marks = Marks::with(marks, annotations);
+        let message = message.map(|message| match marks {
+            Some(marks) => marks.apply(&message, position),
+            None => message,
+        })?;
+        Some(Taken { message, size, place })
+    }
 }
 
 impl Queue {
@@ -183,12 +205,7 @@ impl Queue {
         self.left(position, out);
         self.counters.dequeued += 1;
         self.counters.rerouted += u64::from(reroutes);
-        let message = removed.message?;
-        let message = match &self.marks {
-            Some(marks) => marks.apply(&message, position),
-            None => message,
-        };
-        Some(Taken { message, size: removed.size, place: removed.place })
+        Taken::of(self.marks.as_ref(), position, removed)
     }
 }
 

@@ -192,7 +192,7 @@ fn accepted_and_rejected_messages_leave() {
     b.queue.accept(1, &mut b.out);
     b.queue.accept(3, &mut b.out);
     assert_eq!(b.queue.messages(), 2, "an available message cannot be accepted");
-    assert_eq!(b.queue.reject(2, &mut b.out).map(|(m, _)| m.size()), Some(10));
+    assert_eq!(b.queue.reject(2, &mut b.out).map(|taken| taken.size), Some(10));
     assert!(b.queue.reject(2, &mut b.out).is_none());
     assert!(b.queue.reject(3, &mut b.out).is_none());
     let c = b.queue.counters();

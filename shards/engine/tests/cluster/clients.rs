@@ -5,9 +5,10 @@ use fletch_amqp::types::Map;
 use fletch_amqp::v0_10::Compound;
 use fletch_amqp::v0_10::message::MessageView;
 use fletch_amqp::v0_10::table::message::{DeliveryProperties, MessageProperties};
+use fletch_engine::queue::Marks;
 use fletch_engine::{
     Binding, CreditUnit, DeclareExchange, DeclareQueue, DeliveryRef, Error, Flags, Format, Message,
-    Meta, Mode, OpId, Outcome, Published, Reply, Request, Routed, SessionId, Subscribe,
+    Meta, Mode, OpId, Outcome, Position, Published, Reply, Request, Routed, SessionId, Subscribe,
     SubscriptionId, Time, Transaction,
 };
 use std::sync::Arc;
@@ -20,6 +21,8 @@ pub struct Got {
     pub text: String,
     /// The header `qpid.msg_sequence`.
     pub number: Option<i64>,
+    /// The header `x-why`.
+    pub why: Option<i64>,
     pub delivery: DeliveryRef,
 }
 
@@ -28,7 +31,8 @@ impl Got {
         let text = String::from_utf8(message.body().to_vec()).expect("text");
         let view = MessageView::parse(message.header()).expect("parses");
         let headers = view.application_headers().expect("decodes");
-        Got { text, number: headers.get_int("qpid.msg_sequence"), delivery }
+        let number = headers.get_int("qpid.msg_sequence");
+        Got { text, number, why: headers.get_int("x-why"), delivery }
     }
 }
 
@@ -199,6 +203,15 @@ impl Cluster {
     pub fn texts(&mut self, session: SessionId, queue: &str) -> Vec<String> {
         self.browse(session, queue).into_iter().map(|got| got.text).collect()
     }
+}
+
+/// The message as a client gets it.
+pub fn marked(message: &Message, marks: &Marks, position: Position) -> Message {
+    let mut content = Vec::new();
+    marks.put_header(message, position, &mut content);
+    let header_len = content.len() as u32;
+    content.extend_from_slice(message.body());
+    Message::new(Meta { header_len, ..message.meta().clone() }, &content)
 }
 
 pub fn queue(name: &str) -> DeclareQueue {

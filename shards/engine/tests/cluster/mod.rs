@@ -117,7 +117,11 @@ impl Cluster {
                 Event::Refused { session, op, reason } => {
                     assert!(self.published.insert((session, op), Err(reason)).is_none());
                 }
-                Event::Deliver { to, delivery, message, .. } => {
+                Event::Deliver { to, delivery, message, marks, .. } => {
+                    let message = match &marks {
+                        Some(marks) => clients::marked(&message, marks, delivery.position),
+                        None => message,
+                    };
                     self.deliveries.push((to, delivery, message));
                 }
                 Event::SubscriptionEnded { to, .. } => self.ended.push((to.session, to.tag)),
