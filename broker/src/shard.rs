@@ -84,6 +84,7 @@ impl Shard {
             paging,
             queues: settings.queues,
             dtx: settings.dtx,
+            policies: Arc::clone(&settings.policies),
         };
         let engine = match restored {
             Some(restored) => Engine::restored(&config, restored),

@@ -6,9 +6,11 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
+use fletch_engine::topology::{Object, ObjectKind};
 use fletch_engine::{Config as EngineConfig, PagingConfig, Restored, ShardId};
 use fletch_shards::store::{Started, random_numbers};
 use fletch_shards::{CpuList, JournalConfig, Listener, Runtime, StartError};
+use regex::Regex;
 
 use super::paging::Paging;
 use super::store::log_config;
@@ -51,8 +53,7 @@ pub(super) fn serve(
         dtx: config.dtx,
         protocols: config.protocols,
         domain: config.domain.as_deref().map(Arc::from),
-        queue_patterns: config.queue_patterns.clone(),
-        topic_patterns: config.topic_patterns.clone(),
+        policies: policies(config),
         ..settings
     });
     let shards = u16::try_from(config.shards).map_err(|_| StartError::Shards(config.shards))?;
@@ -69,6 +70,14 @@ pub(super) fn serve(
     };
     let runtime = runtime_config(config, dirs, paging);
     Ok(Serving { runtime: Runtime::start(runtime, listeners, make)? })
+}
+
+/// Of the options `--queue-patterns` and `--topic-patterns`.
+fn policies(config: &Config) -> Arc<[Arc<Object>]> {
+    let policy = |kind| move |pattern: &Regex| Arc::new(Object::policy(kind, pattern.clone()));
+    let queues = config.queue_patterns.iter().map(policy(ObjectKind::QueuePolicy));
+    let topics = config.topic_patterns.iter().map(policy(ObjectKind::TopicPolicy));
+    queues.chain(topics).collect()
 }
 
 fn page_configs(config: &Config, dirs: &[PathBuf]) -> Result<Vec<PagingConfig>, StartError> {

@@ -5,8 +5,8 @@ use crate::v1_0;
 use fletch_amqp::types::Map;
 use fletch_amqp::v0_10::{Limits, ServerConfig};
 use fletch_amqp::v1_0::state::ServerConfig as ServerConfig1;
+use fletch_engine::topology::Object;
 use fletch_engine::{self as engine, DtxConfig, QueueDefaults};
-use regex::Regex;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,9 +41,9 @@ pub(crate) struct Settings {
     pub(crate) protocols: Protocols,
     /// The domain of addresses here.
     pub(crate) domain: Option<Arc<str>>,
-    /// Names that make a queue, or a topic, on demand.
-    pub(crate) queue_patterns: Vec<Regex>,
-    pub(crate) topic_patterns: Vec<Regex>,
+    /// Policies that make queues and topics on demand, of the options `--queue-patterns` and
+    /// `--topic-patterns`.
+    pub(crate) policies: Arc<[Arc<Object>]>,
     /// What clients are told when they open.
     pub(crate) known_hosts: Option<Arc<str>>,
 }
@@ -88,8 +88,7 @@ impl Settings {
             realm: Arc::from(realm),
             protocols: Protocols { v0_10: true, v1_0: true },
             domain: None,
-            queue_patterns: Vec::new(),
-            topic_patterns: Vec::new(),
+            policies: Arc::default(),
             known_hosts: known_hosts.map(Arc::from),
         }
     }

@@ -10,6 +10,7 @@ use fletch_amqp::v1_0::{
     txn_capability,
 };
 use fletch_amqp::wire::{EncodeError, Reader};
+use fletch_engine::topology::ExchangeKind;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -72,10 +73,7 @@ impl Answer {
     ) -> Result<(), EncodeError> {
         let (mut address, mut filter, mut properties) = (Vec::new(), Vec::new(), Vec::new());
         put_string(ours.address, &mut address)?;
-        let kind = match ours.node {
-            Node::Queue(_) => None,
-            Node::Exchange(_, kind) => Some(kind.name()),
-        };
+        let kind = ours.node.exchange_kind().map(ExchangeKind::name);
         filters.0.put_applied(kind, filters.1, &mut filter)?;
         let said = ours.properties.put_answer(ours.node, &mut properties)?;
         let capabilities = capabilities(&asked.capabilities, ours.node);
@@ -147,12 +145,13 @@ fn map(octets: &[u8]) -> Option<MapRef<'_>> {
 
 /// Which of what a client asks for the node can do.
 fn capabilities<'a>(asked: &Multiple<'a>, node: &Node) -> Vec<Symbol<'a>> {
-    let can = |name: &str| match (name, node) {
+    let kind = node.exchange_kind();
+    let can = |name: &str| match (name, kind) {
         ("create-on-demand", _) => true,
-        ("queue" | "temporary-queue", Node::Queue(_)) => true,
-        ("topic" | "temporary-topic" | "shared" | "global", Node::Exchange(..)) => true,
-        ("legacy-amqp-direct-binding", Node::Exchange(_, kind)) => kind.name() == "direct",
-        ("legacy-amqp-topic-binding", Node::Exchange(_, kind)) => kind.name() == "topic",
+        ("queue" | "temporary-queue", None) => true,
+        ("topic" | "temporary-topic" | "shared" | "global", Some(_)) => true,
+        ("legacy-amqp-direct-binding", Some(kind)) => kind == ExchangeKind::Direct,
+        ("legacy-amqp-topic-binding", Some(kind)) => kind == ExchangeKind::Topic,
         _ => false,
     };
     asked.iter().filter(|name| can(name)).collect()

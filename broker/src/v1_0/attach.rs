@@ -19,6 +19,9 @@ use fletch_engine::{Binding, DeclareQueue, Mode, Request, Subscribe};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+/// How long a subscription's queue stays without its link.
+const TIMEOUT: &str = "qpid.auto_delete_timeout";
+
 /// What becomes of an attach once everything is there that it needs.
 #[derive(Debug)]
 pub(super) enum Becomes {
@@ -88,7 +91,7 @@ fn coordinator(peer: &Peer<'_>, attach: &Attach<'_>) -> Result<Attaching, Refusa
 /// The node that an address, or a wish for one, stands for; and what makes it, if it has to be made.
 struct Resolved {
     node: Node,
-    made: Option<Request>,
+    made: Vec<Request>,
     /// It was made for the link, and goes with it.
     goes: bool,
     properties: Properties,
@@ -109,19 +112,19 @@ fn resolve(
         address => Arc::from(nodes::local(address.unwrap_or_default(), domain)),
     };
     if let Some(node) = nodes::find(topology, &name, &wish) {
-        return Ok(Resolved { node, made: None, goes: false, properties });
+        return Ok(Resolved { node, made: Vec::new(), goes: false, properties });
     }
     if name.is_empty() {
         return Err(nodes::not_found(&name));
     }
     if !wish.wants_creation() {
-        let made = nodes::on_demand(peer.settings, &name).ok_or_else(|| nodes::not_found(&name))?;
-        let (request, node) = made;
-        return Ok(Resolved { node, made: Some(request), goes: false, properties });
+        let made = nodes::on_demand(topology, &name).ok_or_else(|| nodes::not_found(&name))?;
+        let (made, node) = made;
+        return Ok(Resolved { node, made, goes: false, properties });
     }
     let goes = dynamic && properties.goes_with_link();
     let (request, node) = properties.clone().creation(&name, &wish, dynamic)?;
-    Ok(Resolved { node, made: Some(request), goes, properties })
+    Ok(Resolved { node, made: vec![request], goes, properties })
 }
 
 /// A name that no queue or exchange has.
@@ -157,7 +160,7 @@ fn incoming(
     let address = nodes::address_of(&node, dynamic_domain);
     let ours = Ours { address: &address, node: &node, properties: &properties };
     let mut attaching = Attaching::begin(peer, attach, link(Some(node.clone()), own));
-    attaching.made = made.is_some().then(|| node.clone());
+    attaching.made = (!made.is_empty()).then(|| node.clone());
     attaching.answer.set_target(target, &ours).map_err(too_long)?;
     attaching.steps.extend(made);
     Ok(attaching)
@@ -177,8 +180,8 @@ fn outgoing(
     let dynamic_domain = peer.settings.domain.as_deref().filter(|_| source.dynamic);
     let filters = Filters::read(source.filter);
     let selector = filters.selector()?;
-    let mut attaching_made = made.is_some().then(|| node.clone());
-    let mut steps: VecDeque<Request> = made.into_iter().collect();
+    let mut attaching_made = (!made.is_empty()).then(|| node.clone());
+    let mut steps = VecDeque::from(made);
     let subscribe = Subscribe {
         tag: peer.tag,
         queue: Arc::from(""),
@@ -199,28 +202,13 @@ fn outgoing(
             let mode = if copy { Mode::Browse } else { Mode::Consume };
             Subscribe { queue: Arc::clone(name), mode, settles: !settled, ..subscribe }
         }
-        Node::Exchange(exchange, kind) => {
+        Node::Exchange(exchange, kind) | Node::Topic { exchange, kind, .. } => {
             let shared = source.capabilities.contains("shared");
             let expires = source.expiry_policy != terminus_expiry_policy::NEVER;
             let global = source.capabilities.contains("global");
             let queue = subscription_queue(peer, attach.name, (shared, global), expires);
-            let mut arguments = Map::new();
-            if source.timeout > 0 && expires {
-                arguments.insert("qpid.auto_delete_timeout", u64::from(source.timeout));
-            }
-            if filters.no_local() {
-                arguments.insert("no-local", true);
-            }
-            if let Some(selector) = filters.selector_text() {
-                arguments.insert("qpid.filter", selector);
-            }
-            steps.push_back(Request::DeclareQueue(DeclareQueue {
-                name: Arc::clone(&queue),
-                durable: source.durable != TerminusDurability::NONE,
-                auto_delete: expires,
-                arguments,
-                ..DeclareQueue::default()
-            }));
+            let declare = declare_subscription(source, &node, &queue, &filters);
+            steps.push_back(Request::DeclareQueue(declare));
             let binding = filters.binding(kind.name())?;
             steps.push_back(Request::Bind(Binding {
                 queue: Arc::clone(&queue),
@@ -276,6 +264,34 @@ fn subscription_queue(
         (true, false) => format!("{}_{name}{kind}", peer.container),
         (false, _) => format!("{}_{link}", peer.container),
     })
+}
+
+/// What makes the queue of a subscription: as its topic says, if it is one to a topic, and the source.
+fn declare_subscription(
+    source: &Source<'_>,
+    node: &Node,
+    name: &Arc<str>,
+    filters: &Filters<'_>,
+) -> DeclareQueue {
+    let name = Arc::clone(name);
+    let expires = source.expiry_policy != terminus_expiry_policy::NEVER;
+    let mut declare = match node {
+        Node::Topic { topic, .. } => topic.subscription_queue(name),
+        _ => DeclareQueue { name, ..DeclareQueue::default() },
+    };
+    declare.durable = source.durable != TerminusDurability::NONE;
+    declare.auto_delete = expires;
+    let arguments = &mut declare.arguments;
+    if source.timeout > 0 && expires && arguments.get(TIMEOUT).is_none() {
+        arguments.insert(TIMEOUT, u64::from(source.timeout));
+    }
+    if filters.no_local() {
+        arguments.insert("no-local", true);
+    }
+    if let Some(selector) = filters.selector_text() {
+        arguments.insert("qpid.filter", selector);
+    }
+    declare
 }
 
 /// A subscription that lasts, by its name alone.

@@ -1,23 +1,27 @@
 //! What addresses name: queues and exchanges, those that are there and those that a client wants made.
 
 use super::error::Refusal;
-use crate::front::Settings;
 use fletch_amqp::types::{Map, Value as OldValue};
 use fletch_amqp::v1_0::types::{
     MapRef, Symbol, ValueRef, put_boolean, put_map, put_string, put_symbol,
 };
 use fletch_amqp::v1_0::{LifetimePolicy, Multiple, amqp_error};
 use fletch_amqp::wire::EncodeError;
-use fletch_engine::topology::{ExchangeKind, Topology};
+use fletch_engine::topology::{ExchangeKind, Made, Object, Topology};
 use fletch_engine::{DeclareExchange, DeclareQueue, Request, Target};
-use regex::Regex;
 use std::sync::Arc;
 
 /// Where messages come from or go to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Node {
     Queue(Arc<str>),
     Exchange(Arc<str>, ExchangeKind),
+    /// A name for an exchange, which may have another.
+    Topic {
+        topic: Arc<Object>,
+        exchange: Arc<str>,
+        kind: ExchangeKind,
+    },
 }
 
 impl Node {
@@ -28,7 +32,7 @@ impl Node {
                 let name = Arc::clone(name);
                 Request::DeleteQueue { name, if_unused: false, if_empty: false }
             }
-            Node::Exchange(name, _) => {
+            Node::Exchange(name, _) | Node::Topic { exchange: name, .. } => {
                 Request::DeleteExchange { name: Arc::clone(name), if_unused: false }
             }
         }
@@ -38,6 +42,7 @@ impl Node {
     pub(super) fn name(&self) -> &Arc<str> {
         match self {
             Node::Queue(name) | Node::Exchange(name, _) => name,
+            Node::Topic { topic, .. } => &topic.name,
         }
     }
 
@@ -45,7 +50,15 @@ impl Node {
     pub(super) fn target(&self) -> Target<'_> {
         match self {
             Node::Queue(name) => Target::Queue(name),
-            Node::Exchange(name, _) => Target::Exchange(name),
+            Node::Exchange(name, _) | Node::Topic { exchange: name, .. } => Target::Exchange(name),
+        }
+    }
+
+    /// How its exchange routes, if it has one.
+    pub(super) fn exchange_kind(&self) -> Option<ExchangeKind> {
+        match self {
+            Node::Queue(_) => None,
+            Node::Exchange(_, kind) | Node::Topic { kind, .. } => Some(*kind),
         }
     }
 }
@@ -74,8 +87,8 @@ impl Wish {
     }
 }
 
-/// The node of a name. Where a queue and an exchange have it, the queue is meant unless the client says
-/// otherwise.
+/// The node of a name. As in the reference, where several have it a topic is meant, or else a queue, unless
+/// the client says otherwise.
 pub(super) fn find(topology: &Topology, name: &str, wish: &Wish) -> Option<Node> {
     let queue = || topology.queue(name).map(|queue| Node::Queue(Arc::clone(&queue.name)));
     let exchange = || {
@@ -83,10 +96,16 @@ pub(super) fn find(topology: &Topology, name: &str, wish: &Wish) -> Option<Node>
         let descriptor = found.descriptor();
         Some(Node::Exchange(Arc::clone(&descriptor.name), descriptor.kind))
     };
+    let topic = || {
+        let topic = topology.topic(name)?;
+        let exchange = topology.exchange(topic.exchange())?.descriptor();
+        let (topic, kind) = (Arc::clone(topic), exchange.kind);
+        Some(Node::Topic { topic, exchange: Arc::clone(&exchange.name), kind })
+    };
     match (wish.queue, wish.topic) {
         (true, _) => queue(),
-        (_, true) => exchange(),
-        _ => queue().or_else(exchange),
+        (_, true) => topic().or_else(exchange),
+        _ => topic().or_else(queue).or_else(exchange),
     }
 }
 
@@ -125,32 +144,24 @@ pub(super) fn address_of(node: &Node, domain: Option<&str>) -> String {
     }
 }
 
-/// What makes the node of a name that a pattern of the broker's matches: the longest, for it says most. As in
-/// the reference, such a node goes when nobody needs it any more.
-pub(super) fn on_demand(settings: &Settings, name: &Arc<str>) -> Option<(Request, Node)> {
-    let longest = |patterns: &[Regex]| {
-        let matching = patterns.iter().filter(|pattern| pattern.is_match(name));
-        matching.map(|pattern| pattern.as_str().len()).max()
-    };
-    let (queue, topic) = (longest(&settings.queue_patterns), longest(&settings.topic_patterns));
-    if topic > queue {
-        let kind = ExchangeKind::Topic;
-        let declare = DeclareExchange {
-            name: Arc::clone(name),
-            kind: Arc::from(kind.name()),
-            auto_delete: true,
-            ..DeclareExchange::default()
-        };
-        return Some((Request::DeclareExchange(declare), Node::Exchange(Arc::clone(name), kind)));
+/// What makes the node of a name that a policy of the broker's matches.
+pub(super) fn on_demand(topology: &Topology, name: &Arc<str>) -> Option<(Vec<Request>, Node)> {
+    let policy = topology.policy(name)?;
+    tracing::info!(target: "model", "{name} is made by {} {}", policy.kind, policy.name);
+    match policy.make(name)? {
+        Made::Queue(queue) => {
+            Some((vec![Request::DeclareQueue(queue)], Node::Queue(Arc::clone(name))))
+        }
+        Made::Topic(exchange, topic) => {
+            let kind = ExchangeKind::from_name(&exchange.kind)?;
+            let properties = Arc::new(topic.properties.clone());
+            let object = Object::new(0, topic.kind, Arc::clone(name), properties).ok()?;
+            let topic_exchange = Arc::clone(&exchange.name);
+            let node = Node::Topic { topic: Arc::new(object), exchange: topic_exchange, kind };
+            let made = vec![Request::DeclareExchange(exchange), Request::CreateObject(topic)];
+            Some((made, node))
+        }
     }
-    queue?;
-    let declare = DeclareQueue {
-        name: Arc::clone(name),
-        arguments: Map::new().with("qpid.lifetime-policy", "delete-if-unused-and-empty"),
-        auto_delete: true,
-        ..DeclareQueue::default()
-    };
-    Some((Request::DeclareQueue(declare), Node::Queue(Arc::clone(name))))
 }
 
 /// Properties of a node that a client wants made, or says of one that is there.
@@ -255,7 +266,7 @@ impl Properties {
             put_symbol(symbol("supported-dist-modes"), out)?;
             match node {
                 Node::Queue(_) => put_string("move", out)?,
-                Node::Exchange(_, kind) => {
+                Node::Exchange(_, kind) | Node::Topic { kind, .. } => {
                     put_string("copy", out)?;
                     put_symbol(symbol("exchange-type"), out)?;
                     put_string(kind.name(), out)?;
@@ -312,8 +323,6 @@ fn argument(key: &str, value: ValueRef<'_>) -> Result<OldValue, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
-
     #[test]
     fn addresses_may_be_urls_and_have_the_domain() {
         assert_eq!(path("orders"), "orders");
@@ -324,29 +333,5 @@ mod tests {
         assert_eq!(local("orders@there", Some("here")), "orders@there");
         assert_eq!(local("orders@here", None), "orders@here");
         assert_eq!(address_of(&Node::Queue("q".into()), Some("here")), "q@here");
-    }
-
-    #[test]
-    fn the_longest_pattern_makes_the_node() {
-        let pattern = |text: &str| Regex::new(text).expect("a pattern");
-        let settings = Settings::new(
-            "QPID",
-            Duration::ZERO,
-            (Duration::ZERO, 1),
-            false,
-            (Duration::ZERO, 0, 0),
-            "tag",
-            None,
-        );
-        let settings = Settings {
-            queue_patterns: vec![pattern("^q\\."), pattern("^t\\.queues\\.")],
-            topic_patterns: vec![pattern("^t\\.")],
-            ..settings
-        };
-        let made = |name: &str| on_demand(&settings, &name.into()).map(|(_, node)| node);
-        assert_eq!(made("q.one"), Some(Node::Queue("q.one".into())));
-        assert_eq!(made("t.one"), Some(Node::Exchange("t.one".into(), ExchangeKind::Topic)));
-        assert_eq!(made("t.queues.one"), Some(Node::Queue("t.queues.one".into())));
-        assert_eq!(made("other"), None);
     }
 }

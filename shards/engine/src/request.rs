@@ -12,6 +12,7 @@ use crate::ids::{Position, QueueId, SessionId, SubscriptionId};
 use crate::message::Message;
 use crate::queue::{Marks, Selection};
 use crate::selector::Selector;
+use crate::topology::ObjectKind;
 use crate::transaction::{Routed, Transaction};
 use fletch_amqp::types::Map;
 use std::sync::Arc;
@@ -43,6 +44,10 @@ pub enum Request {
     /// Has what is enqueued on the queue `source` go to `target`, and the other way round; with no target, ends
     /// that. What the target has then stays there: [`Request::MoveMessages`] moves it back.
     Redirect { source: Arc<str>, target: Option<Arc<str>> },
+    /// A topic or a policy is to be there.
+    CreateObject(CreateObject),
+    /// It is to go.
+    DeleteObject { kind: ObjectKind, name: Arc<str> },
     /// Descriptor and counts; [`Reply::Queue`] with `None` if it does not exist.
     QueryQueue { name: Arc<str> },
     /// Create, or check with `passive`.
@@ -116,6 +121,19 @@ pub struct DeclareExchange {
     pub alternate: Option<Arc<str>>,
     /// As given; kept and reported.
     pub arguments: Map,
+}
+
+/// An object of management that says how nodes are made.
+#[derive(Clone, Debug)]
+pub struct CreateObject {
+    /// What it is.
+    pub kind: ObjectKind,
+    /// 1 to 255 bytes.
+    pub name: Arc<str>,
+    /// As [`ObjectKind`] says.
+    pub properties: Map,
+    /// One that is there is enough.
+    pub if_absent: bool,
 }
 
 /// `exchange.bind`.

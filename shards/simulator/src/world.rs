@@ -343,6 +343,8 @@ fn name_of(request: &Request) -> &'static str {
         Request::Redirect { .. } => "ask redirect",
         Request::RerouteMessages { .. } => "ask reroute",
         Request::QueryQueue { .. } => "ask query",
+        Request::CreateObject(_) => "ask create object",
+        Request::DeleteObject { .. } => "ask delete object",
         Request::DeclareExchange(_) => "ask declare exchange",
         Request::DeleteExchange { .. } => "ask delete exchange",
         Request::QueryExchange { .. } => "ask query exchange",

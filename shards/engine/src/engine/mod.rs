@@ -35,7 +35,9 @@ use crate::queue::{CreditUnit, FlowMode, Output, Queue, QueueDefaults};
 use crate::request::{DeliveryRef, Event, OpId, Outcome, Reply, Request, Subscribe};
 use crate::store::{Pager, Pages, PagingConfig, Restored, Store, Waiter};
 use crate::sweep::Sweep;
-use crate::topology::{Change, Decision, FixedMap, Orderer, Routes, Topology, TopologyRequest};
+use crate::topology::{
+    Change, Decision, FixedMap, Object, Orderer, Routes, Topology, TopologyRequest,
+};
 use crate::transaction::Transactions;
 use away::Away;
 use exchanges::Exchanges;
@@ -79,6 +81,8 @@ pub struct Config {
     pub queues: QueueDefaults,
     /// Limits of branches of distributed transactions.
     pub dtx: DtxConfig,
+    /// Policies that are there from the start; the same on all shards.
+    pub policies: Arc<[Arc<Object>]>,
 }
 
 impl Config {
@@ -97,6 +101,7 @@ impl Config {
             paging: None,
             queues: QueueDefaults::UNLIMITED,
             dtx: DtxConfig::UNLIMITED,
+            policies: Arc::default(),
         }
     }
 
@@ -200,7 +205,7 @@ impl Engine {
         Engine {
             shard: config.shard,
             shards: config.shards,
-            topology: Topology::new(),
+            topology: Topology::with_policies(&config.policies),
             orderer: (config.shard == ShardId::ORDERER)
                 .then(|| Orderer::new(config.shards, config.queues)),
             queues: FixedMap::default(),
@@ -369,6 +374,12 @@ impl Engine {
             }
             Request::Redirect { source, target } => {
                 self.order(session, op, TopologyRequest::Redirect { source, target }, fx);
+            }
+            Request::CreateObject(create) => {
+                self.order(session, op, TopologyRequest::CreateObject(create), fx);
+            }
+            Request::DeleteObject { kind, name } => {
+                self.order(session, op, TopologyRequest::DeleteObject { kind, name }, fx);
             }
             Request::Bind(b) => self.order(session, op, TopologyRequest::Bind(b), fx),
             Request::Unbind { queue, exchange, key } => {

@@ -12,6 +12,7 @@
 //!   3 binding   queue u64 | exchange, key | arguments
 //!   4 branch    number u64 | format u32 | global id, branch id   flags: 1 committed, 2 rolled back, by
 //!               somebody else than its transaction manager
+//!   5 object    name | properties                            flags: 1 topic, 2 queue policy, 3 topic policy
 //! ```
 //!
 //! Little endian; texts are a `u16` length and UTF-8, the ids of a branch a `u16` length and bytes; arguments are a `u32` length and an encoded AMQP
@@ -20,7 +21,9 @@
 use crate::dtx::BranchId;
 use crate::ids::{QueueId, SessionId, ShardId, Time};
 use crate::message::{Flags, Format, Message, Meta};
-use crate::topology::{Binding, Change, ExchangeDescriptor, ExchangeKind, QueueDescriptor};
+use crate::topology::{
+    Binding, Change, ExchangeDescriptor, ExchangeKind, Object, ObjectKind, QueueDescriptor,
+};
 use fletch_amqp::types::Map;
 use fletch_amqp::wire::Reader;
 use fletch_journal::{Payload, Volume};
@@ -181,8 +184,12 @@ const QUEUE: u8 = 1;
 const EXCHANGE: u8 = 2;
 const BINDING: u8 = 3;
 const BRANCH: u8 = 4;
+const OBJECT: u8 = 5;
 const AUTO_DELETE: u8 = 1;
 const ALTERNATE: u8 = 2;
+const TOPIC: u8 = 1;
+const QUEUE_POLICY: u8 = 2;
+const TOPIC_POLICY: u8 = 3;
 const COMMITTED: u8 = 1;
 const ROLLED_BACK: u8 = 2;
 
@@ -282,6 +289,17 @@ pub(crate) fn definition(change: &Change) -> Option<(u64, Vec<u8>)> {
             put_arguments(&mut out, &b.arguments);
             Some((b.id, out))
         }
+        Change::ObjectCreated(object) if object.id != 0 => {
+            let kind = match object.kind {
+                ObjectKind::Topic => TOPIC,
+                ObjectKind::QueuePolicy => QUEUE_POLICY,
+                ObjectKind::TopicPolicy => TOPIC_POLICY,
+            };
+            out.extend_from_slice(&[OBJECT, kind]);
+            put_text(&mut out, &object.name);
+            put_arguments(&mut out, &object.properties);
+            Some((object.id, out))
+        }
         _ => None,
     }
 }
@@ -364,6 +382,17 @@ pub(crate) fn change(id: u64, definition: &[u8]) -> Result<Change, CodecError> {
             let arguments = take.arguments()?;
             let home = ShardId(0);
             Change::Bound(Arc::new(Binding { id, exchange, queue, home, key, arguments }))
+        }
+        OBJECT => {
+            let kind = match flags {
+                TOPIC => ObjectKind::Topic,
+                QUEUE_POLICY => ObjectKind::QueuePolicy,
+                TOPIC_POLICY => ObjectKind::TopicPolicy,
+                _ => return Err(CodecError::Content),
+            };
+            let (name, properties) = (take.text()?, Arc::new(take.arguments()?));
+            let object = Object::new(id, kind, name, properties);
+            Change::ObjectCreated(Arc::new(object.map_err(|_| CodecError::Content)?))
         }
         kind => return Err(CodecError::Kind(kind)),
     })
@@ -483,6 +512,10 @@ mod tests {
     #[test]
     fn definitions_come_back_as_they_were() {
         let arguments = Map::new().with("qpid.max_count", 5).with("x", "y");
+        let object = |kind, name: &str| {
+            let object = Object::new(10, kind, name.into(), Arc::new(arguments.clone()));
+            Change::ObjectCreated(Arc::new(object.expect("a pattern")))
+        };
         let changes = [
             Change::QueueCreated(Arc::new(QueueDescriptor {
                 id: QueueId(7),
@@ -509,8 +542,11 @@ mod tests {
                 queue: QueueId(7),
                 home: ShardId(0),
                 key: "eu.#".into(),
-                arguments,
+                arguments: arguments.clone(),
             })),
+            object(ObjectKind::Topic, "news"),
+            object(ObjectKind::QueuePolicy, "^q[.]"),
+            object(ObjectKind::TopicPolicy, "^t[.]"),
         ];
         for before in changes {
             let (id, bytes) = definition(&before).expect("durable");

@@ -211,7 +211,9 @@ impl Store {
             _ => Vec::new(),
         };
         match change {
-            Change::QueueDeleted { queue: QueueId(id) } | Change::ExchangeDeleted { id, .. }
+            Change::QueueDeleted { queue: QueueId(id) }
+            | Change::ExchangeDeleted { id, .. }
+            | Change::ObjectDeleted { id, .. }
                 if self.log.is_defined(*id) =>
             {
                 gone.push(*id);

@@ -12,7 +12,8 @@ use crate::ids::{Position, QueueId, ShardId, Time};
 use crate::message::Message;
 use crate::queue::Queue;
 use crate::topology::{
-    Binding, Change, ExchangeDescriptor, ExchangeKind, FixedMap, QueueDescriptor, Topology, home_of,
+    Binding, Change, ExchangeDescriptor, ExchangeKind, FixedMap, ObjectKind, QueueDescriptor,
+    Topology, home_of,
 };
 use crate::transaction::{Accepted, Kept};
 use fletch_journal::record::{Refs as EncodedRefs, ops, publish_len};
@@ -513,6 +514,8 @@ enum Name {
     Queue(Arc<str>),
     Exchange(Arc<str>),
     Binding(u64, Arc<str>, Arc<str>),
+    /// And whether it is a policy.
+    Object(bool, Arc<str>),
 }
 
 impl Name {
@@ -522,6 +525,10 @@ impl Name {
             Change::ExchangeCreated(x) => Some(Name::Exchange(Arc::clone(&x.name))),
             Change::Bound(b) => {
                 Some(Name::Binding(b.queue.0, Arc::clone(&b.exchange), Arc::clone(&b.key)))
+            }
+            Change::ObjectCreated(object) => {
+                let is_policy = object.kind != ObjectKind::Topic;
+                Some(Name::Object(is_policy, Arc::clone(&object.name)))
             }
             _ => None,
         }
@@ -571,6 +578,11 @@ fn fit(found: Vec<(u64, Change)>) -> Vec<Change> {
                 Some(q) => Change::Bound(Arc::new(Binding { home: q.home, ..(*b).clone() })),
                 None => continue,
             },
+            Change::ObjectCreated(object)
+                if object.kind == ObjectKind::Topic && !there(&object.exchange().into()) =>
+            {
+                continue;
+            }
             change => change,
         });
     }

@@ -3,6 +3,7 @@
 //! Everything here is immutable once made and shared by all shards through `Arc`s: a queue's
 //! descriptor exists once in the broker, whatever the number of replicas that know it.
 
+use super::objects::{Object, ObjectKind};
 use crate::ids::{QueueId, SessionId, ShardId};
 use crate::queue::QueueSettings;
 use crate::queue::settings::Lifetime;
@@ -159,6 +160,17 @@ pub enum Change {
     ExchangeDeleted {
         /// What the journal knows it by; 0 if it does not.
         id: u64,
+        /// Its name.
+        name: Arc<str>,
+    },
+    /// An object exists.
+    ObjectCreated(Arc<Object>),
+    /// An object is gone.
+    ObjectDeleted {
+        /// What the journal knows it by; 0 if it does not.
+        id: u64,
+        /// What it was.
+        kind: ObjectKind,
         /// Its name.
         name: Arc<str>,
     },

@@ -1,9 +1,10 @@
 //! What the orderer is asked, and what it decides.
 
 use super::change::Change;
+use super::objects::ObjectKind;
 use crate::error::Error;
 use crate::ids::{Epoch, QueueId, SessionId, ShardId};
-use crate::request::{self, DeclareExchange, DeclareQueue, OpId, Reply};
+use crate::request::{self, CreateObject, DeclareExchange, DeclareQueue, OpId, Reply};
 use std::sync::Arc;
 
 /// A request that may change the topology.
@@ -28,6 +29,15 @@ pub enum TopologyRequest {
         name: Arc<str>,
         /// Only without bindings.
         if_unused: bool,
+    },
+    /// A topic or a policy is to be there.
+    CreateObject(CreateObject),
+    /// It is to go.
+    DeleteObject {
+        /// What it is.
+        kind: ObjectKind,
+        /// Its name.
+        name: Arc<str>,
     },
     /// Has what is enqueued on a queue go to another, or ends that.
     Redirect {
@@ -58,7 +68,10 @@ impl TopologyRequest {
             TopologyRequest::Bind(b) => Some(&b.queue),
             TopologyRequest::Unbind { queue, .. } => Some(queue),
             TopologyRequest::Redirect { source, .. } => Some(source),
-            TopologyRequest::DeclareExchange(_) | TopologyRequest::DeleteExchange { .. } => None,
+            TopologyRequest::DeclareExchange(_)
+            | TopologyRequest::DeleteExchange { .. }
+            | TopologyRequest::CreateObject(_)
+            | TopologyRequest::DeleteObject { .. } => None,
         }
     }
 }

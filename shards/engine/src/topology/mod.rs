@@ -13,6 +13,7 @@ mod exchange;
 mod fanout;
 mod headers;
 mod names;
+mod objects;
 mod orderer;
 mod placement;
 mod redirects;
@@ -28,6 +29,7 @@ mod xml;
 pub use change::{Binding, Change, ExchangeDescriptor, ExchangeKind, QueueDescriptor};
 pub use decision::{Conditions, Decision, TopologyRequest};
 pub use exchange::Exchange;
+pub use objects::{Made, Object, ObjectKind};
 pub use orderer::Orderer;
 pub(crate) use placement::{home_of, home_of_exchange};
 pub(crate) use routes::{Detour, Way};
@@ -41,6 +43,7 @@ use fletch_amqp::convert::Node;
 use fletch_amqp::types::Map;
 use names::{ByName, Name};
 pub(crate) use names::{FixedMap, FixedSet};
+use objects::Objects;
 use redirects::Redirects;
 use std::collections::hash_map;
 use std::sync::Arc;
@@ -70,6 +73,8 @@ pub struct Topology {
     bindings: FixedMap<QueueId, Vec<Arc<Binding>>>,
     /// Queues whose messages go to another one.
     redirects: Redirects,
+    /// Topics, and policies that make nodes.
+    objects: Objects,
 }
 
 impl Default for Topology {
@@ -104,7 +109,15 @@ impl Topology {
             homes: 0,
             bindings: FixedMap::default(),
             redirects: Redirects::default(),
+            objects: Objects::default(),
         }
+    }
+
+    /// The same with policies.
+    pub fn with_policies(policies: &[Arc<Object>]) -> Topology {
+        let mut topology = Topology::new();
+        policies.iter().for_each(|policy| topology.objects.create(policy));
+        topology
     }
 
     /// The last change applied.
@@ -306,6 +319,8 @@ impl Topology {
             Change::QueueDeleted { queue } => self.delete_queue(*queue),
             Change::ExchangeCreated(x) => self.create_exchange(x),
             Change::ExchangeDeleted { name, .. } => self.delete_exchange(name),
+            Change::ObjectCreated(object) => self.objects.create(object),
+            Change::ObjectDeleted { kind, name, .. } => self.objects.delete(*kind, name),
             Change::Redirected { source, target } => self.redirect(*source, *target),
             Change::RedirectEnded { source, target } => self.redirects.end(*source, *target),
             Change::Bound(b) => self.bind(b),

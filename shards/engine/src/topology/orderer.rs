@@ -502,8 +502,23 @@ impl Orderer {
         });
         if let Some(x) = unused {
             let id = x.descriptor().id;
-            self.commit(topology, Change::ExchangeDeleted { id, name }, out);
+            self.exchange_goes(topology, id, name, out);
         }
+    }
+
+    /// An exchange and its topics go.
+    pub(super) fn exchange_goes(
+        &mut self,
+        topology: &mut Topology,
+        id: u64,
+        name: Arc<str>,
+        out: &mut Decisions,
+    ) {
+        for topic in topology.topics_of(&name) {
+            let (id, kind, name) = (topic.id, topic.kind, Arc::clone(&topic.name));
+            self.commit(topology, Change::ObjectDeleted { id, kind, name }, out);
+        }
+        self.commit(topology, Change::ExchangeDeleted { id, name }, out);
     }
 
     /// The next id of a queue, exchange, binding or branch.

@@ -9,13 +9,14 @@ use super::checks::{
 };
 use super::decision::{Conditions, Decision, TopologyRequest};
 use super::headers::same_arguments;
+use super::objects::Object;
 use super::orderer::{Asker, Decisions, Orderer, Progress, Vote};
 use super::placement::home_for;
 use super::{BUILT_IN, DEFAULT, Topology};
 use crate::error::{Error, ErrorKind};
 use crate::ids::{QueueId, SessionId};
 use crate::queue::QueueSettings;
-use crate::request::{self, DeclareExchange, DeclareQueue};
+use crate::request::{self, CreateObject, DeclareExchange, DeclareQueue};
 use fletch_amqp::types::Map;
 use std::sync::Arc;
 
@@ -45,6 +46,12 @@ impl Orderer {
             TopologyRequest::DeclareExchange(d) => self.declare_exchange(topology, d, out),
             TopologyRequest::DeleteExchange { name, if_unused } => {
                 self.delete_exchange(topology, name, if_unused, out)
+            }
+            TopologyRequest::CreateObject(create) => self.create_object(topology, &create, out),
+            TopologyRequest::DeleteObject { kind, name } => {
+                let id = topology.object(kind, &name)?.id;
+                self.commit(topology, Change::ObjectDeleted { id, kind, name }, out);
+                Ok(Progress::Made)
             }
             TopologyRequest::Redirect { source, target: Some(target) } => {
                 let (source, target) = topology.redirectable(&source, &target)?;
@@ -174,7 +181,22 @@ impl Orderer {
             return Err(Error::precondition(text));
         }
         let id = x.descriptor().id;
-        self.commit(topology, Change::ExchangeDeleted { id, name }, out);
+        self.exchange_goes(topology, id, name, out);
+        Ok(Progress::Made)
+    }
+
+    fn create_object(
+        &mut self,
+        topology: &mut Topology,
+        create: &CreateObject,
+        out: &mut Decisions,
+    ) -> Result<Progress, Error> {
+        if let Some(object) = topology.check_object(create)? {
+            let durable = object.wants_durable();
+            self.check_room(durable, object.kind.name(), &object.name)?;
+            let id = if durable { self.new_id() } else { 0 };
+            self.commit(topology, Change::ObjectCreated(Arc::new(Object { id, ..object })), out);
+        }
         Ok(Progress::Made)
     }
 

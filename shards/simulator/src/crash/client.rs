@@ -10,10 +10,11 @@ use crate::limits::{Kind, Limit};
 use crate::message::Content;
 use fletch_amqp::types::Map;
 use fletch_engine::queue::INFINITE;
-use fletch_engine::topology::Routes;
+use fletch_engine::topology::{ObjectKind, Routes};
 use fletch_engine::{
-    Binding, CreditUnit, DeclareExchange, DeclareQueue, ErrorKind, Message, Mode, Outcome,
-    Published, QueueId, Request, Selection, SessionId, ShardId, Subscribe, SubscriptionId, Time,
+    Binding, CreateObject, CreditUnit, DeclareExchange, DeclareQueue, ErrorKind, Message, Mode,
+    Outcome, Published, QueueId, Request, Selection, SessionId, ShardId, Subscribe, SubscriptionId,
+    Time,
 };
 use std::sync::Arc;
 
@@ -109,7 +110,13 @@ impl World<'_> {
                 let request = Request::RerouteMessages { name, exchange: None, which };
                 self.ask(id, Asked::Reroute(queue), request);
             }
+            Act::DeclareExchange if self.rng.chance(30) => self.create_object(id),
             Act::DeclareExchange => self.declare_exchange(id),
+            Act::DeleteExchange if self.rng.chance(30) => {
+                let (kind, name) = self.any_object();
+                let what = Name::Object(kind, Arc::clone(&name));
+                self.order(id, what, false, Request::DeleteObject { kind, name });
+            }
             Act::DeleteExchange => {
                 let name = self.made_exchange();
                 let what = Name::Exchange(Arc::clone(&name));
@@ -258,6 +265,25 @@ impl World<'_> {
             ..DeclareExchange::default()
         };
         self.order(id, what, true, Request::DeclareExchange(declare));
+    }
+
+    fn any_object(&mut self) -> (ObjectKind, Arc<str>) {
+        let kind = *self.rng.pick(&ObjectKind::ALL);
+        (kind, format!("{kind}-{}", self.rng.below(2)).into())
+    }
+
+    fn create_object(&mut self, id: SessionId) {
+        let (kind, name) = self.any_object();
+        let durable = self.rng.chance(self.mix.durable_percent);
+        let exchange = self.made_exchange();
+        let properties = Map::new().with("durable", durable);
+        let properties = match kind {
+            ObjectKind::Topic => properties.with("exchange", &*exchange),
+            _ => properties.with("qpid.max_count", 5),
+        };
+        let what = Name::Object(kind, Arc::clone(&name));
+        let create = CreateObject { kind, name, properties, if_absent: self.rng.chance(50) };
+        self.order(id, what, true, Request::CreateObject(create));
     }
 
     fn bind(&mut self, id: SessionId, queue: Arc<str>, exchange: Arc<str>, key: Arc<str>) {

@@ -216,6 +216,8 @@ fn request_name(request: &Request) -> &'static str {
         Request::MoveMessages { .. } => "ask move",
         Request::Redirect { .. } => "ask redirect",
         Request::RerouteMessages { .. } => "ask reroute",
+        Request::CreateObject(_) => "ask create object",
+        Request::DeleteObject { .. } => "ask delete object",
         Request::DeclareExchange(_) => "ask declare exchange",
         Request::DeleteExchange { .. } => "ask delete exchange",
         Request::Bind(_) => "ask bind",

@@ -270,6 +270,7 @@ impl World<'_> {
                 }),
                 queues: fletch_engine::QueueDefaults::UNLIMITED,
                 dtx: fletch_engine::DtxConfig::UNLIMITED,
+                policies: std::sync::Arc::default(),
             };
             let mut engine = Engine::restored(&config, restored);
             engine.keep_changes();

@@ -5,7 +5,7 @@
 //! last one that anybody was told of, or could have seen on another shard.
 
 use fletch_engine::QueueId;
-use fletch_engine::topology::{Binding, Change, Exchange, Topology};
+use fletch_engine::topology::{Binding, Change, Exchange, ObjectKind, Topology};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ pub(super) enum Name {
     Queue(Arc<str>),
     Exchange(Arc<str>),
     Binding { queue: Arc<str>, exchange: Arc<str>, key: Arc<str> },
+    Object(ObjectKind, Arc<str>),
 }
 
 impl Name {
@@ -30,7 +31,7 @@ impl Name {
     }
 }
 
-/// What a durable queue, exchange or binding is, as far as a restart must keep it.
+/// What a durable queue, exchange, binding or object is, as far as a restart must keep it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Thing {
     name: Name,
@@ -85,6 +86,9 @@ impl History {
                 history.see(&Change::ExchangeCreated(Arc::clone(x)));
             }
         }
+        for object in topology.objects() {
+            history.see(&Change::ObjectCreated(Arc::clone(object)));
+        }
         for q in topology.queues() {
             history.see(&Change::QueueCreated(Arc::clone(q)));
             for b in topology.bindings_of(q.id) {
@@ -122,7 +126,7 @@ impl History {
                 let queue = self.queues.remove(queue).expect("it was there");
                 self.goes(|name| match name {
                     Name::Queue(q) | Name::Binding { queue: q, .. } => *q == queue,
-                    Name::Exchange(_) => false,
+                    Name::Exchange(_) | Name::Object(..) => false,
                 });
             }
             Change::ExchangeCreated(x) => {
@@ -132,8 +136,19 @@ impl History {
             }
             Change::ExchangeDeleted { name: exchange, .. } => self.goes(|name| match name {
                 Name::Exchange(x) | Name::Binding { exchange: x, .. } => x == exchange,
-                Name::Queue(_) => false,
+                Name::Queue(_) | Name::Object(..) => false,
             }),
+            Change::ObjectCreated(object) => {
+                let exchange = self.now.get(&Name::Exchange(object.exchange().into()));
+                let needs = exchange.and_then(|life| self.lives[*life].id).into_iter().collect();
+                let id = (object.id != 0).then_some(object.id);
+                let name = Name::Object(object.kind, Arc::clone(&object.name));
+                self.comes(name, id, format!("{:?}", object.properties), needs);
+            }
+            Change::ObjectDeleted { kind, name, .. } => {
+                let gone = Name::Object(*kind, Arc::clone(name));
+                self.goes(|name| *name == gone);
+            }
             Change::Bound(b) | Change::Rebound { binding: b, .. } => {
                 if let Change::Rebound { instead_of, .. } = change {
                     let gone: Vec<Name> = instead_of.iter().map(|b| self.name_of(b)).collect();
