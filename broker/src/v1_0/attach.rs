@@ -179,7 +179,6 @@ fn outgoing(
     let Resolved { node, made, goes, properties } = resolved;
     let dynamic_domain = peer.settings.domain.as_deref().filter(|_| source.dynamic);
     let filters = Filters::read(source.filter);
-    let selector = filters.selector()?;
     let mut attaching_made = (!made.is_empty()).then(|| node.clone());
     let mut steps = VecDeque::from(made);
     let subscribe = Subscribe {
@@ -188,7 +187,7 @@ fn outgoing(
         mode: Mode::Consume,
         settles: true,
         exclusive: false,
-        selector,
+        selector: None,
         arguments: Map::new(),
     };
     let settled = attach.snd_settle_mode == SenderSettleMode::SETTLED;
@@ -200,7 +199,8 @@ fn outgoing(
                 ctx.engine.topology().queue(name).is_some_and(|queue| queue.is_browse_only());
             let copy = source.distribution_mode == Some(std_dist_mode::COPY) || browse_only;
             let mode = if copy { Mode::Browse } else { Mode::Consume };
-            Subscribe { queue: Arc::clone(name), mode, settles: !settled, ..subscribe }
+            let selector = filters.selector()?;
+            Subscribe { queue: Arc::clone(name), mode, settles: !settled, selector, ..subscribe }
         }
         Node::Exchange(exchange, kind) | Node::Topic { exchange, kind, .. } => {
             let shared = source.capabilities.contains("shared");
@@ -226,8 +226,8 @@ fn outgoing(
                 true => !settled,
                 false => attach.snd_settle_mode == SenderSettleMode::UNSETTLED,
             };
-            let selector = None; // The queue takes in only what it selects.
-            Subscribe { queue, settles, exclusive: !shared, selector, ..subscribe }
+            // The queue takes in only what is selected.
+            Subscribe { queue, settles, exclusive: !shared, ..subscribe }
         }
     };
     let mut subscription = Subscription::new(peer.handle, subscribe.mode, subscribe.settles);

@@ -46,6 +46,9 @@ impl Kind {
     }
 }
 
+/// As long as the key of a binding.
+const SUBJECT_MAX: usize = 255;
+
 /// The filters of a source.
 #[derive(Debug, Default)]
 pub(super) struct Filters<'a> {
@@ -85,12 +88,22 @@ impl<'a> Filters<'a> {
         found.map(|(_, _, value)| value.described().map_or(*value, |(_, inner)| inner))
     }
 
-    /// The selector, if there is one.
+    /// What is selected of a queue, if not all.
     pub(super) fn selector(&self) -> Result<Option<Arc<Selector>>, Refusal> {
         let text = self.selector_text().filter(|text| !text.trim().is_empty());
-        let parsed =
-            text.map(|text| Selector::parse(text).map_err(|e| Refusal::invalid(e.to_string())));
-        Ok(parsed.transpose()?.map(Arc::new))
+        let subject = self.subject().filter(|subject| !subject.is_empty());
+        if subject.is_some_and(|subject| subject.len() > SUBJECT_MAX) {
+            return Err(Refusal::invalid(format!("a subject filter exceeds {SUBJECT_MAX} octets")));
+        }
+        if text.is_none() && subject.is_none() {
+            return Ok(None);
+        }
+        let parsed = Selector::parse(text.unwrap_or_default());
+        let selector = parsed.map_err(|error| Refusal::invalid(error.to_string()))?;
+        Ok(Some(Arc::new(match subject {
+            Some(subject) => selector.on_subject(subject),
+            None => selector,
+        })))
     }
 
     /// The selector's text.
@@ -149,6 +162,7 @@ impl<'a> Filters<'a> {
         let applies = |kind: Kind| match (kind, exchange_kind) {
             (Kind::Selector, _) => true,
             (Kind::NoLocal, exchange) => exchange.is_some(),
+            (Kind::Direct | Kind::Topic, None) => self.subject().is_some(),
             (_, None) => false,
             (Kind::Direct | Kind::Topic, Some(kind)) => matches!(kind, "direct" | "topic" | "xml"),
             (Kind::Headers, Some(kind)) => kind == "headers",

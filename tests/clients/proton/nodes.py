@@ -46,6 +46,31 @@ def selector(scene):
     equal(len(contents(connection, queue("selector"))), 16, "what is left")
 
 
+@check("queue-subject")
+def queue_subject(scene):
+    """A filter of subjects selects from a queue: this very one, or those that match a pattern."""
+    connection = scene.connect()
+    name = queue("queue-subject")
+    subjects = ["a.b", "a", "b", "a.c.d", "a.b"]
+    publish(connection, name, subjects)
+    for kind, code, wanted, expected in [
+        ("direct", 0, "a.b", ["a.b", "a.b"]),
+        ("topic", 1, "a.#", ["a", "a.c.d"]),
+    ]:
+        receiver = Receiver(connection, name, credit=20, options=Filter(legacy(kind, code, wanted)))
+        for subject in expected:
+            received = receiver.next()
+            equal(received.message.body, subject)
+            receiver.settle(received)
+        receiver.nothing()
+        taken = receiver.link.remote_source.filter
+        taken.rewind()
+        taken.next()
+        equal(len(taken.get_dict()), 1, "filters the broker took")
+        receiver.close()
+    equal([message.body for message in contents(connection, name)], ["b"], "what is left")
+
+
 @check("selector-bad")
 def selector_bad(scene):
     """A selector that cannot be read is refused, with the link."""

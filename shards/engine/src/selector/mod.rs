@@ -55,12 +55,18 @@ pub use identifier::{Field, Identifier};
 pub use message::MessageEnvironment;
 pub use value::Value;
 
+use crate::topology::Subject;
 use eval::{Node, Scope};
 
 /// What a selector asks of a message: the values of its identifiers (JMS 2.0 §3.8.1.1).
 pub trait Environment {
     /// The value of a header field or property; [`Value::Unknown`] if the message has none.
     fn get(&self, identifier: &Identifier) -> Value<'_>;
+
+    /// Its subject, for those who select by that.
+    fn subject(&self) -> &[u8] {
+        &[]
+    }
 }
 
 /// A selector that was understood.
@@ -68,6 +74,8 @@ pub trait Environment {
 pub struct Selector {
     root: Node,
     identifiers: Box<[Identifier]>,
+    /// The subject that a message has to have, or the pattern that it has to match.
+    subject: Option<Subject>,
 }
 
 impl Selector {
@@ -75,13 +83,20 @@ impl Selector {
     /// every message.
     pub fn parse(text: &str) -> Result<Selector, SelectorError> {
         let (root, identifiers) = parse::parse(text)?;
-        Ok(Selector { root, identifiers })
+        Ok(Selector { root, identifiers, subject: None })
+    }
+
+    /// The same, of messages whose subject is this, or matches it as a pattern of a topic.
+    #[must_use]
+    pub fn on_subject(self, subject: &str) -> Selector {
+        Selector { subject: Some(Subject::new(subject)), ..self }
     }
 
     /// Whether the message is selected: not if the selector is false, and not if it is unknown
     /// (JMS 2.0 §3.8.1.2).
     pub fn matches(&self, environment: &impl Environment) -> bool {
-        self.root.truth(&Scope::new(&self.identifiers, environment)) == Some(true)
+        self.subject.as_ref().is_none_or(|subject| subject.matches(environment.subject()))
+            && self.root.truth(&Scope::new(&self.identifiers, environment)) == Some(true)
     }
 
     /// The identifiers the selector asks for, each once, in the order they first occur.

@@ -20,6 +20,7 @@ mod redirects;
 mod registry;
 mod requests;
 mod routes;
+mod subject;
 #[cfg(test)]
 mod tests;
 mod topic;
@@ -34,6 +35,7 @@ pub use orderer::Orderer;
 pub(crate) use placement::{home_of, home_of_exchange};
 pub(crate) use routes::{Detour, Way};
 pub use routes::{Route, Routes};
+pub(crate) use subject::Subject;
 
 use crate::error::Error;
 use crate::ids::{Epoch, QueueId, SessionId, ShardId};

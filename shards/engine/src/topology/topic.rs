@@ -70,7 +70,7 @@ impl Default for Topic {
     }
 }
 
-fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
     text.split(|octet| *octet == b'.')
 }
 
@@ -217,7 +217,7 @@ pub(super) fn is_plain(pattern: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::ids::ShardId;
     use proptest::prelude::*;
@@ -235,7 +235,7 @@ mod tests {
     }
 
     /// The specification's words, without cleverness.
-    fn naive(pattern: &[&str], key: &[&str]) -> bool {
+    pub(in crate::topology) fn naive(pattern: &[&str], key: &[&str]) -> bool {
         match (pattern.first(), key.first()) {
             (None, None) => true,
             (Some(&"#"), _) => {
@@ -247,7 +247,7 @@ mod tests {
         }
     }
 
-    fn split(text: &str) -> Vec<&str> {
+    pub(in crate::topology) fn split(text: &str) -> Vec<&str> {
         text.split('.').collect()
     }
 
@@ -317,7 +317,7 @@ mod tests {
         assert_eq!(topic.len(), 1);
     }
 
-    fn text() -> impl Strategy<Value = String> {
+    pub(in crate::topology) fn text() -> impl Strategy<Value = String> {
         let word = prop::sample::select(vec!["a", "b", "", "*", "#", "#"]);
         prop::collection::vec(word, 1..7).prop_map(|words| words.join("."))
     }

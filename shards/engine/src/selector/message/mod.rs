@@ -60,6 +60,10 @@ impl<'m> MessageEnvironment<'m> {
 }
 
 impl Environment for MessageEnvironment<'_> {
+    fn subject(&self) -> &[u8] {
+        self.message.routing_key()
+    }
+
     fn get(&self, identifier: &Identifier) -> Value<'_> {
         match identifier.field() {
             Field::DeliveryMode if self.message.meta().durable => "PERSISTENT".into(),
