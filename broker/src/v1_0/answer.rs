@@ -2,7 +2,8 @@
 //! have to wait for the engine.
 
 use super::filters::{Bound, Filters};
-use super::nodes::{Node, Properties};
+use super::nodes::Node;
+use super::properties::{Actual, Properties};
 use fletch_amqp::v1_0::table::{Attach, Coordinator, Source, Target};
 use fletch_amqp::v1_0::types::{MapRef, Symbol, ValueRef, put_string};
 use fletch_amqp::v1_0::{
@@ -27,6 +28,7 @@ pub(super) struct Ours<'a> {
     pub(super) address: &'a str,
     pub(super) node: &'a Node,
     pub(super) properties: &'a Properties,
+    pub(super) actual: &'a Actual,
 }
 
 impl Answer {
@@ -75,7 +77,7 @@ impl Answer {
         put_string(ours.address, &mut address)?;
         let kind = ours.node.exchange_kind().map(ExchangeKind::name);
         filters.0.put_applied(kind, filters.1, &mut filter)?;
-        let said = ours.properties.put_answer(ours.node, &mut properties)?;
+        let said = ours.properties.put_answer(ours.actual, &mut properties)?;
         let capabilities = capabilities(&asked.capabilities, ours.node);
         let filter = map(&filter).filter(|map| !map.is_empty());
         let source = Source {
@@ -98,7 +100,7 @@ impl Answer {
     ) -> Result<(), EncodeError> {
         let (mut address, mut properties) = (Vec::new(), Vec::new());
         put_string(ours.address, &mut address)?;
-        let said = ours.properties.put_answer(ours.node, &mut properties)?;
+        let said = ours.properties.put_answer(ours.actual, &mut properties)?;
         let capabilities = capabilities(&asked.capabilities, ours.node);
         let target = Target {
             address: value(&address),

@@ -4,7 +4,8 @@ use super::answer::{Answer, Ours, source_of, target_of};
 use super::error::Refusal;
 use super::filters::Filters;
 use super::incoming::Incoming;
-use super::nodes::{self, Node, Properties, Wish};
+use super::nodes::{self, Node, Wish};
+use super::properties::{Actual, Properties};
 use super::subscription::Subscription;
 use crate::front::Settings;
 use crate::shard::Ctx;
@@ -155,10 +156,11 @@ fn incoming(
     let properties = Properties::read(target.dynamic_node_properties)?;
     let resolved = resolve(ctx, peer, attach, address, target.dynamic, (wish, properties))?;
     let Resolved { node, made, goes, properties } = resolved;
+    let actual = Actual::of(ctx.engine.topology(), &node, &made, goes);
     let own = goes.then(|| node.clone());
     let dynamic_domain = peer.settings.domain.as_deref().filter(|_| target.dynamic);
     let address = nodes::address_of(&node, dynamic_domain);
-    let ours = Ours { address: &address, node: &node, properties: &properties };
+    let ours = Ours { address: &address, node: &node, properties: &properties, actual: &actual };
     let mut attaching = Attaching::begin(peer, attach, link(Some(node.clone()), own));
     attaching.made = (!made.is_empty()).then(|| node.clone());
     attaching.answer.set_target(target, &ours).map_err(too_long)?;
@@ -177,6 +179,7 @@ fn outgoing(
     let address = nodes::address(source.address)?;
     let resolved = resolve(ctx, peer, attach, address, source.dynamic, (wish, properties))?;
     let Resolved { node, made, goes, properties } = resolved;
+    let actual = Actual::of(ctx.engine.topology(), &node, &made, goes);
     let dynamic_domain = peer.settings.domain.as_deref().filter(|_| source.dynamic);
     let filters = Filters::read(source.filter);
     let mut attaching_made = (!made.is_empty()).then(|| node.clone());
@@ -235,7 +238,7 @@ fn outgoing(
     let (browse, settles) = (subscribe.mode == Mode::Browse, subscribe.settles);
     steps.push_back(Request::Subscribe(subscribe));
     let address = nodes::address_of(&node, dynamic_domain);
-    let ours = Ours { address: &address, node: &node, properties: &properties };
+    let ours = Ours { address: &address, node: &node, properties: &properties, actual: &actual };
     let mut attaching = Attaching::begin(peer, attach, Becomes::Outgoing(Some(subscription)));
     (attaching.steps, attaching.made) = (steps, attaching_made);
     attaching
@@ -328,8 +331,8 @@ fn lasting(ctx: &Ctx<'_>, peer: &Peer<'_>, attach: &Attach<'_>) -> Result<Attach
         if durable { TerminusDurability::UNSETTLED_STATE } else { TerminusDurability::NONE };
     let source =
         Source { durable, expiry_policy: terminus_expiry_policy::NEVER, ..Source::default() };
-    let properties = Properties::default();
-    let ours = Ours { address: node.name(), node: &node, properties: &properties };
+    let (properties, actual) = (Properties::default(), Actual::default());
+    let ours = Ours { address: node.name(), node: &node, properties: &properties, actual: &actual };
     let filters = Filters::default();
     attaching.answer.set_source(&source, &ours, (&filters, None), false).map_err(too_long)?;
     Ok(attaching)

@@ -8,6 +8,7 @@ mod error;
 mod filters;
 mod incoming;
 mod nodes;
+mod properties;
 mod session;
 mod settings;
 mod subscription;

@@ -1,14 +1,10 @@
 //! What addresses name: queues and exchanges, those that are there and those that a client wants made.
 
 use super::error::Refusal;
-use fletch_amqp::types::{Map, Value as OldValue};
-use fletch_amqp::v1_0::types::{
-    MapRef, Symbol, ValueRef, put_boolean, put_map, put_string, put_symbol,
-};
-use fletch_amqp::v1_0::{LifetimePolicy, Multiple, amqp_error};
-use fletch_amqp::wire::EncodeError;
+use fletch_amqp::v1_0::Multiple;
+use fletch_amqp::v1_0::types::ValueRef;
 use fletch_engine::topology::{ExchangeKind, Made, Object, Topology};
-use fletch_engine::{DeclareExchange, DeclareQueue, Request, Target};
+use fletch_engine::{Request, Target};
 use std::sync::Arc;
 
 /// Where messages come from or go to.
@@ -66,8 +62,8 @@ impl Node {
 /// What a client says of the node that it means.
 #[derive(Debug, Default)]
 pub(super) struct Wish {
-    queue: bool,
-    topic: bool,
+    pub(super) queue: bool,
+    pub(super) topic: bool,
     create: bool,
 }
 
@@ -162,162 +158,6 @@ pub(super) fn on_demand(topology: &Topology, name: &Arc<str>) -> Option<(Vec<Req
             Some((made, node))
         }
     }
-}
-
-/// Properties of a node that a client wants made, or says of one that is there.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Properties {
-    given: bool,
-    /// Messages are copied to all who want them.
-    copies: bool,
-    durable: bool,
-    exclusive: bool,
-    auto_delete: bool,
-    alternate: Option<Arc<str>>,
-    exchange_type: Option<Arc<str>>,
-    lifetime: Option<&'static str>,
-    arguments: Map,
-}
-
-impl Properties {
-    pub(super) fn read(map: Option<MapRef<'_>>) -> Result<Properties, Refusal> {
-        let mut properties = Properties::default();
-        for (key, value) in map.into_iter().flat_map(|map| map.iter()).map_while(Result::ok) {
-            let Some(key) = key.as_text() else { continue };
-            properties.given = true;
-            let flag = || value.as_bool().unwrap_or(value.as_text() == Some("true"));
-            let text = || value.as_text().map(Arc::from);
-            match key {
-                "supported-dist-modes" => properties.copies = value.as_text() == Some("copy"),
-                "durable" => properties.durable = flag(),
-                "exclusive" => properties.exclusive = flag(),
-                "auto-delete" => properties.auto_delete = flag(),
-                "alternate-exchange" => properties.alternate = text(),
-                "exchange-type" => properties.exchange_type = text(),
-                "lifetime-policy" => {
-                    properties.lifetime = lifetime(value);
-                    properties.auto_delete |= properties.lifetime.is_some();
-                }
-                _ => {
-                    properties.arguments.insert(key, argument(key, value)?);
-                }
-            }
-        }
-        Ok(properties)
-    }
-
-    /// Whether the node goes with the link it was made for.
-    pub(super) fn goes_with_link(&self) -> bool {
-        matches!(self.lifetime, None | Some(ON_CLOSE))
-    }
-
-    /// What makes the node. Exchanges are made for those who want a topic, or a type of exchange.
-    pub(super) fn creation(
-        self,
-        name: &Arc<str>,
-        wish: &Wish,
-        dynamic: bool,
-    ) -> Result<(Request, Node), Refusal> {
-        let exchange = wish.topic || !wish.queue && (self.copies || self.exchange_type.is_some());
-        if exchange {
-            let kind = self.exchange_type.unwrap_or_else(|| Arc::from("topic"));
-            let Some(known) = ExchangeKind::from_name(&kind) else {
-                let text = format!("There is no type of exchange called {kind}");
-                return Err(Refusal::new(amqp_error::NOT_IMPLEMENTED, text));
-            };
-            let declare = DeclareExchange {
-                name: Arc::clone(name),
-                kind,
-                passive: false,
-                durable: self.durable,
-                auto_delete: self.auto_delete,
-                alternate: self.alternate,
-                arguments: self.arguments,
-            };
-            return Ok((
-                Request::DeclareExchange(declare),
-                Node::Exchange(Arc::clone(name), known),
-            ));
-        }
-        let mut arguments = self.arguments;
-        // What goes with its link is deleted by whoever ends that.
-        if let Some(lifetime) = self.lifetime.filter(|lifetime| !dynamic || *lifetime != ON_CLOSE) {
-            arguments.insert("qpid.lifetime-policy", lifetime);
-        }
-        let declare = DeclareQueue {
-            name: Arc::clone(name),
-            passive: false,
-            durable: self.durable,
-            exclusive: self.exclusive,
-            auto_delete: self.auto_delete && !(dynamic && matches!(self.lifetime, Some(ON_CLOSE))),
-            alternate: self.alternate,
-            arguments,
-        };
-        Ok((Request::DeclareQueue(declare), Node::Queue(Arc::clone(name))))
-    }
-
-    /// Appends what the answer says of the node, as a map; false if the client said nothing.
-    pub(super) fn put_answer(&self, node: &Node, out: &mut Vec<u8>) -> Result<bool, EncodeError> {
-        if !self.given {
-            return Ok(false);
-        }
-        put_map(out, |out| {
-            let mut count = 2;
-            put_symbol(symbol("supported-dist-modes"), out)?;
-            match node {
-                Node::Queue(_) => put_string("move", out)?,
-                Node::Exchange(_, kind) | Node::Topic { kind, .. } => {
-                    put_string("copy", out)?;
-                    put_symbol(symbol("exchange-type"), out)?;
-                    put_string(kind.name(), out)?;
-                    count += 2;
-                }
-            }
-            for (key, said) in [("durable", self.durable), ("exclusive", self.exclusive)] {
-                if said {
-                    put_symbol(symbol(key), out)?;
-                    put_boolean(true, out);
-                    count += 2;
-                }
-            }
-            if let Some(alternate) = &self.alternate {
-                put_symbol(symbol("alternate-exchange"), out)?;
-                put_string(alternate, out)?;
-                count += 2;
-            }
-            Ok(count)
-        })?;
-        Ok(true)
-    }
-}
-
-/// The value of `qpid.lifetime-policy` for nodes that go with the link they were made for.
-const ON_CLOSE: &str = "delete-on-close";
-
-fn lifetime(value: ValueRef<'_>) -> Option<&'static str> {
-    match LifetimePolicy::from_view(value) {
-        Ok(LifetimePolicy::DeleteOnClose(_)) => Some(ON_CLOSE),
-        Ok(LifetimePolicy::DeleteOnNoLinks(_)) => Some("delete-if-unused"),
-        Ok(LifetimePolicy::DeleteOnNoMessages(_)) => Some("delete-if-empty"),
-        Ok(LifetimePolicy::DeleteOnNoLinksOrMessages(_)) => Some("delete-if-unused-and-empty"),
-        _ => None,
-    }
-}
-
-fn symbol(text: &'static str) -> Symbol<'static> {
-    Symbol::new(text).unwrap_or_default()
-}
-
-/// An argument of a queue or exchange.
-fn argument(key: &str, value: ValueRef<'_>) -> Result<OldValue, Refusal> {
-    let number =
-        || value.as_i64().map(OldValue::Int64).or_else(|| value.as_u64().map(OldValue::Uint64));
-    let found = (value.as_text().map(OldValue::from))
-        .or_else(|| value.as_bool().map(OldValue::Boolean))
-        .or_else(number)
-        .or_else(|| value.as_f64().map(OldValue::Double))
-        .or_else(|| value.is_null().then_some(OldValue::Void));
-    found.ok_or_else(|| Refusal::invalid(format!("{key} has a value that is no scalar")))
 }
 
 #[cfg(test)]
