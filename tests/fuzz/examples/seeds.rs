@@ -82,6 +82,31 @@ fn main() {
     write("journal_batch", "body", &short);
     journal();
     v1_0();
+    web();
+}
+
+/// A handshake as browsers make it, one that is refused, and frames of all kinds behind it.
+fn web() {
+    let handshake = "GET / HTTP/1.1\r\nHost: 127.0.0.1:80\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                     Origin: http://127.0.0.1:80\r\nSec-WebSocket-Version: 13\r\n\
+                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: amqp\r\n\r\n";
+    write("web_request", "handshake", handshake.as_bytes());
+    write("web_request", "plain", b"HEAD /metrics HTTP/1.0\r\n\r\n");
+    let frame = |first: u8, payload: &[u8]| {
+        [&[first, 0x80 | payload.len() as u8, 0, 0, 0, 0][..], payload].concat()
+    };
+    let all = [
+        frame(0x02, b"AMQP\0"),
+        frame(0x89, b"there?"),
+        frame(0x80, b"\x01\0\0"),
+        frame(0x8a, b""),
+        vec![0x82, 0xfe, 0, 126, 1, 2, 3, 4],
+        vec![7; 126],
+        frame(0x88, &[0x03, 0xe8, b'o', b'k']),
+    ];
+    write("web_frames", "all", &all.concat());
+    write("web_frames", "text", &frame(0x81, b"no"));
+    write("web_frames", "long", &[0x82, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
 }
 
 /// Values of each type of 1.0, and frames with what two ends say to each other.

@@ -3,8 +3,9 @@
 //!
 //! `amqp` depends on nothing but `fletch-amqp`: `broker/amqp/tests/corpus.rs` runs it without
 //! libFuzzer over the corpus that is checked in. `engine` needs `fletch-engine` besides, and `journal`
-//! `fletch-journal` alone; `shards/engine/tests/corpus.rs` and `journal/tests/corpus.rs` do the same.
+//! `fletch-journal` alone, `web` `fletch-web`; the tests `corpus` of those crates do the same.
 
 pub mod amqp;
 pub mod engine;
 pub mod journal;
+pub mod web;
