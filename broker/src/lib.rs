@@ -9,5 +9,7 @@ mod shard;
 pub mod signals;
 mod timers;
 pub mod tool;
+mod transport;
 mod v0_10;
 mod v1_0;
+mod web;

@@ -3,13 +3,15 @@
 
 use crate::front::{Ending, Front, Settings, Step};
 use crate::timers::Timers;
+use crate::transport::Transport;
+use crate::web::{HTTP_LISTENER, Web};
 use crate::{critical, notice};
 use fletch_engine::{
     self as engine, Effects, Engine, Event, Frame, Notice, PagingConfig, QueueEvent, Restored,
     SessionId, ShardId, Time, What,
 };
 use fletch_journal::{Done, Request, Volume, Write};
-use fletch_shards::{ConnectionId, Cx, Disconnect, DiskError, Peer, Service};
+use fletch_shards::{ConnectionId, Cx, Disconnect, DiskError, Origin, Peer, Service};
 use foldhash::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,7 +48,7 @@ pub(crate) struct Shard {
     fx: Effects,
     scratch: Vec<u8>,
     /// By [`ConnectionId::index`].
-    connections: Vec<Option<Box<(ConnectionId, Front)>>>,
+    connections: Vec<Option<Box<(ConnectionId, Transport)>>>,
     open: usize,
     sessions: HashMap<SessionId, Holder>,
     next_connection: u64,
@@ -55,6 +57,8 @@ pub(crate) struct Shard {
     touched: Vec<ConnectionId>,
     /// Events being handed out; kept for its memory.
     events: Vec<Event>,
+    /// What WebSocket messages hold; kept for its memory.
+    plain: Vec<u8>,
     stopping: bool,
 }
 
@@ -103,6 +107,7 @@ impl Shard {
             timers: Timers::default(),
             touched: Vec::new(),
             events: Vec::new(),
+            plain: Vec::new(),
             stopping: false,
         }
     }
@@ -116,10 +121,11 @@ impl Shard {
             else {
                 return input.len();
             };
-            let (id, connection) = &mut **entry;
+            let (id, transport) = &mut **entry;
             if *id != conn {
                 return input.len();
             }
+            let connection = transport.front();
             let mut ctx = Ctx {
                 now: cx.now(),
                 engine: &mut self.engine,
@@ -182,6 +188,32 @@ impl Shard {
         }
     }
 
+    /// Lets a connection handle what its WebSocket's messages hold. Returns how much of the input was
+    /// consumed.
+    fn receive_wrapped(
+        &mut self,
+        cx: &mut Cx<'_, Frame>,
+        conn: ConnectionId,
+        input: &[u8],
+    ) -> usize {
+        let mut plain = std::mem::take(&mut self.plain);
+        let (connections, origins) = (&mut self.connections, &self.settings.origins);
+        let Some(web) = web_of(connections, conn) else { return input.len() };
+        let (consumed, over) = web.receive(origins, input, &mut plain);
+        let taken = self.drive(cx, conn, &plain);
+        if let Some(web) = web_of(&mut self.connections, conn)
+            && web.keep(&plain[taken..])
+        {
+            cx.offer_again(conn);
+        }
+        plain.clear();
+        self.plain = plain;
+        if over {
+            cx.close(conn);
+        }
+        consumed
+    }
+
     /// Whether nobody is connected and nothing is left of those who were.
     fn is_deserted(&self) -> bool {
         self.open == 0 && self.sessions.is_empty()
@@ -190,9 +222,13 @@ impl Shard {
     /// Whether the connection is stalled still; then it is noted that reading stops.
     fn stall(&mut self, conn: ConnectionId) -> bool {
         let entry = self.connections.get_mut(conn.index()).and_then(Option::as_mut);
-        let Some(entry) = entry.filter(|e| e.0 == conn && e.1.is_stalled()) else { return false };
-        entry.1.set_paused();
-        true
+        let Some(entry) = entry.filter(|e| e.0 == conn) else { return false };
+        let front = entry.1.front();
+        let stalled = front.is_stalled();
+        if stalled {
+            front.set_paused();
+        }
+        stalled
     }
 
     fn hold_ending(&mut self, session: SessionId, ending: Box<Ending>) {
@@ -251,7 +287,7 @@ impl Shard {
             Some(&mut Holder::Connection(conn, channel)) => {
                 let entry = self.connections.get_mut(conn.index()).and_then(Option::as_mut);
                 let Some(entry) = entry.filter(|e| e.0 == conn) else { return };
-                let connection = &mut entry.1;
+                let connection = entry.1.front();
                 if connection.is_refusal(&event) {
                     self.sessions.remove(&session);
                 }
@@ -271,9 +307,10 @@ impl Shard {
     fn say_farewell(&mut self, cx: &mut Cx<'_, Frame>, conn: ConnectionId, octets: &[u8]) {
         let entry = self.connections.get_mut(conn.index()).and_then(Option::as_mut);
         let Some(entry) = entry.filter(|e| e.0 == conn) else { return };
-        entry.1.say_farewell(octets);
+        let front = entry.1.front();
+        front.say_farewell(octets);
         cx.dirty(conn);
-        if entry.1.may_resume() {
+        if front.may_resume() {
             cx.resume_reads(conn);
         }
         self.say_goodbye(cx, conn);
@@ -290,7 +327,7 @@ impl Shard {
     }
 
     fn arm(&mut self, conn: ConnectionId) {
-        if let Some(entry) = self.connections.get(conn.index()).and_then(Option::as_ref)
+        if let Some(entry) = self.connections.get_mut(conn.index()).and_then(Option::as_mut)
             && let Some(at) = entry.1.next_timeout()
         {
             self.timers.arm(conn.index(), conn, at);
@@ -310,7 +347,7 @@ impl Shard {
             scratch: &mut self.scratch,
         };
         let mut entry = entry;
-        let endings = entry.1.end_sessions(&mut ctx);
+        let endings = entry.1.front().end_sessions(&mut ctx);
         for (session, ending) in endings {
             self.hold_ending(session, ending);
         }
@@ -329,8 +366,14 @@ impl Service for Shard {
         }
         self.next_connection += 1;
         let first = SessionId::new(self.shard, self.next_connection);
-        let connection = Front::new(&self.settings, first, peer.remote, cx.now());
-        self.connections[conn.index()] = Some(Box::new((conn, connection)));
+        let front = Front::new(&self.settings, first, peer.remote, cx.now());
+        let transport = match peer.origin {
+            Origin::Accepted { listener: HTTP_LISTENER } => {
+                Transport::Web(Box::new(Web::new(front, peer.remote)))
+            }
+            _ => Transport::Tcp(front),
+        };
+        self.connections[conn.index()] = Some(Box::new((conn, transport)));
         self.open += 1;
         if self.stopping {
             cx.abort(conn);
@@ -339,7 +382,10 @@ impl Service for Shard {
     }
 
     fn received(&mut self, cx: &mut Cx<'_, Frame>, conn: ConnectionId, input: &[u8]) -> usize {
-        let consumed = self.drive(cx, conn, input);
+        let consumed = match web_of(&mut self.connections, conn) {
+            None => self.drive(cx, conn, input),
+            Some(_) => self.receive_wrapped(cx, conn, input),
+        };
         self.arm(conn);
         consumed
     }
@@ -358,7 +404,7 @@ impl Service for Shard {
                 scratch: &mut self.scratch,
             };
             entry.1.written(&mut ctx);
-            if entry.1.may_resume() {
+            if entry.1.front().may_resume() {
                 cx.resume_reads(conn);
             }
             self.dispatch(cx);
@@ -422,7 +468,7 @@ impl Service for Shard {
                     fx: &mut self.fx,
                     scratch: &mut self.scratch,
                 };
-                ended = entry.1.turn_end(&mut ctx);
+                ended = entry.1.front().turn_end(&mut ctx);
                 cx.dirty(conn);
             }
             if ended {
@@ -494,6 +540,15 @@ impl Service for Shard {
     fn stopped(&self) -> bool {
         self.is_deserted() && self.engine.is_journal_closed()
     }
+}
+
+/// The connection's WebSocket, if it has one.
+fn web_of(
+    connections: &mut [Option<Box<(ConnectionId, Transport)>>],
+    conn: ConnectionId,
+) -> Option<&mut Web> {
+    let entry = connections.get_mut(conn.index()).and_then(Option::as_mut);
+    entry.filter(|e| e.0 == conn)?.1.web()
 }
 
 /// Says what management is to be told.

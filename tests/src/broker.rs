@@ -94,6 +94,22 @@ impl Broker {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
+    /// The address of its HTTP listener, which `--http 127.0.0.1:0` gives it: from its log.
+    pub fn http_address(&self) -> Result<SocketAddr> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let log = self.log();
+            // A line that is not all there may lack digits.
+            let mut lines = log.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+            if let Some(line) = lines.find(|line| line.contains("Listening on HTTP port ")) {
+                let port = line.rsplit(' ').next().unwrap_or_default();
+                return Ok(SocketAddr::from(([127, 0, 0, 1], port.parse()?)));
+            }
+            ensure!(Instant::now() < deadline, "no HTTP port in the log:\n{log}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// A connection with a read timeout, so that no test waits for ever.
     pub fn connect(&self) -> Result<TcpStream> {
         let stream = TcpStream::connect(self.address()).context("connecting to the broker")?;

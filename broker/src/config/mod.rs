@@ -16,6 +16,7 @@ use std::time::Duration;
 use fletch_engine::{DtxConfig, QueueDefaults};
 use fletch_journal::{ALIGN, LogConfig as JournalConfig};
 use fletch_shards::{ConnectionPlacement, CpuList, Durability, IdleStrategy};
+use fletch_web::{OriginError, Origins};
 use sources::Values;
 use table::{Kind, Status};
 use value::Unit;
@@ -67,6 +68,10 @@ pub struct Config {
     pub interfaces: Vec<String>,
     /// Whether to listen on TCP (`--listen-disable tcp` says no).
     pub listen_tcp: bool,
+    /// Hosts and ports to serve HTTP on; an empty host is every address.
+    pub http: Vec<(String, u16)>,
+    /// Pages that may connect by WebSocket.
+    pub http_origins: Origins,
     /// Inherited listening sockets to adopt.
     pub socket_fds: Vec<i32>,
     /// Length of the kernel's accept queue.
@@ -384,6 +389,8 @@ fn build(
         port: integer(values, "port")?.unwrap_or_default(),
         interfaces: list(values, "interface").to_vec(),
         listen_tcp,
+        http: addresses(values, "http")?,
+        http_origins: origins(values)?,
         socket_fds,
         connection_backlog: integer(values, "connection-backlog")?.unwrap_or_default(),
         tcp_nodelay: flag(values, "tcp-nodelay"),
@@ -528,6 +535,21 @@ fn protocols(values: &Values, notes: &mut Vec<Note>) -> Result<Protocols, Config
                 .to_owned(),
         ))
     }
+}
+
+fn addresses(values: &Values, name: &'static str) -> Result<Vec<(String, u16)>, ConfigError> {
+    let read =
+        |text: &String| value::address(text).map_err(|reason| invalid(values, name, text, reason));
+    list(values, name).iter().map(read).collect()
+}
+
+fn origins(values: &Values) -> Result<Origins, ConfigError> {
+    let mut origins = Origins::default();
+    for text in list(values, "http-origin") {
+        let refused = |error: OriginError| invalid(values, "http-origin", text, error.to_string());
+        origins.allow(text).map_err(refused)?;
+    }
+    Ok(origins)
 }
 
 /// A regular expression for each pattern of an option.

@@ -196,6 +196,19 @@ const BROKER: &[OptionSpec] = &[
         "NAME|ADDRESS|CIDR",
         "Listen on this interface, address or network only; repeatable",
     ),
+    list(
+        "http",
+        "[HOST]:PORT",
+        "Serve HTTP here: AMQP over WebSocket (subprotocol amqp), for browsers and proxies; port 0 takes \
+         a free one and logs it; repeatable",
+    ),
+    list(
+        "http-origin",
+        "ORIGIN|*",
+        "Let pages of this origin, such as https://console.example, connect by WebSocket; null for pages \
+         without, * for all; repeatable (default: only those that name the broker's own address, by \
+         number or as localhost, which no foreign page can)",
+    ),
     list("listen-disable", "TRANSPORT", "Do not listen on this transport (tcp); repeatable"),
     list("protocols", "PROTOCOL", "Accept this protocol only (amqp0-10, amqp1.0); repeatable"),
     number(
@@ -494,8 +507,6 @@ const SHARDS: &[OptionSpec] = &[
          port each)",
     )
     .default("least-connections"),
-    text("http", "ADDRESS", "Serve metrics, health and the console here")
-        .later("the HTTP console is"),
 ];
 
 /// Every option by group, in the order of the help.

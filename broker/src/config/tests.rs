@@ -184,6 +184,17 @@ fn options_without_effect_are_noted_once() {
 }
 
 #[test]
+fn http_addresses_and_origins() {
+    let none = config(&[]);
+    assert!(none.http.is_empty() && !none.http_origins.allows("https://a.example", "127.0.0.1"));
+    let some = config(&["--http", ":0", "--http=[::1]:81", "--http-origin", "https://a.example"]);
+    assert_eq!(some.http, [(String::new(), 0), ("::1".to_owned(), 81)]);
+    assert!(some.http_origins.allows("https://a.example", "127.0.0.1"));
+    assert!(error(&["--http", "8080"]).ends_with("expected HOST:PORT, [V6]:PORT or :PORT"));
+    assert!(error(&["--http-origin", "a.example"]).contains("https://console.example:8443"));
+}
+
+#[test]
 fn limits_of_queues() {
     let args = ["--default-queue-limit", "4k", "--default-flow-stop-threshold=50"];
     let thresholds =

@@ -65,6 +65,18 @@ pub(super) fn size(text: &str) -> Result<u64, Refusal> {
     digits.parse::<u64>().ok().and_then(|n| n.checked_mul(1 << shift)).ok_or_else(refused)
 }
 
+/// `host:port`, `[v6]:port`, or `:port` for every address: the host, empty for every one, and the port.
+pub(super) fn address(text: &str) -> Result<(String, u16), Refusal> {
+    let refused = || "expected HOST:PORT, [V6]:PORT or :PORT".to_owned();
+    let (host, port) = text.rsplit_once(':').ok_or_else(refused)?;
+    let port = port.parse().map_err(|_| refused())?;
+    match host.strip_prefix('[').map(|host| host.strip_suffix(']')) {
+        Some(Some(v6)) if v6.contains(':') => Ok((v6.to_owned(), port)),
+        None if !host.contains([':', '[', ']', '/']) => Ok((host.to_owned(), port)),
+        _ => Err(refused()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +118,20 @@ mod tests {
         assert_eq!(size("2g"), Ok(2 << 30));
         for wrong in ["", "k", "-1k", "10x", "1.5g", "17179869184g"] {
             assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn addresses_have_a_port() {
+        let of = |host: &str, port| Ok((host.to_owned(), port));
+        assert_eq!(address("127.0.0.1:80"), of("127.0.0.1", 80));
+        assert_eq!(address("[::1]:0"), of("::1", 0));
+        assert_eq!(address(":8080"), of("", 8080));
+        assert_eq!(address("console.example:1"), of("console.example", 1));
+        for wrong in
+            ["", "8080", "::1", "::1:80", "[::1]", "[x]:1", "host:", "host:65536", "http://a:1"]
+        {
+            assert!(address(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The sockets the broker listens on: which addresses the options mean, and binding them all to the
-//! same port. Runs once on the main thread before the shards start.
+//! The sockets the broker listens on: which addresses the options mean, and binding all those of AMQP to
+//! the same port. Runs once on the main thread before the shards start.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, ToSocketAddrs};
@@ -9,6 +9,7 @@ use fletch_engine::ShardId;
 use fletch_shards::{ConnectionPlacement, Listener, StartError};
 
 use crate::config::Config;
+use crate::web::HTTP_LISTENER;
 
 /// Why the broker cannot listen. Each names what was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,9 @@ pub(super) enum ListenError {
     /// An interface option means nothing here.
     #[error("--interface {0}: no such interface, address, network or host")]
     Interface(String),
+    /// An HTTP option means nothing here.
+    #[error("--http {0}: no such interface, address or host")]
+    Http(String),
     /// The interfaces of this machine cannot be listed.
     #[error("cannot list the network interfaces: {0}")]
     Interfaces(io::Error),
@@ -31,7 +35,7 @@ pub(super) enum ListenError {
     #[error("--socket-fd {0}: not a listening TCP socket")]
     SocketFd(RawFd),
     /// The options leave nothing to listen on.
-    #[error("nothing to listen on: --listen-disable tcp without --socket-fd")]
+    #[error("nothing to listen on: --listen-disable tcp without --socket-fd or --http")]
     Nothing,
     /// The runtime cannot use the addresses.
     #[error(transparent)]
@@ -55,76 +59,115 @@ struct Candidate {
 /// How often another free port is tried when one is taken at some of the addresses.
 const EPHEMERAL_ATTEMPTS: usize = 16;
 
+/// The sockets, by what is spoken on them.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    /// AMQP.
+    pub(super) amqp: Vec<Listener>,
+    /// HTTP, which AMQP comes over in WebSocket messages.
+    pub(super) http: Vec<Listener>,
+}
+
 /// Binds everything the options ask for.
-pub(super) fn listen(config: &Config) -> Result<Vec<Listener>, ListenError> {
-    let mut listeners = Vec::new();
+pub(super) fn listen(config: &Config) -> Result<Sockets, ListenError> {
+    let mut amqp = Vec::new();
     for fd in &config.socket_fds {
-        listeners.push(adopt(*fd, listeners.len())?);
+        amqp.push(adopt(*fd, amqp.len())?);
     }
     if config.listen_tcp {
+        let shards = match config.placement {
+            ConnectionPlacement::PortPerShard => config.shards,
+            _ => 1,
+        };
         let candidates = candidates(&config.interfaces, config.port)?;
+        let first = amqp.len();
+        let wanted =
+            Wanted { candidates, port: config.port, shards, index: &|index| first + index };
+        amqp.extend(wanted.bind(config.connection_backlog)?);
+    }
+    let mut http = Vec::new();
+    for (host, port) in &config.http {
+        let candidates = match host.as_str() {
+            "" => candidates(&[], *port)?,
+            host => match candidates(&[host.to_owned()], *port) {
+                Err(ListenError::Interface(_)) => return Err(ListenError::Http(host.to_owned())),
+                found => found?,
+            },
+        };
+        let wanted = Wanted { candidates, port: *port, shards: 1, index: &|_| HTTP_LISTENER };
+        http.extend(wanted.bind(config.connection_backlog)?);
+    }
+    if amqp.is_empty() && http.is_empty() {
+        return Err(ListenError::Nothing);
+    }
+    Ok(Sockets { amqp, http })
+}
+
+/// Addresses that are to have one port, or as many as there are shards.
+struct Wanted<'a> {
+    candidates: Vec<Candidate>,
+    /// The first port; 0 takes a free one.
+    port: u16,
+    shards: usize,
+    /// The index of a candidate's listeners.
+    index: &'a dyn Fn(usize) -> usize,
+}
+
+impl Wanted<'_> {
+    /// Binds all, a free port again where it is taken at some of the addresses.
+    fn bind(&self, backlog: u16) -> Result<Vec<Listener>, ListenError> {
         let mut attempt = 1;
-        let bound = loop {
-            match bind_all(config, &candidates, listeners.len()) {
+        loop {
+            match self.bind_all(backlog.into()) {
                 Err(ListenError::Bind { error, .. })
-                    if config.port == 0
+                    if self.port == 0
                         && error.kind() == io::ErrorKind::AddrInUse
                         && attempt < EPHEMERAL_ATTEMPTS =>
                 {
                     attempt += 1;
                 }
-                bound => break bound?,
-            }
-        };
-        listeners.extend(bound);
-    }
-    if listeners.is_empty() { Err(ListenError::Nothing) } else { Ok(listeners) }
-}
-
-/// Binds all candidates, the later ones to the port the first one got.
-fn bind_all(
-    config: &Config,
-    candidates: &[Candidate],
-    first_index: usize,
-) -> Result<Vec<Listener>, ListenError> {
-    let backlog = i32::from(config.connection_backlog);
-    let shards = match config.placement {
-        ConnectionPlacement::PortPerShard => config.shards,
-        _ => 1,
-    };
-    let mut listeners = Vec::new();
-    let mut missing = None;
-    // The port of each shard's listeners; one for all shards unless each has its own.
-    let mut ports = vec![None; shards];
-    for (index, candidate) in candidates.iter().enumerate() {
-        for (shard, port) in ports.iter_mut().enumerate() {
-            let address = match (*port, config.port) {
-                (Some(port), _) => port,
-                (None, 0) => 0,
-                (None, first) => u16::try_from(usize::from(first) + shard)
-                    .map_err(|_| StartError::Ports { address: candidate.address, shards })?,
-            };
-            let address = with_port(candidate.address, address);
-            let only = (shards > 1).then(|| ShardId(u16::try_from(shard).unwrap_or(u16::MAX)));
-            match Listener::bind(address, first_index + index, only, backlog) {
-                Ok(listener) => {
-                    port.get_or_insert(listener.local_addr().port());
-                    listeners.push(listener);
-                }
-                Err(StartError::Listen { address, source: error }) => {
-                    if !(candidate.optional && is_unavailable(&error)) {
-                        return Err(ListenError::Bind { address, error });
-                    }
-                    tracing::debug!(target: "Network", "Not listening on {address}: {error}");
-                    missing = Some(ListenError::Bind { address, error });
-                }
-                Err(error) => return Err(error.into()),
+                bound => return bound,
             }
         }
     }
-    match missing {
-        Some(error) if listeners.is_empty() => Err(error),
-        _ => Ok(listeners),
+
+    /// Binds all candidates, the later ones to the port the first one got.
+    fn bind_all(&self, backlog: i32) -> Result<Vec<Listener>, ListenError> {
+        let shards = self.shards;
+        let mut listeners = Vec::new();
+        let mut missing = None;
+        // The port of each shard's listeners; one for all shards unless each has its own.
+        let mut ports = vec![None; shards];
+        for (index, candidate) in self.candidates.iter().enumerate() {
+            for (shard, port) in ports.iter_mut().enumerate() {
+                let address = match (*port, self.port) {
+                    (Some(port), _) => port,
+                    (None, 0) => 0,
+                    (None, first) => u16::try_from(usize::from(first) + shard)
+                        .map_err(|_| StartError::Ports { address: candidate.address, shards })?,
+                };
+                let address = with_port(candidate.address, address);
+                let only = (shards > 1).then(|| ShardId(u16::try_from(shard).unwrap_or(u16::MAX)));
+                match Listener::bind(address, (self.index)(index), only, backlog) {
+                    Ok(listener) => {
+                        port.get_or_insert(listener.local_addr().port());
+                        listeners.push(listener);
+                    }
+                    Err(StartError::Listen { address, source: error }) => {
+                        if !(candidate.optional && is_unavailable(&error)) {
+                            return Err(ListenError::Bind { address, error });
+                        }
+                        tracing::debug!(target: "Network", "Not listening on {address}: {error}");
+                        missing = Some(ListenError::Bind { address, error });
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        match missing {
+            Some(error) if listeners.is_empty() => Err(error),
+            _ => Ok(listeners),
+        }
     }
 }
 
@@ -140,7 +183,7 @@ fn with_port(mut address: SocketAddr, port: u16) -> SocketAddr {
     address
 }
 
-/// The addresses the `--interface` options mean, each once; both wildcards without any.
+/// The addresses such options as `--interface` mean, each once; both wildcards without any.
 fn candidates(interfaces: &[String], port: u16) -> Result<Vec<Candidate>, ListenError> {
     if interfaces.is_empty() {
         let wildcards = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];

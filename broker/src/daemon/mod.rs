@@ -26,7 +26,7 @@ use crate::signals::{self, Asked};
 use crate::{critical, notice};
 
 use background::{BackgroundError, PidFile};
-use listen::ListenError;
+use listen::{ListenError, Sockets};
 use store::StoreError;
 
 /// How often the main thread looks after the log while it waits for signals.
@@ -100,21 +100,27 @@ fn print(text: &str) -> Result<(), RunError> {
 /// Runs the broker until a signal ends it.
 fn run(config: &Config, log: &mut Log) -> Result<(), RunError> {
     let _data_dir = config.data_dir.as_deref().map(DataDir::open).transpose()?;
-    let listeners = listen::listen(config)?;
-    let addresses: Vec<SocketAddr> = listeners.iter().map(Listener::local_addr).collect();
+    let Sockets { amqp, http } = listen::listen(config)?;
+    let addresses = |of: &[Listener]| of.iter().map(Listener::local_addr).collect::<Vec<_>>();
+    let (addresses, http_addresses) = (addresses(&amqp), addresses(&http));
     let port = addresses.first().map_or(config.port, SocketAddr::port);
     let _pid_files = pid_files(config, port)?;
     let signals = signals::listen().map_err(RunError::Signals)?;
 
     notice!("Fletch {} (pid={}) start-up", env!("CARGO_PKG_VERSION"), std::process::id());
-    log_notes(config, &addresses);
+    log_notes(config, addresses.iter().chain(&http_addresses));
     let store = config.store.as_ref().map(|store| store::open(store, config)).transpose()?;
     let (_store_lock, store) = store.unzip();
     let paging = paging::open(config)?;
+    let listeners = amqp.into_iter().chain(http).collect();
     let serving = serve::serve(config, listeners, store, paging.as_ref())?;
     for address in &addresses {
         tracing::debug!(target: "Network", "Listening on {address}");
         notice!(target: "Network", "Listening on TCP/TCP6 port {}", address.port());
+    }
+    for address in &http_addresses {
+        tracing::debug!(target: "Network", "Listening for HTTP on {address}");
+        notice!(target: "Network", "Listening on HTTP port {}", address.port());
     }
     if let (Some(error), false) = (log.syslog_missing(), config.log.stderr) {
         eprintln!(
@@ -123,7 +129,7 @@ fn run(config: &Config, log: &mut Log) -> Result<(), RunError> {
     }
     if background::is_child() {
         background::report(port).map_err(RunError::Output)?;
-    } else if config.port == 0 {
+    } else if config.port == 0 && !addresses.is_empty() {
         print(&format!("{port}\n"))?;
     }
     let signal = wait_for_stop(&signals, log);
@@ -152,7 +158,7 @@ fn pid_files(config: &Config, port: u16) -> Result<Vec<PidFile>, BackgroundError
 }
 
 /// Says what the options leave to say.
-fn log_notes(config: &Config, addresses: &[SocketAddr]) {
+fn log_notes<'a>(config: &Config, mut addresses: impl Iterator<Item = &'a SocketAddr>) {
     for note in &config.notes {
         match note.level {
             Level::Warning => tracing::warn!("{}", note.text),
@@ -163,7 +169,7 @@ fn log_notes(config: &Config, addresses: &[SocketAddr]) {
     if config.data_dir.is_none() {
         tracing::info!("No data directory - nothing is stored");
     }
-    if addresses.iter().any(|address| !address.ip().to_canonical().is_loopback()) {
+    if addresses.any(|address| !address.ip().to_canonical().is_loopback()) {
         tracing::warn!(
             target: "Security",
             "AUTHENTICATION IS OFF (--auth no) and the broker listens beyond this host: \

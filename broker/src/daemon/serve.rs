@@ -54,6 +54,7 @@ pub(super) fn serve(
         protocols: config.protocols,
         domain: config.domain.as_deref().map(Arc::from),
         policies: policies(config),
+        origins: config.http_origins.clone(),
         ..settings
     });
     let shards = u16::try_from(config.shards).map_err(|_| StartError::Shards(config.shards))?;

@@ -140,6 +140,11 @@ impl Front {
         front!(self, front => front.touch(), _ => false)
     }
 
+    /// Whether the connection ends before its client has said what it speaks.
+    pub(crate) fn is_given_up(&self) -> bool {
+        matches!(self, Front::New(New { over: true, .. }))
+    }
+
     // ---- input ---------------------------------------------------------------------------
 
     /// Handles events until there is a reason to stop.

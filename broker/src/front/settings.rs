@@ -7,6 +7,7 @@ use fletch_amqp::v0_10::{Limits, ServerConfig};
 use fletch_amqp::v1_0::state::ServerConfig as ServerConfig1;
 use fletch_engine::topology::Object;
 use fletch_engine::{self as engine, DtxConfig, QueueDefaults};
+use fletch_web::Origins;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ pub(crate) struct Settings {
     /// Policies that make queues and topics on demand, of the options `--queue-patterns` and
     /// `--topic-patterns`.
     pub(crate) policies: Arc<[Arc<Object>]>,
+    /// Pages that may connect by WebSocket.
+    pub(crate) origins: Origins,
     /// What clients are told when they open.
     pub(crate) known_hosts: Option<Arc<str>>,
 }
@@ -89,6 +92,7 @@ impl Settings {
             protocols: Protocols { v0_10: true, v1_0: true },
             domain: None,
             policies: Arc::default(),
+            origins: Origins::default(),
             known_hosts: known_hosts.map(Arc::from),
         }
     }

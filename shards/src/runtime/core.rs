@@ -236,11 +236,19 @@ impl<F> Cx<'_, F> {
         }
     }
 
+    /// While reads are paused: input is offered when they are resumed, also if there is none, for a
+    /// service that keeps some of its own.
+    pub fn offer_again(&mut self, conn: ConnectionId) {
+        if let Some(connection) = self.core.get(conn) {
+            connection.offer |= connection.paused;
+        }
+    }
+
     /// Offers input again, beginning with what was left unconsumed.
     pub fn resume_reads(&mut self, conn: ConnectionId) {
         if let Some(connection) = self.core.get(conn) {
             connection.paused = false;
-            connection.offer = !connection.unconsumed.is_empty();
+            connection.offer |= !connection.unconsumed.is_empty();
             connection.wake_reader();
         }
     }

@@ -39,7 +39,7 @@ fn every_form_of_interface() {
 
 #[test]
 fn all_addresses_share_the_ephemeral_port() {
-    let listeners = listen(&config(&["-p", "0"])).unwrap();
+    let listeners = listen(&config(&["-p", "0"])).unwrap().amqp;
     let port = listeners[0].local_addr().port();
     assert_ne!(port, 0);
     for listener in &listeners {
@@ -50,7 +50,7 @@ fn all_addresses_share_the_ephemeral_port() {
 
 #[test]
 fn a_port_in_use_is_named() {
-    let taken = listen(&config(&["-p", "0", "--interface", "127.0.0.1"])).unwrap();
+    let taken = listen(&config(&["-p", "0", "--interface", "127.0.0.1"])).unwrap().amqp;
     let address = taken[0].local_addr();
     let port = address.port().to_string();
     let error = listen(&config(&["-p", &port, "--interface", "127.0.0.1"])).unwrap_err();
@@ -61,10 +61,27 @@ fn a_port_in_use_is_named() {
 fn a_port_for_each_shard() {
     let args =
         ["-p", "0", "--interface", "127.0.0.1", "--shards", "3", "--placement", "port-per-shard"];
-    let listeners = listen(&config(&args)).unwrap();
+    let listeners = listen(&config(&args)).unwrap().amqp;
     let ports: std::collections::HashSet<_> =
         listeners.iter().map(|listener| listener.local_addr().port()).collect();
     assert_eq!((listeners.len(), ports.len()), (3, 3));
+}
+
+#[test]
+fn http_has_ports_of_its_own() {
+    let args = ["-p", "0", "--shards", "3", "--placement", "port-per-shard"];
+    let http = ["--http", "127.0.0.1:0", "--http", ":0", "--interface", "127.0.0.1"];
+    let sockets = listen(&config(&[&args[..], &http].concat())).unwrap();
+    assert_eq!(sockets.amqp.len(), 3);
+    let ports: Vec<u16> = sockets.http.iter().map(|l| l.local_addr().port()).collect();
+    assert!(ports.len() >= 2 && ports[0] != ports[1], "{ports:?}");
+    assert!(ports[1..].iter().all(|port| *port == ports[1]), "{ports:?}");
+    TcpStream::connect(("127.0.0.1", ports[1])).unwrap();
+
+    let alone = listen(&config(&["--listen-disable", "tcp", "--http", "127.0.0.1:0"])).unwrap();
+    assert_eq!((alone.amqp.len(), alone.http.len()), (0, 1));
+    let error = listen(&config(&["-p", "0", "--http", "no-such-host.invalid:1"])).unwrap_err();
+    assert!(error.to_string().starts_with("--http no-such-host.invalid: "), "{error}");
 }
 
 #[test]
@@ -86,6 +103,6 @@ fn an_inherited_socket_is_adopted() {
     let address = socket.local_addr().unwrap();
     let fd = std::os::fd::IntoRawFd::into_raw_fd(socket);
     let args = ["--listen-disable", "tcp", "--socket-fd", &fd.to_string()];
-    let listeners = listen(&config(&args)).unwrap();
+    let listeners = listen(&config(&args)).unwrap().amqp;
     assert_eq!(listeners[0].local_addr(), address);
 }
