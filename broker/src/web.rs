@@ -6,7 +6,7 @@
 //! what was read before reading stopped.
 //!
 //! Output stays the front end's, which counts it, until all that was wrapped before is in the socket. So this
-//! layer holds one message of at most [`MESSAGE_MAX`] octets, the answer to the last ping, and a close.
+//! layer holds at most [`WRAPPED_MAX`] octets of it, the answer to the last ping, and a close.
 
 use crate::front::Front;
 use crate::shard::Ctx;
@@ -20,8 +20,12 @@ use std::net::SocketAddr;
 /// The index of all listeners whose connections begin with HTTP.
 pub(crate) const HTTP_LISTENER: usize = usize::MAX;
 
-/// The most octets of AMQP in one message: as many as the runtime sends at once.
-const MESSAGE_MAX: usize = 256 * 1024;
+/// The most octets of AMQP that are wrapped at once: as many as the runtime sends at once.
+const WRAPPED_MAX: usize = 256 * 1024;
+
+/// The most in one message. Nor are there more than a frame of AMQP may have that the client takes: Qpid JMS
+/// takes no longer messages either.
+const MESSAGE_MAX: usize = 64 * 1024;
 
 /// Buffers larger than this are freed when they are empty.
 const BUFFER_KEPT: usize = 16 * 1024;
@@ -132,15 +136,15 @@ impl Web {
             if let Some(payload) = self.ping.take() {
                 put_pong(&payload, &mut self.out);
             }
+            let message = self.front.max_frame().min(MESSAGE_MAX);
             let waiting = self.front.output();
-            if waiting.len() > MESSAGE_MAX {
-                put_binary(&waiting[..MESSAGE_MAX], &mut self.out);
-                waiting.drain(..MESSAGE_MAX);
-                return &mut self.out;
+            let length = waiting.len().min(WRAPPED_MAX);
+            for content in waiting[..length].chunks(message) {
+                put_binary(content, &mut self.out);
             }
+            waiting.drain(..length);
             if !waiting.is_empty() {
-                put_binary(waiting, &mut self.out);
-                waiting.clear();
+                return &mut self.out;
             }
             if let Some(Close { code, reason }) = self.close.take() {
                 put_close(code, &reason, &mut self.out);

@@ -401,6 +401,32 @@ fn a_reader_that_does_not_read_costs_bounded_memory_and_gets_all_later() -> Resu
 }
 
 #[test]
+fn no_message_is_longer_than_the_frames_its_client_takes() -> Result<()> {
+    let scene = Scene::new(&[])?;
+    let connection = scene.client()?;
+    let sender = connection.session()?.sender(&queue("cut small"))?;
+    for _ in 0..20 {
+        sender.send(&Outgoing::of_data(&[3; 100_000]))?;
+    }
+    sender.settle()?;
+    let open = Open { container_id: "small", max_frame_size: 600, ..Open::default() };
+    let begin = Begin { incoming_window: 1 << 20, ..Begin::default() };
+    let mut web = Web::open(scene.http)?;
+    web.send(first::BINARY, &PROTOCOL_HEADER)?;
+    web.send(first::BINARY, &octets(&[open.into(), begin.into()])?)?;
+    web.send(first::BINARY, &receiving("cut small", 20)?)?;
+    let mut came = 0;
+    while came < 20 * 100_000 {
+        let Some(Frame { first: first::BINARY, payload }) = web.read_frame()? else {
+            bail!("an end behind {came} octets");
+        };
+        assert!(payload.len() <= 600, "a message of {} octets", payload.len());
+        came += payload.len();
+    }
+    scene.done()
+}
+
+#[test]
 fn answers_that_nobody_reads_stop_the_reading_of_commands() -> Result<()> {
     const COUNT: usize = 1_500_000;
     let scene = Scene::new(&[])?;

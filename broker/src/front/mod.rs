@@ -13,6 +13,7 @@ mod unsettled;
 use crate::config::Protocols;
 use crate::shard::Ctx;
 use crate::{v0_10, v1_0};
+use fletch_amqp::v1_0::frame::MIN_MAX_FRAME_SIZE;
 use fletch_amqp::{Sniff, sniff};
 use fletch_engine::{Event, SessionId, Time};
 use std::net::SocketAddr;
@@ -113,6 +114,11 @@ impl Front {
 
     pub(crate) fn output(&mut self) -> &mut Vec<u8> {
         front!(self, front => front.output(), new => &mut new.output)
+    }
+
+    /// The longest frame that the client takes, as far as it has said.
+    pub(crate) fn max_frame(&self) -> usize {
+        front!(self, front => front.max_frame(), _ => MIN_MAX_FRAME_SIZE as usize)
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Time> {

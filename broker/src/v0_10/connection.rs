@@ -88,6 +88,11 @@ impl Connection {
         self.amqp.out()
     }
 
+    /// The longest frame that the client takes.
+    pub(crate) fn max_frame(&self) -> usize {
+        self.amqp.max_frame_size().into()
+    }
+
     pub(crate) fn next_timeout(&self) -> Option<Time> {
         let at = self.amqp.next_timeout()?;
         Some(Time(u64::try_from(at.as_nanos()).unwrap_or(u64::MAX)))
