@@ -1,8 +1,11 @@
 import java.util.LinkedHashMap;
 import java.util.Map;
 
-/** A check, and the queues it needs with their arguments as JSON. */
-record Check(String name, Map<String, String> queues, int seconds, Body body) {
+/**
+ * A check, and the queues it needs with their arguments as JSON. One that is {@code web} needs the
+ * broker's HTTP listener.
+ */
+record Check(String name, Map<String, String> queues, int seconds, boolean web, Body body) {
     interface Body {
         void run(Scene scene) throws Exception;
     }
@@ -21,11 +24,16 @@ record Check(String name, Map<String, String> queues, int seconds, Body body) {
     static Check with(String name, Map<String, String> queues, Body body) {
         Map<String, String> named = new LinkedHashMap<>();
         queues.forEach((queue, options) -> named.put(Scene.queue(queue), options));
-        return new Check(name, named, 30, body);
+        return new Check(name, named, 30, false, body);
     }
 
     /** The same, which may take longer. */
     Check within(int longer) {
-        return new Check(name, queues, longer, body);
+        return new Check(name, queues, longer, web, body);
+    }
+
+    /** The same, over WebSocket. */
+    Check overWeb() {
+        return new Check(name, queues, seconds, true, body);
     }
 }

@@ -22,6 +22,9 @@ final class Scene {
     /** How long nothing must come before a check believes that nothing will. */
     static final long SILENCE = 250;
 
+    /** The broker's HTTP listener. */
+    static final String HTTP = System.getenv("AMQP_WEB");
+
     final String address;
     private final List<Connection> connections = new ArrayList<>();
 
@@ -40,12 +43,20 @@ final class Scene {
 
     /** One that is not started, and may be given a name first. */
     Connection open(String... options) throws JMSException {
-        StringBuilder url =
-                new StringBuilder("amqp://" + address + "?amqp.saslMechanisms=ANONYMOUS");
+        return through(url("amqp://" + address, options));
+    }
+
+    /** One over WebSocket, at this path, that is not started. */
+    Connection connectWeb(String path, String... options) throws JMSException {
+        return through(url("amqpws://" + HTTP + path, options));
+    }
+
+    private static String url(String start, String... options) {
+        StringBuilder url = new StringBuilder(start + "?amqp.saslMechanisms=ANONYMOUS");
         for (String option : options) {
             url.append('&').append(option);
         }
-        return through(url.toString());
+        return url.toString();
     }
 
     Connection through(String url) throws JMSException {

@@ -3,6 +3,7 @@
 
 const assert = require('node:assert');
 const rhea = require('rhea');
+const WebSocket = require('ws');
 
 const CHECKS = [];
 
@@ -14,10 +15,13 @@ const SILENCE = 250;
 const queue = (name) => `rhea-${name}`;
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Registers a check. `queues` are those it needs, with their arguments; else one of its name. */
-function check(name, { queues = { [name]: {} }, seconds = 30 }, run) {
+/**
+ * Registers a check. `queues` are those it needs, with their arguments; else one of its name. One of
+ * `web` needs the broker's HTTP listener.
+ */
+function check(name, { queues = { [name]: {} }, seconds = 30, web = false }, run) {
   const needed = Object.fromEntries(Object.entries(queues).map(([q, args]) => [queue(q), args]));
-  CHECKS.push({ name, queues: needed, seconds, run });
+  CHECKS.push({ name, queues: needed, seconds, web, run });
 }
 
 function equal(found, wanted, what) {
@@ -169,8 +173,9 @@ class Receiver {
 
 /** The connections of a check. */
 class Scene {
-  constructor(address) {
+  constructor(address, http) {
     this.address = address;
+    this.http = http;
     this.connections = [];
     /** Rejects when a connection or link ends that the check did not end. */
     this.broken = new Promise((_, reject) => {
@@ -182,6 +187,17 @@ class Scene {
   options(more) {
     const [host, port] = this.address.split(':');
     return { host, port: Number(port), username: 'anonymous', reconnect: false, ...more };
+  }
+
+  /** The broker's HTTP listener. */
+  url() {
+    return `ws://${this.http}/`;
+  }
+
+  /** A connection over WebSocket. */
+  connectWeb(more = {}, Socket = WebSocket) {
+    const over = rhea.websocket_connect(Socket)(this.url(), ['amqp'], {});
+    return this.connect({ ...more, connection_details: over });
   }
 
   async connect(more = {}) {
@@ -249,17 +265,23 @@ class Scene {
     const closed = event(connection, ['connection_close', 'disconnected', 'connection_error']);
     connection.close();
     await closed.catch(() => {});
-    connection.socket.destroy();
+    destroy(connection);
   }
 
   async close() {
     const ends = this.connections.map(async (connection) => {
       const quick = Promise.race([this.end(connection), sleep(2000)]);
       await quick;
-      connection.socket.destroy();
+      destroy(connection);
     });
     await Promise.all(ends);
   }
+}
+
+/** Closes the socket. A WebSocket closes in order, which needs the other side. */
+function destroy(connection) {
+  if (connection.socket.destroy) connection.socket.destroy();
+  else connection.socket.end();
 }
 
 /** Waits until a link is open; a refusal comes as an open and an error behind it. */

@@ -53,6 +53,9 @@ struct Amqp1Options {
     /// Only checks whose full name, CLIENT.CHECK, contains TEXT
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// With --broker: its HTTP listener, for AMQP over WebSocket
+    #[arg(long, value_name = "HOST:PORT", requires = "broker")]
+    http: Option<String>,
     /// Clients side by side: they mostly wait
     #[arg(long, default_value_t = 4)]
     jobs: usize,
@@ -185,6 +188,7 @@ fn amqp1(options: Amqp1Options) -> Result<Tally> {
         jobs: if running { 1 } else { options.jobs },
         only: options.only,
         broker: options.target.broker,
+        http: options.http,
         patience: Duration::from_secs(120),
         logs: clients_dir().join("logs"),
     };

@@ -35,6 +35,8 @@ pub struct Plan {
     pub only: Option<String>,
     /// `host:port` of a broker that runs already, instead of fresh ones.
     pub broker: Option<String>,
+    /// `host:port` of the HTTP listener of that broker.
+    pub http: Option<String>,
     /// How long a program may print nothing: longer than it lets any of its checks take.
     pub patience: Duration,
     /// Where the output of programs and brokers is kept.
@@ -228,7 +230,11 @@ fn one_round(plan: &Plan, unit: &Unit<'_>, todo: &[String], round: usize) -> Res
     let shards = unit.shards.to_string();
     let broker = match &plan.broker {
         Some(_) => None,
-        None => Some(Broker::start_stored(&["--shards", &shards])?),
+        None => Some(Broker::start_stored(&["--shards", &shards, "--http", "127.0.0.1:0"])?),
+    };
+    let http = match &broker {
+        Some(broker) => Some(broker.http_address()?.to_string()),
+        None => plan.http.clone(),
     };
     let address = match (&plan.broker, &broker) {
         (Some(address), _) => address.to_socket_addrs()?.next().context("no such host")?,
@@ -241,6 +247,7 @@ fn one_round(plan: &Plan, unit: &Unit<'_>, todo: &[String], round: usize) -> Res
         .program()
         .arg(address.to_string())
         .args(todo)
+        .envs(http.map(|address| ("AMQP_WEB", address)))
         .stdout(Stdio::piped())
         .stderr(File::create(plan.logs.join(format!("{name}.err")))?)
         .spawn()
