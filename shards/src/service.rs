@@ -100,7 +100,7 @@ pub trait Service: Sized + 'static {
 
     /// Bytes arrived. Returns how many were consumed; the rest is kept and offered again with
     /// more, or after [`Cx::resume_reads`]. A service that leaves [`Config::unconsumed_limit`]
-    /// bytes gets no more before that.
+    /// bytes gets no more before that. Empty only where [`Cx::offer_again`] asked for it.
     ///
     /// [`Config::unconsumed_limit`]: crate::Config::unconsumed_limit
     fn received(&mut self, cx: &mut Cx<'_, Self::Frame>, conn: ConnectionId, input: &[u8])

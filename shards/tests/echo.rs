@@ -142,6 +142,17 @@ fn input_in_pieces_is_offered_again() {
 }
 
 #[test]
+fn a_service_that_keeps_input_is_asked_again_when_it_resumes() {
+    let echo = start(config(1));
+    let mut stream = echo.connect();
+    stream.write_all(b"Kept").unwrap();
+    let mut got = [0; 4];
+    stream.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"kept");
+    echo.stop();
+}
+
+#[test]
 fn closing_flushes_and_aborting_does_not_wait() {
     let echo = start(config(1));
     let mut stream = echo.connect();

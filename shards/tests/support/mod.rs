@@ -43,6 +43,8 @@ pub struct Observed {
 struct Open {
     id: ConnectionId,
     output: Vec<u8>,
+    /// Input that the service consumed and did not handle.
+    kept: Vec<u8>,
     paused: bool,
 }
 
@@ -79,11 +81,26 @@ impl Service for Echo {
         }
         let slot = &mut self.connections[conn.index()];
         assert!(slot.is_none(), "an index in use was given out");
-        *slot = Some(Open { id: conn, output: Vec::new(), paused: false });
+        *slot = Some(Open { id: conn, output: Vec::new(), kept: Vec::new(), paused: false });
         self.observed.open.fetch_add(1, Relaxed);
     }
 
     fn received(&mut self, cx: &mut Cx<'_, Frame>, conn: ConnectionId, input: &[u8]) -> usize {
+        // Offered again: what it kept itself goes out.
+        if input.is_empty() {
+            let open = self.open(conn);
+            open.output.append(&mut open.kept);
+            return 0;
+        }
+        if input[0] == b'K' {
+            let open = self.open(conn);
+            open.kept.extend_from_slice(&input[1..]);
+            open.output.push(b'k');
+            open.paused = true;
+            cx.pause_reads(conn);
+            cx.offer_again(conn);
+            return input.len();
+        }
         if input[0] == b'L' {
             let Some(length) = input.get(1..5) else { return 0 };
             let length = u32::from_be_bytes(length.try_into().unwrap()) as usize;
