@@ -53,6 +53,9 @@ pub enum Refusal {
     /// RFC 6455 section 4.2.1: `Connection` names `Upgrade`.
     #[error("Upgrade: websocket wants Connection: Upgrade beside it")]
     Connection,
+    /// What stood in it would be read as frames.
+    #[error("a WebSocket handshake has no body")]
+    Body,
     /// RFC 6455 section 4.4.
     #[error("version 13 of WebSocket is spoken here: Sec-WebSocket-Version: 13")]
     WebSocketVersion,
@@ -79,6 +82,7 @@ impl Refusal {
             Refusal::Malformed(_)
             | Refusal::Host
             | Refusal::Connection
+            | Refusal::Body
             | Refusal::Key
             | Refusal::Subprotocol => "400 Bad Request",
             Refusal::Origin(_) => "403 Forbidden",
@@ -183,6 +187,10 @@ fn accept_or_refuse(
     }
     if !lists(request, "connection", |token| is(token, "upgrade")) {
         return Err(Refusal::Connection);
+    }
+    let length = values(request, "content-length").any(|length| length != "0");
+    if length || values(request, "transfer-encoding").next().is_some() {
+        return Err(Refusal::Body);
     }
     if one(request, "sec-websocket-version") != Some("13") {
         return Err(Refusal::WebSocketVersion);

@@ -43,6 +43,7 @@ fn a_handshake_is_accepted_with_the_proof() {
         ("Connection", "connection: keep-alive,UPGRADE"),
         ("Sec-WebSocket-Protocol", "Sec-WebSocket-Protocol: mqtt, amqp"),
         ("Sec-WebSocket-Protocol", "Sec-WebSocket-Protocol: mqtt\r\nSec-WebSocket-Protocol: amqp"),
+        ("Host", "Host: 127.0.0.1:8080\r\nContent-Length: 0"),
         ("GET", "GET /any/path?at=all HTTP/1.1"),
         ("Host", "Host: 127.0.0.1:8080\r\nOrigin: http://127.0.0.1:8080"),
     ] {
@@ -87,6 +88,8 @@ fn what_is_no_handshake_is_refused_with_its_status() {
             "403",
         ),
         ("Host", "Host : 127.0.0.1", "400"),
+        ("Host", "Host: 127.0.0.1\r\nContent-Length: 7", "400"),
+        ("Host", "Host: 127.0.0.1\r\nTransfer-Encoding: chunked", "400"),
     ] {
         let (status, text, refusal) = response(&changed(start, line));
         assert_eq!(status, expected, "{line}: {text}");
