@@ -23,9 +23,10 @@ pub(crate) const HTTP_LISTENER: usize = usize::MAX;
 /// The most octets of AMQP that are wrapped at once: as many as the runtime sends at once.
 const WRAPPED_MAX: usize = 256 * 1024;
 
-/// The most in one message. Nor are there more than a frame of AMQP may have that the client takes: Qpid JMS
-/// takes no longer messages either.
-const MESSAGE_MAX: usize = 64 * 1024;
+/// The most in one message: stacks of clients and gateways in between have limits, of which 32 KiB is the least
+/// that is common. Nor are there more than a frame of AMQP may have that the client takes: Qpid JMS takes no
+/// longer messages either.
+const MESSAGE_MAX: usize = 32 * 1024;
 
 /// Buffers larger than this are freed when they are empty.
 const BUFFER_KEPT: usize = 16 * 1024;

@@ -3,8 +3,8 @@
 //!
 //! Bytes go in by borrow; answers and frames are appended to a buffer that the caller owns. Nothing here
 //! opens a socket, reads a clock or draws a random number (a server's frames are not masked), and nothing
-//! panics on what a peer sends. To AMQP the content of all frames is one stream, so it is passed on as it
-//! comes: no frame and no message is ever gathered, whatever length it announces.
+//! panics on what a peer sends. To AMQP the content of all messages is one stream (binding, section 2.4), so
+//! it is passed on as it comes: no frame and no message is ever gathered, whatever length it announces.
 #![forbid(unsafe_code)]
 
 mod frame;
