@@ -10,7 +10,8 @@ use crate::stats::ShardStats;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::net::TcpStream;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
@@ -37,6 +38,7 @@ pub(crate) struct Accept<C> {
     pub(crate) stats: Vec<Arc<ShardStats>>,
     pub(crate) max_connections: usize,
     pub(crate) nodelay: bool,
+    pub(crate) busy_poll: Duration,
     pub(crate) refused: Arc<AtomicU64>,
 }
 
@@ -124,6 +126,11 @@ impl<C: Send + 'static> Accept<C> {
                 // Without it the connection is slower, not wrong.
                 let _ = stream.set_nodelay(true);
             }
+            if !self.busy_poll.is_zero()
+                && let Err(error) = set_busy_poll(&stream, self.busy_poll)
+            {
+                complain(&format_args!("--tcp-busy-poll has no effect: {error}"));
+            }
             let shard = from.shard.unwrap_or_else(|| self.chooser.choose(&self.stats));
             let peer = Peer { remote, local, origin: Origin::Accepted { listener: from.index } };
             // A shard that is gone takes no connection; dropping it closes it.
@@ -131,4 +138,21 @@ impl<C: Send + 'static> Accept<C> {
         }
         Ok(())
     }
+}
+
+/// Has the kernel poll the network device so long when the socket is read.
+fn set_busy_poll(stream: &TcpStream, time: Duration) -> io::Result<()> {
+    let micros = libc::c_int::try_from(time.as_micros()).unwrap_or(libc::c_int::MAX);
+    // SAFETY: the descriptor is open as long as `stream` is borrowed, and the kernel reads as many octets
+    // as it is told, which are those of a local.
+    let result = unsafe {
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_BUSY_POLL,
+            (&raw const micros).cast(),
+            size_of_val(&micros) as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -24,6 +24,10 @@ pub struct Config {
     pub max_connections: usize,
     /// Set TCP_NODELAY on accepted connections.
     pub nodelay: bool,
+    /// How long the kernel polls the network device for what comes on an accepted connection (SO_BUSY_POLL).
+    pub busy_poll: Duration,
+    /// Acknowledge at once what is received (TCP_QUICKACK).
+    pub quick_ack: bool,
     /// Frames per ring between two shards.
     pub ring_frames: usize,
     /// Frames that may wait for room in the rings of a shard before it stops reading sockets.
@@ -60,6 +64,8 @@ impl Config {
             placement: ConnectionPlacement::default(),
             max_connections: 50_000,
             nodelay: true,
+            busy_poll: Duration::ZERO,
+            quick_ack: false,
             ring_frames: 1024,
             outbox_mark: 4096,
             read_size: 64 * 1024,

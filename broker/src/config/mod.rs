@@ -5,6 +5,7 @@
 //! that is accepted without effect leaves a [`Note`] that the daemon logs: none is ignored in
 //! silence.
 
+mod profile;
 mod sources;
 mod table;
 mod value;
@@ -78,6 +79,12 @@ pub struct Config {
     pub connection_backlog: u16,
     /// TCP_NODELAY on connections.
     pub tcp_nodelay: bool,
+    /// How long a read of a socket polls its device.
+    pub tcp_busy_poll: Duration,
+    /// Acknowledge at once what is received.
+    pub tcp_quick_ack: bool,
+    /// Bytes read from one connection before others have their turn.
+    pub read_size: usize,
     /// Connections allowed at once; none is no limit.
     pub max_connections: Option<u32>,
     /// A connection that is not open by then is closed.
@@ -231,6 +238,8 @@ pub fn parse(invocation: &Invocation) -> Result<Request, ConfigError> {
     let explicit = command_line.or(environment);
     let file = read_file(&explicit, &invocation.default_files)?;
     let values = explicit.or(file);
+    let profile = text(&values, "profile").map(profile::values).transpose()?;
+    let values = values.or(profile.unwrap_or_default());
     notes.extend(status_notes(&values));
     let config = Box::new(build(&values, invocation, notes)?);
     Ok(match ["kill", "quit", "check"].map(|name| flag(&values, name)) {
@@ -320,6 +329,17 @@ fn integer<T: TryFrom<u64>>(values: &Values, name: &'static str) -> Result<Optio
     })
 }
 
+/// A frame of any client, and a multiple of a page; and not so large that one connection keeps a shard to itself.
+const READ_SIZES: std::ops::RangeInclusive<u64> = 4096..=1024 * 1024;
+
+fn read_size(values: &Values) -> Result<usize, ConfigError> {
+    let size = parsed(values, "read-size", |text| match value::size(text)? {
+        size if READ_SIZES.contains(&size) => Ok(size as usize),
+        _ => Err(format!("expected {} to {}", READ_SIZES.start(), READ_SIZES.end())),
+    })?;
+    Ok(size.unwrap_or_default())
+}
+
 fn duration(values: &Values, name: &'static str) -> Result<Duration, ConfigError> {
     let unit = match table::find(name).map(|option| option.kind) {
         Some(Kind::Duration(unit)) => unit,
@@ -394,6 +414,9 @@ fn build(
         socket_fds,
         connection_backlog: integer(values, "connection-backlog")?.unwrap_or_default(),
         tcp_nodelay: flag(values, "tcp-nodelay"),
+        tcp_busy_poll: duration(values, "tcp-busy-poll")?,
+        tcp_quick_ack: flag(values, "tcp-quick-ack"),
+        read_size: read_size(values)?,
         max_connections: integer(values, "max-connections")?.filter(|limit| *limit > 0),
         max_negotiate_time: duration(values, "max-negotiate-time")?,
         protocols,

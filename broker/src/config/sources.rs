@@ -21,6 +21,8 @@ pub enum Source {
     Environment(String),
     /// A line of that file.
     File(PathBuf, usize),
+    /// What that profile sets.
+    Profile(&'static str),
 }
 
 impl fmt::Display for Source {
@@ -29,6 +31,7 @@ impl fmt::Display for Source {
             Self::CommandLine => f.write_str("command line"),
             Self::Environment(variable) => write!(f, "environment variable {variable}"),
             Self::File(path, line) => write!(f, "{}:{line}", path.display()),
+            Self::Profile(name) => write!(f, "--profile {name}"),
         }
     }
 }
@@ -111,6 +114,19 @@ impl Values {
         Ok(())
     }
 
+    /// Takes the text of an option by its name.
+    pub(super) fn set(
+        &mut self,
+        name: &str,
+        text: &str,
+        origin: Source,
+    ) -> Result<(), ConfigError> {
+        match table::find(name) {
+            Some(option) => self.give(option, text.to_owned(), origin),
+            None => Err(ConfigError::Unknown { origin, name: name.to_owned(), nearest: None }),
+        }
+    }
+
     /// Adds what `weaker` gives for options that are not given here.
     pub(super) fn or(mut self, weaker: Self) -> Self {
         for (name, given) in weaker.given {
@@ -140,7 +156,7 @@ fn command(purpose: Purpose) -> Command {
         .after_help(
             "Every option can also be given as FLETCH_NAME or QPID_NAME in the environment (upper \
              case, - as _) or as a line name=value of the configuration file. The command line \
-             goes before the environment, the environment before the file.",
+             goes before the environment, the environment before the file, the file before --profile.",
         )
         .disable_help_flag(true)
         .disable_version_flag(true)

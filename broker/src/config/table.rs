@@ -496,6 +496,27 @@ const AMQP: &[OptionSpec] = &[
 ];
 
 const SHARDS: &[OptionSpec] = &[
+    choice(
+        "profile",
+        &["low-latency", "throughput", "shared"],
+        "NAME",
+        "",
+        "Sets idle strategy, placement, socket options and read size together, for cores of the \
+         broker's own, for most messages per second, or for cores that others need too; what is set \
+         by itself goes before",
+    ),
+    seconds(
+        "tcp-busy-poll",
+        "0",
+        "Let the kernel poll the network device so long for what comes on a connection, such as 50us \
+         (SO_BUSY_POLL; needs CAP_NET_ADMIN); 0 is not at all",
+    ),
+    boolean("tcp-quick-ack", "no", "Acknowledge what is received at once (TCP_QUICKACK)"),
+    size(
+        "read-size",
+        "64k",
+        "Bytes read from one connection before others have their turn, 4k to 1m",
+    ),
     text("cpus", "LIST", "One shard pinned on each of these CPUs, such as 0,2-5"),
     number("shards", 1024, "", "Number of shards (default: one per available core)"),
     text("idle-strategy", "park|spin:DURATION|busy", "What a shard does with nothing to do")

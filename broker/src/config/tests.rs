@@ -163,6 +163,7 @@ fn bad_values_name_option_source_and_reason() {
     assert!(error(&["--cpus", "5-2"]).contains("--cpus"));
     assert!(error(&["--idle-strategy", "nap"]).contains("--idle-strategy"));
     assert!(error(&["--placement", "random"]).contains("--placement"));
+    assert!(error(&["--read-size", "1k"]).contains("expected 4096 to 1048576"));
     assert!(error(&["--protocols", "mqtt"]).contains("mqtt"));
     assert!(error(&["--listen-disable", "carrier-pigeon"]).contains("carrier-pigeon"));
     assert!(error(&["--shards", "0"]).contains("at least one"));
@@ -252,4 +253,17 @@ fn help_names_every_option_and_needs_no_valid_line() {
     }
     let Ok(Request::Print(version)) = parse(&invocation(&["-v"], &[])) else { panic!() };
     assert!(version.contains(env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_profile_sets_what_is_not_set_by_itself() {
+    let plain = config(&[]);
+    assert_eq!((plain.read_size, plain.tcp_quick_ack), (64 * 1024, false));
+    assert!(plain.tcp_busy_poll.is_zero());
+    let fast = config(&["--profile", "low-latency"]);
+    assert_eq!((fast.idle, fast.read_size), (IdleStrategy::Busy, 16 * 1024));
+    assert_eq!((fast.tcp_busy_poll, fast.tcp_quick_ack), (Duration::from_micros(50), true));
+    let mixed = config(&["--profile", "low-latency", "--idle-strategy", "park"]);
+    assert_eq!((mixed.idle, mixed.read_size), (IdleStrategy::Park, 16 * 1024));
+    assert!(error(&["--profile", "fast"]).contains("low-latency, throughput, shared"));
 }

@@ -106,6 +106,9 @@ fn runtime_config(
             .max_connections
             .map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX)),
         nodelay: config.tcp_nodelay,
+        busy_poll: config.tcp_busy_poll,
+        quick_ack: config.tcp_quick_ack,
+        read_size: config.read_size,
         journal: dirs.map(|dirs| JournalConfig { dirs, durability }),
         paging,
         stall_limit: config.watchdog_interval.unwrap_or(Duration::MAX),

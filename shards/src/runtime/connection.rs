@@ -94,6 +94,12 @@ impl Connection {
         Ok(rustix::net::send(self.fd(), bytes, flags)?)
     }
 
+    /// What was received is acknowledged at once. The kernel forgets that after a while.
+    fn acknowledge(&self) {
+        // Without it the peer waits longer, and nothing is wrong.
+        let _ = rustix::net::sockopt::set_tcp_quickack(self.fd(), true);
+    }
+
     pub(super) fn shutdown_write(&self) {
         // Fails if the peer is gone; reading then says so.
         let _ = rustix::net::shutdown(self.fd(), Shutdown::Write);
@@ -191,6 +197,9 @@ impl<S: Service> Shard<S> {
                     return Poll::Pending;
                 }
                 Poll::Ready(Ok(count)) => {
+                    if self.quick_ack {
+                        connection.acknowledge();
+                    }
                     if open {
                         self.scratch[..kept].copy_from_slice(&connection.unconsumed);
                         self.offer(id, kept + count);

@@ -270,6 +270,7 @@ impl<S: Service> Runtime<S> {
                 shards,
                 max_connections: config.max_connections,
                 nodelay: config.nodelay,
+                busy_poll: config.busy_poll,
                 refused,
             };
             match Acceptor::start(accept) {

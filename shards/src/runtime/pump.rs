@@ -53,6 +53,7 @@ pub(super) struct Shard<S: Service> {
     pub(super) scratch: Box<[u8]>,
     pub(super) read_size: usize,
     pub(super) unconsumed_limit: usize,
+    pub(super) quick_ack: bool,
     shared: Shared,
     pub(super) disks: Disks,
     /// The outputs of the last turn are not written yet, because IO was to be started.
@@ -106,6 +107,7 @@ impl<S: Service> Shard<S> {
             scratch: vec![0; unconsumed_limit + 2 * read_size].into(),
             read_size,
             unconsumed_limit,
+            quick_ack: shared.config.quick_ack,
             shared,
             disks,
             late: false,
