@@ -16,6 +16,7 @@ pub(super) fn answer(
 ) -> Result<(), SendError> {
     match reply {
         Reply::Done
+        | Reply::Left(_)
         | Reply::Purged(_)
         | Reply::Moved(_)
         | Reply::Acquired(_)

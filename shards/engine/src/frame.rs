@@ -87,6 +87,8 @@ pub enum Frame {
     Attach { session: SessionId, op: OpId, name: Arc<str>, force: bool },
     /// C → 0: a session has released all it held.
     Close { session: SessionId, op: OpId },
+    /// C → 0: a party that has only its name is over, and leaves this.
+    Cede { session: SessionId, op: OpId, leaves: Option<Arc<[u8]>> },
     /// 0 → C: somebody takes this session's name, or wants it if it is closing.
     Evict { session: SessionId, force: bool },
     /// C → 0: the session whose name is wanted is not closing.

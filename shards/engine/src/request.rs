@@ -30,6 +30,9 @@ pub enum Request {
     /// Everything the session held is released (the front end has stopped and cancelled its
     /// subscriptions and released its deliveries): exclusive queues, name.
     Close,
+    /// The end of a party that has a name and nothing else, such as a link of 1.0: the name is free. Who waits
+    /// for it hears what it leaves, by [`Reply::Left`].
+    Cede { leaves: Option<Arc<[u8]>> },
     /// Create, or check with `passive`.
     DeclareQueue(DeclareQueue),
     /// Delete under conditions.
@@ -204,6 +207,8 @@ pub enum Outcome {
 pub enum Reply {
     /// Done, nothing to tell.
     Done,
+    /// The name is given, and this is what whoever had it before leaves: see [`Request::Cede`].
+    Left(Arc<[u8]>),
     /// `queue.query`; `None` if there is no such queue.
     Queue(Option<Box<QueueReport>>),
     /// `exchange.query`.

@@ -115,6 +115,7 @@ pub(crate) fn label(frame: &Frame) -> (&'static str, u64, u64) {
         Frame::Topology { session, op, .. } => ("topology", number(*session), *op),
         Frame::Attach { session, op, .. } => ("attach", number(*session), *op),
         Frame::Close { session, op } => ("close", number(*session), *op),
+        Frame::Cede { session, op, .. } => ("cede", number(*session), *op),
         Frame::Evict { session, force } => ("evict", number(*session), u64::from(*force)),
         Frame::Keep { session } => ("keep", number(*session), 0),
         Frame::Apply { epoch, .. } => ("apply", epoch.0, 0),

@@ -336,6 +336,7 @@ fn name_of(request: &Request) -> &'static str {
     match request {
         Request::Attach { .. } => "ask attach",
         Request::Close => "ask close",
+        Request::Cede { .. } => "ask cede",
         Request::DeclareQueue(_) => "ask declare queue",
         Request::DeleteQueue { .. } => "ask delete queue",
         Request::PurgeQueue { .. } => "ask purge",

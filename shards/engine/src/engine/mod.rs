@@ -342,6 +342,9 @@ impl Engine {
                 self.send(ShardId::ORDERER, Frame::Attach { session, op, name, force }, fx);
             }
             Request::Close => self.send(ShardId::ORDERER, Frame::Close { session, op }, fx),
+            Request::Cede { leaves } => {
+                self.send(ShardId::ORDERER, Frame::Cede { session, op, leaves }, fx);
+            }
             Request::DeclareQueue(d) if d.passive => {
                 let result = self.topology.check_queue(session, &d).map(|()| Reply::Done);
                 self.answer(session, op, result, fx);
@@ -765,6 +768,9 @@ impl Engine {
             }),
             Frame::Close { session, op } => self.with_orderer(fx, |o, t, out| {
                 o.close_session(t, session, op, out);
+            }),
+            Frame::Cede { session, op, leaves } => self.with_orderer(fx, |o, _, out| {
+                o.cede(session, op, leaves, out);
             }),
             Frame::Vote { queue, result } => self.with_orderer(fx, |o, t, out| {
                 o.voted(t, queue, result.map_err(|e| *e), out);

@@ -243,6 +243,21 @@ impl Orderer {
         out.extend(self.registry.keep(session).map(|asker| answer(asker, Err(refused))));
     }
 
+    /// A party that has a name and nothing else is over, and leaves this to who waits for the name.
+    pub fn cede(
+        &mut self,
+        session: SessionId,
+        op: OpId,
+        leaves: Option<Arc<[u8]>>,
+        out: &mut Decisions,
+    ) {
+        out.extend(self.registry.give_up(session).map(|asker| answer(asker, Err(was_closed()))));
+        out.push(answer((session, op), Ok(Reply::Done)));
+        let heir = self.registry.release(session);
+        let left = leaves.map_or(Reply::Done, Reply::Left);
+        out.extend(heir.map(|asker| answer(asker, Ok(left))));
+    }
+
     /// A session ends: what it still waits for is refused, its exclusive queues are released (and
     /// deleted if they are auto-delete and nobody browses them), its name is free. Answered when
     /// all that has happened on all shards.
@@ -422,7 +437,7 @@ impl Orderer {
 
     /// Refuses what a closing session waits for, so that nothing becomes its own after the end.
     fn forget_requests(&mut self, session: SessionId, out: &mut Decisions) {
-        let closed = || Err(Error::not_allowed("The session was closed"));
+        let closed = || Err(was_closed());
         out.extend(self.registry.give_up(session).map(|asker| answer(asker, closed())));
         for ballot in self.ballots.values_mut() {
             if let Vote::Own(asker) = ballot.vote
@@ -531,6 +546,10 @@ impl Orderer {
     pub(super) fn arguments(&self, arguments: Map) -> Arc<Map> {
         if arguments.is_empty() { Arc::clone(&self.no_arguments) } else { Arc::new(arguments) }
     }
+}
+
+fn was_closed() -> Error {
+    Error::not_allowed("The session was closed")
 }
 
 fn answer((session, op): Asker, result: Result<Reply, Error>) -> Decision {

@@ -32,6 +32,8 @@ struct Broker {
     asked: Vec<(ShardId, QueueId, Question)>,
     touched: Vec<QueueId>,
     evicted: Vec<SessionId>,
+    /// What names were left with, by the request that got them.
+    left: Vec<(OpId, Vec<u8>)>,
     /// Asked whether they are closing.
     wanted: Vec<SessionId>,
     /// Those that are.
@@ -54,6 +56,7 @@ impl Broker {
             asked: Vec::new(),
             touched: Vec::new(),
             evicted: Vec::new(),
+            left: Vec::new(),
             wanted: Vec::new(),
             closing: Vec::new(),
             out: Vec::new(),
@@ -70,6 +73,9 @@ impl Broker {
                     }
                 }
                 Decision::Answer { session, op, result } => {
+                    if let Ok(Reply::Left(leaves)) = &result {
+                        self.left.push((op, leaves.to_vec()));
+                    }
                     self.answers.push((session, op, result.map(|_: Reply| ())));
                 }
                 Decision::AskHome { home, queue, conditions } => {
@@ -100,6 +106,13 @@ impl Broker {
     fn close(&mut self, session: SessionId) -> OpId {
         let op = self.op();
         self.orderer.close_session(&mut self.replicas[0], session, op, &mut self.out);
+        self.sort_out();
+        op
+    }
+
+    fn cede(&mut self, session: SessionId, leaves: &'static [u8]) -> OpId {
+        let op = self.op();
+        self.orderer.cede(session, op, Some(leaves.into()), &mut self.out);
         self.sort_out();
         op
     }

@@ -349,6 +349,26 @@ fn the_name_of_a_closing_session_is_waited_for() {
 }
 
 #[test]
+fn who_waits_for_a_name_hears_what_its_holder_leaves() {
+    let mut b = Broker::new(2);
+    let (one, two, three) = (session(0, 1), session(1, 2), session(0, 3));
+    b.attach(one, "n", true);
+    let second = b.attach(two, "n", true);
+    let third = b.attach(three, "n", true);
+    // Who was displaced gets neither the name nor what goes with it, and may say that it is over.
+    assert!(b.take_answer(second).unwrap().is_err());
+    let ceded = b.cede(two, b"nothing");
+    assert_eq!((b.take_answer(ceded), b.take_answer(third)), (Some(Ok(())), None));
+    let ceded = b.cede(one, b"all");
+    assert_eq!((b.take_answer(ceded), b.take_answer(third)), (Some(Ok(())), Some(Ok(()))));
+    assert_eq!(b.left, [(third, b"all".to_vec())]);
+    // Nobody waits: it is gone with its holder.
+    b.cede(three, b"more");
+    let fourth = b.attach(two, "n", true);
+    assert_eq!((b.take_answer(fourth), b.left.len()), (Some(Ok(())), 1));
+}
+
+#[test]
 fn a_waiting_session_may_give_up() {
     let mut b = Broker::new(1);
     let (one, two) = (session(0, 1), session(0, 2));
