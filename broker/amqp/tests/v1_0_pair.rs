@@ -7,8 +7,8 @@ use fletch_amqp::v1_0::state::{
 use fletch_amqp::v1_0::table::{
     Accepted, Attach, DeliveryState, Error, Rejected, Released, Source, Target,
 };
-use fletch_amqp::v1_0::types::{ValueRef, put_string};
-use fletch_amqp::v1_0::{Composite, Role, SequenceNo, amqp_error};
+use fletch_amqp::v1_0::types::{MapRef, ValueRef, put_binary, put_map, put_null, put_string};
+use fletch_amqp::v1_0::{Composite, Role, SequenceNo, amqp_error, link_error};
 use fletch_amqp::wire::Reader;
 use proptest::prelude::*;
 use std::time::Duration;
@@ -68,9 +68,10 @@ impl End {
                 }
                 Event::End { channel, answer: false, .. } => Answer::Ended(channel),
                 Event::Close { .. } => Answer::Closed,
-                Event::Delivery { channel, handle, id, settled, payload, .. } => {
+                Event::Delivery { channel, handle, id, settled, payload, transfer } => {
+                    let resumed = if transfer.resume { " resumed" } else { "" };
+                    self.said.push(format!("Delivery {id}{resumed}"));
                     self.came.push((handle, id, settled, payload.into_owned()));
-                    self.said.push(format!("Delivery {id}"));
                     self.amqp.finished(channel, handle);
                     continue;
                 }
@@ -155,6 +156,17 @@ impl Pair {
             }
         }
         panic!("the ends talk for ever");
+    }
+
+    /// Carries octets until the server owes the answer to `open`.
+    fn drive_until_open(&mut self) {
+        for _ in 0..10 {
+            self.server.input.append(self.client.amqp.out());
+            self.server.turn(self.now, !self.server.heard("Authenticate"));
+            self.client.input.append(self.server.amqp.out());
+            self.client.turn(self.now, true);
+        }
+        self.answering = false;
     }
 
     /// Attaches a link on which the client sends (or receives).
@@ -245,6 +257,35 @@ fn either_end_closes() {
 }
 
 #[test]
+fn an_open_is_refused_in_the_words_that_clients_look_for() {
+    let mut properties = Vec::new();
+    put_map(&mut properties, |out| {
+        put_string("product", out)?;
+        put_string("x", out)?;
+        Ok(2)
+    })
+    .unwrap();
+    for properties in [Vec::new(), properties] {
+        let product = !properties.is_empty();
+        let identity = Identity { properties, ..Identity::default() };
+        let mut pair = Pair::new(client(), ServerConfig { identity, ..server() });
+        pair.drive_until_open();
+        let error = Error { condition: amqp_error::INVALID_FIELD, ..Error::default() };
+        pair.server.amqp.refuse_open(pair.now, &error);
+        pair.answering = true;
+        pair.drive();
+        let said = format!("{:?}", pair.client.said);
+        assert!(
+            said.contains("amqp:connection-establishment-failed") && said.contains("invalid-field"),
+            "{said}"
+        );
+        assert_eq!(said.contains("product"), product, "{said}");
+        assert!(pair.server.amqp.is_closed() && pair.client.amqp.is_closed());
+        assert!(pair.server.heard("Closed"), "{:?}", pair.server.said);
+    }
+}
+
+#[test]
 fn a_stream_may_come_octet_by_octet() {
     let mut whole = Pair::open(Limits::default(), 512);
     let sender = whole.attach("link", Role::SENDER);
@@ -312,6 +353,131 @@ fn links_attach_and_detach_from_both_ends() {
     pair.client.amqp.end(0, None);
     pair.drive();
     assert_eq!((pair.client.amqp.session_count(), pair.server.amqp.session_count()), (0, 0));
+}
+
+/// An unsettled map of one delivery.
+fn unsettled(tag: &[u8], state: Option<DeliveryState<'_>>) -> Vec<u8> {
+    let mut map = Vec::new();
+    put_map(&mut map, |out| {
+        put_binary(tag, out)?;
+        match state {
+            Some(state) => state.encode(out)?,
+            None => put_null(out),
+        }
+        Ok(2)
+    })
+    .unwrap();
+    map
+}
+
+fn map(octets: &[u8]) -> Option<MapRef<'_>> {
+    ValueRef::decode(&mut Reader::new(octets)).unwrap().as_map()
+}
+
+#[test]
+fn what_is_not_settled_is_told_by_both_ends_and_resumed() {
+    for role in [Role::SENDER, Role::RECEIVER] {
+        let mut pair = Pair::open(Limits::default(), 512);
+        pair.answering = false;
+        let ours = unsettled(b"tag", None);
+        let attach = Attach { name: "link", role, unsettled: map(&ours), ..Attach::default() };
+        let handle = pair.client.amqp.attach(0, &attach).unwrap();
+        pair.drive();
+        let heard = pair.server.said.last().unwrap();
+        assert!(
+            heard.contains("unsettled: Some({") && heard.contains("incomplete_unsettled: false"),
+            "{heard}"
+        );
+        let theirs = unsettled(b"tag", Some(Accepted {}.into()));
+        let answer =
+            Attach { unsettled: map(&theirs), incomplete_unsettled: true, ..Attach::default() };
+        pair.server.amqp.attach_ok(0, handle, &answer);
+        pair.drive();
+        let heard = pair.client.said.last().unwrap();
+        assert!(
+            heard.starts_with("Attached") && heard.contains("incomplete_unsettled: true"),
+            "{heard}"
+        );
+        let (sends, receives) = match role {
+            Role::SENDER => (&mut pair.client, &mut pair.server),
+            _ => (&mut pair.server, &mut pair.client),
+        };
+        receives.amqp.grant(0, handle, 2, false);
+        receives.amqp.flush();
+        sends.input.append(receives.amqp.out());
+        sends.turn(pair.now, true);
+        // It has to have credit, and a number, like any other.
+        let resumed = Outgoing { tag: b"tag", resume: true, ..Outgoing::default() };
+        let id = sends.amqp.transfer(0, handle, &resumed, &[]).unwrap();
+        send(sends, handle, &[7; 2000]).unwrap();
+        let large = Outgoing { tag: b"large", resume: true, ..Outgoing::default() };
+        assert_eq!(sends.amqp.transfer(0, handle, &large, &[&[8; 2000]]), Err(SendError::NoCredit));
+        pair.drive();
+        let receives = if role == Role::SENDER { &pair.server } else { &pair.client };
+        assert_eq!(id, SequenceNo(0));
+        assert!(receives.heard("Delivery 0 resumed") && receives.heard("Delivery 1"));
+        assert!(!receives.heard("Delivery 1 resumed"));
+    }
+}
+
+#[test]
+fn a_link_is_left_and_attached_again_under_its_name() {
+    for (role, by_server) in [(Role::SENDER, false), (Role::RECEIVER, false), (Role::SENDER, true)]
+    {
+        let mut pair = Pair::open(Limits::default(), 512);
+        let other = pair.attach("other", role);
+        for _ in 0..3 {
+            let handle = pair.attach("link", role);
+            assert_ne!(handle, other);
+            let leaver = if by_server { &mut pair.server } else { &mut pair.client };
+            leaver.amqp.detach(0, handle, false, None);
+            pair.drive();
+            let left = if by_server { &pair.client } else { &pair.server };
+            assert!(left.said.last().unwrap().contains("closed: false"), "{:?}", left.said);
+        }
+    }
+}
+
+#[test]
+fn a_link_may_be_attached_anew_before_it_is_detached() {
+    let mut pair = Pair::open(Limits::default(), 512);
+    let first = pair.attach("link", Role::SENDER);
+    pair.server.amqp.grant(0, first, 10, false);
+    pair.drive();
+    pair.answering = false;
+    let attach = Attach { name: "link", role: Role::SENDER, ..Attach::default() };
+    let second = pair.client.amqp.attach(0, &attach).unwrap();
+    // What was on its way on the first when it was taken away is nobody's.
+    send(&mut pair.client, first, b"late").unwrap();
+    pair.drive();
+    let stolen = Error { condition: link_error::STOLEN, ..Error::default() };
+    pair.server.amqp.detach(0, first, true, Some(&stolen));
+    pair.server.amqp.attach_ok(0, second, &Attach::default());
+    pair.server.amqp.grant(0, second, 10, false);
+    pair.answering = true;
+    pair.drive();
+    assert!(pair.client.heard("Detach { channel: 0, handle: 0, closed: true, error: Some"));
+    assert_eq!(send(&mut pair.client, first, b"too late"), Err(SendError::Detached));
+    send(&mut pair.client, second, b"in time").unwrap();
+    pair.drive();
+    assert_eq!(bodies(&pair.server), [b"in time"]);
+}
+
+#[test]
+fn a_thousand_attaches_under_way_are_answered_each() {
+    let mut pair = Pair::open(Limits::default(), 512);
+    for n in 0..1000 {
+        let name = format!("link {}", n % 500);
+        let role = if n < 500 { Role::SENDER } else { Role::RECEIVER };
+        let attach = Attach { name: &name, role, ..Attach::default() };
+        assert_eq!(pair.client.amqp.attach(0, &attach), Some(n));
+    }
+    pair.drive();
+    let attached = pair.client.said.iter().filter(|said| said.starts_with("Attached"));
+    let handles: Vec<String> =
+        attached.map(|said| said.split(',').nth(1).unwrap().to_owned()).collect();
+    let expected: Vec<String> = (0..1000).map(|n| format!(" handle: {n}")).collect();
+    assert_eq!(handles, expected);
 }
 
 #[test]

@@ -21,6 +21,7 @@ impl Connection {
         let handle = session.new_handle(None)?;
         let link = Link::new(attach.name, attach.role, Life::Attaching);
         session.links.insert(handle, Box::new(link));
+        session.unanswered.push(handle);
         self.write_attach(channel, handle, attach);
         Some(handle)
     }
@@ -167,13 +168,14 @@ impl Connection {
             (Role::SENDER, Some(count)) => Some(count),
             _ => None,
         };
-        let answered = session.links.iter_mut().find(|(_, link)| {
-            link.remote_handle.is_none()
-                && matches!(link.life, Life::Attaching | Life::Detaching)
-                && link.role == ours
-                && *link.name == *attach.name
+        let links = &mut session.links;
+        let answered = session.unanswered.iter().position(|handle| {
+            links.get(handle).is_some_and(|l| l.role == ours && *l.name == *attach.name)
         });
-        if let Some((&handle, link)) = answered {
+        let answered = answered.map(|at| session.unanswered.remove(at));
+        if let Some(handle) = answered
+            && let Some(link) = links.get_mut(&handle)
+        {
             if let Some(count) = count {
                 link.delivery_count = count;
             }

@@ -9,9 +9,9 @@ use crate::v1_0::frame::{PROTOCOL_HEADER, SASL_HEADER, write_sasl};
 use crate::v1_0::table::{
     Close, Error, Open, SaslChallenge, SaslInit, SaslMechanisms, SaslOutcome, SaslResponse,
 };
-use crate::v1_0::types::{MapRef, Symbol, ValueRef};
+use crate::v1_0::types::{MapRef, Symbol, Value, ValueRef, put_map, put_symbol};
 use crate::v1_0::{Multiple, SaslCode, SaslFrame, amqp_error, connection_error};
-use crate::wire::Reader;
+use crate::wire::{EncodeError, Reader, length32};
 
 // ---- commands ----
 
@@ -52,6 +52,16 @@ impl Connection {
         if self.leave(Phase::Opening, Phase::Opened) {
             self.write_open();
             self.clock.clear_deadline();
+        }
+    }
+
+    /// Server: answers `Open` and ends the connection for this. The answer says that it will, in a property
+    /// that clients look for before they take the connection for open.
+    pub fn refuse_open(&mut self, now: Duration, error: &Error<'_>) {
+        if self.leave(Phase::Opening, Phase::Opened) {
+            self.write_open_saying(&[(ESTABLISHMENT_FAILED, Value::Boolean(true))]);
+            self.clock.clear_deadline();
+            self.close(now, Some(error));
         }
     }
 
@@ -276,6 +286,11 @@ impl Connection {
     /// Writes our `open`. That of a client comes before the peer's limits are known, and what is too
     /// large for the smallest frame is refused by nobody.
     pub(super) fn write_open(&mut self) {
+        self.write_open_saying(&[]);
+    }
+
+    /// Writes `open` with these properties besides those that there are.
+    fn write_open_saying(&mut self, more: &[(&str, Value)]) {
         fn symbols(names: &[String]) -> Vec<Symbol<'_>> {
             names.iter().filter_map(|name| Symbol::new(name)).collect()
         }
@@ -289,6 +304,18 @@ impl Connection {
             Role::Client(config) => config.hostname.as_deref(),
             Role::Server(_) => None,
         };
+        let mut properties = Vec::new();
+        // Without room for all of them in a map there are none.
+        let said = match encoded_map(&identity.properties) {
+            Some(map) if more.is_empty() => Some(map),
+            Some(map) => {
+                map.put_with(&mut properties, more).ok().and_then(|()| encoded_map(&properties))
+            }
+            None if more.is_empty() => None,
+            None => {
+                put_properties(more, &mut properties).ok().and_then(|()| encoded_map(&properties))
+            }
+        };
         let milliseconds = u32::try_from(identity.idle_time_out.as_millis()).unwrap_or(u32::MAX);
         let open = Open {
             container_id: &identity.container_id,
@@ -298,7 +325,7 @@ impl Connection {
             idle_time_out: (milliseconds > 0).then_some(milliseconds),
             offered_capabilities: Multiple::from(&offered[..]),
             desired_capabilities: Multiple::from(&desired[..]),
-            properties: encoded_map(&identity.properties),
+            properties: said,
             ..Open::default()
         };
         let max = self.max_frame.max(identity.max_frame_size);
@@ -307,6 +334,19 @@ impl Connection {
             self.closed(Some(truncated(&format!("cannot send open: {error}")).to_owned()));
         }
     }
+}
+
+/// The property of an `open` behind which a `close` follows.
+const ESTABLISHMENT_FAILED: &str = "amqp:connection-establishment-failed";
+
+fn put_properties(entries: &[(&str, Value)], out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    put_map(out, |out| {
+        for (key, value) in entries {
+            put_symbol(Symbol::new(key).ok_or(EncodeError::NotAscii)?, out)?;
+            value.encode(out)?;
+        }
+        length32(entries.len() * 2)
+    })
 }
 
 /// A map that was encoded beforehand; none if it is empty or no map.

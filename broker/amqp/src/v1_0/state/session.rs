@@ -57,6 +57,8 @@ pub(super) struct Session {
     /// The id that the next delivery to come must have, once one has come.
     pub(super) next_received_id: Option<SequenceNo>,
     pub(super) links: BTreeMap<u32, Box<Link>>,
+    /// Links that we attached and the peer has not answered.
+    pub(super) unanswered: Vec<u32>,
     /// Our handles by the peer's, where they differ.
     pub(super) renamed: BTreeMap<u32, u32>,
     /// Where to look first for a free handle.
@@ -88,6 +90,7 @@ impl Session {
             next_delivery_id: SequenceNo(0),
             next_received_id: None,
             links: BTreeMap::new(),
+            unanswered: Vec::new(),
             renamed: BTreeMap::new(),
             free_handle: 0,
             handle_max: u32::MAX,

@@ -54,6 +54,7 @@ impl Connection {
             .sum();
         self.partial_bytes -= partial;
         session.links.clear();
+        session.unanswered = Vec::new();
         session.renamed.clear();
         session.stalled.clear();
         session.stalled_bytes = 0;
