@@ -3,6 +3,8 @@
 use fletch_amqp::v1_0::SequenceNo;
 use fletch_amqp::v1_0::message::MessageView;
 
+use smallvec::SmallVec;
+
 use crate::Error;
 
 /// A message received.
@@ -12,12 +14,18 @@ pub struct Delivery {
     pub id: SequenceNo,
     /// The broker has settled it: there is nothing to accept.
     pub settled: bool,
+    tag: SmallVec<[u8; 32]>,
     payload: Vec<u8>,
 }
 
 impl Delivery {
-    pub(super) fn new(id: SequenceNo, settled: bool, payload: Vec<u8>) -> Delivery {
-        Delivery { id, settled, payload }
+    pub(super) fn new(id: SequenceNo, tag: &[u8], settled: bool, payload: Vec<u8>) -> Delivery {
+        Delivery { id, settled, tag: SmallVec::from_slice(tag), payload }
+    }
+
+    /// Its name among those of the link that are not settled.
+    pub fn tag(&self) -> &[u8] {
+        &self.tag
     }
 
     /// The encoded message.

@@ -34,6 +34,7 @@ mod sent;
 mod sessions;
 mod terminus;
 mod transaction;
+mod unsettled;
 
 pub use connection::{Connection, Session};
 pub use delivery::Delivery;
@@ -43,3 +44,4 @@ pub use receiver::{Credit, Receiver, ReceiverOptions};
 pub use sender::{Sender, SenderOptions};
 pub use terminus::{Offered, Terminus};
 pub use transaction::{Coordinator, Transaction};
+pub use unsettled::Unsettled;

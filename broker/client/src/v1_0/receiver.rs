@@ -15,6 +15,7 @@ use super::link::{Handle, Place};
 use super::sessions::Sessions;
 use super::terminus::{Offered, Terminus, map, view};
 use super::transaction::Transaction;
+use super::unsettled::Unsettled;
 use crate::Error;
 use crate::driver::Driver;
 
@@ -46,6 +47,9 @@ pub struct ReceiverOptions {
     pub credit: Credit,
     /// Properties of the link.
     pub properties: Vec<(String, Value)>,
+    /// What was received in an earlier life of the link and not settled there. What the broker still holds for it is
+    /// settled so; the rest comes again.
+    pub unsettled: Unsettled,
 }
 
 impl ReceiverOptions {
@@ -64,6 +68,7 @@ pub struct Receiver {
 impl Receiver {
     pub(super) fn attach(session: &Session, options: &ReceiverOptions) -> Result<Receiver, Error> {
         let (mut source, mut target, mut properties) = (Vec::new(), Vec::new(), Vec::new());
+        let mut unsettled = Vec::new();
         options.source.put_source(&mut source)?;
         // Ours has no name, but it must be there.
         Terminus::default().put_target(&mut target)?;
@@ -72,6 +77,8 @@ impl Receiver {
             snd_settle_mode: options.settle_mode,
             source: view(&source),
             target: view(&target),
+            unsettled: options.unsettled.map(&mut unsettled)?,
+            incomplete_unsettled: options.unsettled.incomplete,
             properties: map(&options.properties, &mut properties)?,
             ..Attach::default()
         };

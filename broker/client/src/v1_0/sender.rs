@@ -3,7 +3,7 @@
 use fletch_amqp::v1_0::state::{Outgoing as Transfer, SendError};
 use fletch_amqp::v1_0::table::{Attach, TransactionalState};
 use fletch_amqp::v1_0::types::Value;
-use fletch_amqp::v1_0::{Role, SenderSettleMode, SequenceNo};
+use fletch_amqp::v1_0::{ReceiverSettleMode, Role, SenderSettleMode, SequenceNo};
 
 use super::connection::Session;
 use super::failure::{Condition, Failure, Outcome};
@@ -12,6 +12,7 @@ use super::message::Outgoing;
 use super::sessions::Sessions;
 use super::terminus::{Offered, Terminus, map, view};
 use super::transaction::Transaction;
+use super::unsettled::Unsettled;
 use crate::Error;
 use crate::driver::Driver;
 
@@ -27,6 +28,11 @@ pub struct SenderOptions {
     pub target: Terminus,
     /// Messages are settled when they are sent: nothing is heard of them.
     pub settled: bool,
+    /// The broker remembers what it has told until we have settled it: a link that is lost can be attached again with
+    /// what is not settled, and nothing is sent twice. As long as the target lasts: see [`Terminus::timeout`].
+    pub second: bool,
+    /// What was sent in an earlier life of the link and is not settled: see [`Sender::resume`].
+    pub unsettled: Unsettled,
     /// Properties of the link.
     pub properties: Vec<(String, Value)>,
 }
@@ -58,7 +64,7 @@ impl Sender {
         options: &SenderOptions,
         target: &[u8],
     ) -> Result<Sender, Error> {
-        let (mut source, mut properties) = (Vec::new(), Vec::new());
+        let (mut source, mut properties, mut unsettled) = (Vec::new(), Vec::new(), Vec::new());
         // Ours has no name, but it must be there.
         Terminus::default().put_source(&mut source)?;
         let settled = options.settled;
@@ -69,6 +75,13 @@ impl Sender {
             } else {
                 SenderSettleMode::UNSETTLED
             },
+            rcv_settle_mode: if options.second {
+                ReceiverSettleMode::SECOND
+            } else {
+                ReceiverSettleMode::FIRST
+            },
+            unsettled: options.unsettled.map(&mut unsettled)?,
+            incomplete_unsettled: options.unsettled.incomplete,
             source: view(&source),
             target: view(target),
             properties: map(&options.properties, &mut properties)?,
@@ -116,7 +129,29 @@ impl Sender {
         self.transfer(None, parts)
     }
 
+    /// Sends a message that is encoded already, under a tag of one's own: at most 32 octets, which no other of the link
+    /// has that is not settled. See [`SenderOptions::unsettled`].
+    pub fn send_as(&self, tag: &[u8], parts: &[&[u8]]) -> Result<SequenceNo, Error> {
+        self.transfer_as(Some(tag), &Transfer::default(), parts)
+    }
+
+    /// Goes on with a message of an earlier life of the link, which the broker knows: see [`Offered::unsettled`]. It
+    /// tells the outcome again.
+    pub fn resume(&self, tag: &[u8]) -> Result<SequenceNo, Error> {
+        self.transfer_as(Some(tag), &Transfer { resume: true, ..Transfer::default() }, &[])
+    }
+
     fn transfer(&self, txn_id: Option<&[u8]>, parts: &[&[u8]]) -> Result<SequenceNo, Error> {
+        let state = txn_id.map(|txn_id| TransactionalState { txn_id, outcome: None }.into());
+        self.transfer_as(None, &Transfer { state, ..Transfer::default() }, parts)
+    }
+
+    fn transfer_as(
+        &self,
+        tag: Option<&[u8]>,
+        how: &Transfer<'_>,
+        parts: &[&[u8]],
+    ) -> Result<SequenceNo, Error> {
         let place @ Place { channel, handle, .. } = self.handle.place;
         let mut driver = self.handle.lock();
         driver.live_link(place)?;
@@ -127,10 +162,10 @@ impl Sender {
             })?;
         }
         let settled = self.settled;
-        let state = txn_id.map(|txn_id| TransactionalState { txn_id, outcome: None }.into());
         let Sessions { amqp, .. } = &mut driver.protocol;
-        let tag = amqp.next_delivery_id(channel).0.to_be_bytes();
-        let outgoing = Transfer { tag: &tag, settled, state, ..Transfer::default() };
+        let numbered = amqp.next_delivery_id(channel).0.to_be_bytes();
+        let tag = tag.unwrap_or(&numbered);
+        let outgoing = Transfer { tag, settled, ..how.clone() };
         let id = amqp.transfer(channel, handle, &outgoing, parts).map_err(unsent)?;
         let books = driver.live(channel, place.session)?;
         books.sent.add(id, (!settled).then_some(handle));
@@ -150,6 +185,14 @@ impl Sender {
     /// How many messages were sent whose outcome is not known.
     pub fn unsettled(&self) -> u32 {
         self.handle.lock().link(self.handle.place).map_or(0, |link| link.unsettled)
+    }
+
+    /// Messages that were sent whose outcome is not known, also when the connection is lost.
+    pub fn pending(&self) -> Vec<SequenceNo> {
+        let Place { channel, session, handle, .. } = self.handle.place;
+        let mut driver = self.handle.lock();
+        let books = driver.protocol.books(channel, session);
+        books.map_or_else(Vec::new, |books| books.sent.of(handle).collect())
     }
 
     /// Waits until the outcome of every message is known.
@@ -172,6 +215,11 @@ impl Sender {
     pub fn close(&self) -> Result<(), Error> {
         self.settle()?;
         self.handle.detach(true)
+    }
+
+    /// Detaches, and leaves what is not settled at the broker for when the link comes back.
+    pub fn suspend(&self) -> Result<(), Error> {
+        self.handle.detach(false)
     }
 }
 

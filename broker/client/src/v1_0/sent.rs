@@ -39,6 +39,13 @@ impl Sent {
         self.pass_settled();
     }
 
+    /// What of it was sent on a link.
+    pub(super) fn of(&self, link: u32) -> impl Iterator<Item = SequenceNo> {
+        let links = self.links.iter().enumerate();
+        let of = links.filter(move |(_, of)| **of == Some(link));
+        of.map(|(at, _)| self.first.add(at as u32))
+    }
+
     /// Nothing more will be heard of what was sent on a link.
     pub(super) fn forget(&mut self, link: u32) {
         for at in &mut self.links {

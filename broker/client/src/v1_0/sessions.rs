@@ -10,6 +10,7 @@ use super::books::{Books, Link};
 use super::delivery::Delivery;
 use super::failure::{Condition, Failure, Outcome};
 use super::terminus::Offered;
+use super::unsettled::Unsettled;
 use crate::driver::{Driver, Protocol};
 use crate::{ConnectOptions, Error};
 
@@ -78,9 +79,10 @@ impl Sessions {
         let event = self.amqp.next(now, input)?;
         let sessions = &mut self.sessions;
         match event {
-            Event::Delivery { channel, handle, id, settled, payload, .. } => {
+            Event::Delivery { channel, handle, id, transfer, settled, payload } => {
                 if let Some(link) = link_of(sessions, channel, handle) {
-                    let delivery = Delivery::new(id, settled, payload.into_owned());
+                    let tag = transfer.delivery_tag.unwrap_or_default();
+                    let delivery = Delivery::new(id, tag, settled, payload.into_owned());
                     link.deliveries.push_back(delivery);
                 }
             }
@@ -214,6 +216,7 @@ fn attached(link: &mut Link, attach: &Attach<'_>) {
     link.answered = true;
     link.refused = offered.is_none();
     link.offered = offered.unwrap_or_default();
+    link.offered.unsettled = Unsettled::read(attach.unsettled, attach.incomplete_unsettled);
 }
 
 impl Protocol for Sessions {

@@ -8,6 +8,8 @@ use fletch_amqp::v1_0::{
 };
 use fletch_amqp::wire::{Reader, length32};
 
+use super::unsettled::Unsettled;
+
 /// A node of the broker's, and what a link does to it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Terminus {
@@ -96,6 +98,8 @@ pub struct Offered {
     pub properties: Vec<(String, Value)>,
     /// Source: the filters that have an effect.
     pub filters: Vec<(String, Value)>,
+    /// What the broker knows of deliveries of an earlier life of the link.
+    pub unsettled: Unsettled,
 }
 
 impl Offered {
@@ -105,6 +109,7 @@ impl Offered {
             capabilities: source.capabilities.iter().map(|name| name.to_string()).collect(),
             properties: entries(source.dynamic_node_properties),
             filters: entries(source.filter),
+            unsettled: Unsettled::default(),
         }
     }
 
@@ -114,6 +119,7 @@ impl Offered {
             capabilities: target.capabilities.iter().map(|name| name.to_string()).collect(),
             properties: entries(target.dynamic_node_properties),
             filters: Vec::new(),
+            unsettled: Unsettled::default(),
         }
     }
 }
