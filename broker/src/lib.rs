@@ -4,6 +4,7 @@ pub mod config;
 pub mod daemon;
 pub mod data_dir;
 mod front;
+mod links;
 pub mod logging;
 mod shard;
 pub mod signals;

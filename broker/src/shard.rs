@@ -1,11 +1,12 @@
 //! What runs on each shard: the engine, the front ends of the connections placed here, and the
 //! sessions that are ending. The runtime's pump is its only caller.
 
-use crate::front::{Ending, Front, Settings, Step};
+use crate::front::{Claimant, Ending, Front, Settings, Step};
+use crate::links::{self, Ended, Estate, Fate, Lasts, Links, Until};
 use crate::timers::Timers;
 use crate::transport::Transport;
 use crate::web::{HTTP_LISTENER, Web};
-use crate::{critical, notice};
+use crate::{critical, notice, v1_0};
 use fletch_engine::{
     self as engine, Effects, Engine, Event, Frame, Notice, PagingConfig, QueueEvent, Restored,
     SessionId, ShardId, Time, What,
@@ -30,14 +31,30 @@ pub(crate) struct Ctx<'a> {
     pub(crate) fx: &'a mut Effects,
     /// For building things; what is in it between calls means nothing.
     pub(crate) scratch: &'a mut Vec<u8>,
+    /// Links of this shard that are suspended.
+    pub(crate) links: &'a mut Links,
+}
+
+impl Ctx<'_> {
+    /// A link is left: see [`Links::leave`].
+    pub(crate) fn leave(&mut self, link: SessionId, estate: Estate, lasts: Lasts, ended: Ended) {
+        self.links.leave((self.now, self.engine, self.fx), link, (estate, lasts), ended);
+    }
+
+    /// What links were kept until is over: see [`Links::ended`].
+    pub(crate) fn ended(&mut self, over: Until) {
+        self.links.ended((self.now, self.engine, self.fx), over);
+    }
 }
 
 /// Where a session's events go.
 #[derive(Debug)]
 enum Holder {
     Connection(ConnectionId, u16),
-    /// With what the client is told when it is over, and on which connection.
-    Ending(Box<Ending>, Option<(ConnectionId, Vec<u8>)>),
+    /// It was a session of this connection, whose client is told this when it is over.
+    Ending(Box<Ending>, ConnectionId, Option<Vec<u8>>),
+    /// No session, but a name that somebody on this connection has, or had.
+    Claim(ConnectionId, Claimant),
 }
 
 /// See the module.
@@ -51,6 +68,7 @@ pub(crate) struct Shard {
     connections: Vec<Option<Box<(ConnectionId, Transport)>>>,
     open: usize,
     sessions: HashMap<SessionId, Holder>,
+    links: Links,
     next_connection: u64,
     timers: Timers<ConnectionId>,
     /// Connections with something to do at the end of the turn.
@@ -103,6 +121,7 @@ impl Shard {
             connections: Vec::new(),
             open: 0,
             sessions: HashMap::default(),
+            links: Links::default(),
             next_connection: 0,
             timers: Timers::default(),
             touched: Vec::new(),
@@ -131,6 +150,7 @@ impl Shard {
                 engine: &mut self.engine,
                 fx: &mut self.fx,
                 scratch: &mut self.scratch,
+                links: &mut self.links,
             };
             let mut rest = &input[consumed..];
             let step = connection.process(&mut ctx, &mut rest);
@@ -158,18 +178,19 @@ impl Shard {
                     }
                 }
                 Step::Begin { channel, name } => {
-                    // Numbers wrap; one that an old session still has is passed over.
-                    let mut session = connection.next_session();
-                    while self.sessions.contains_key(&session) {
-                        session = connection.next_session();
-                    }
+                    let session = free_id(&self.sessions, connection);
                     self.sessions.insert(session, Holder::Connection(conn, channel));
                     connection.begin(&mut ctx, session, channel, name);
                 }
+                Step::Claim { claimant, name } => {
+                    let id = free_id(&self.sessions, connection);
+                    self.sessions.insert(id, Holder::Claim(conn, claimant));
+                    connection.claim(&mut ctx, id, claimant, name);
+                }
                 Step::Ended { session, ending, farewell } => {
                     let resume = connection.may_resume();
-                    let farewell = (!farewell.is_empty()).then_some((conn, farewell));
-                    self.sessions.insert(session, Holder::Ending(ending, farewell));
+                    let farewell = (!farewell.is_empty()).then_some(farewell);
+                    self.sessions.insert(session, Holder::Ending(ending, conn, farewell));
                     if resume {
                         cx.resume_reads(conn);
                     }
@@ -177,8 +198,8 @@ impl Shard {
                 Step::Closed => {
                     let endings = connection.end_sessions(&mut ctx);
                     for (session, ending) in endings {
-                        let farewell = Some((conn, Vec::new()));
-                        self.sessions.insert(session, Holder::Ending(ending, farewell));
+                        let farewell = Some(Vec::new());
+                        self.sessions.insert(session, Holder::Ending(ending, conn, farewell));
                     }
                     self.dispatch(cx);
                     self.say_goodbye(cx, conn);
@@ -231,10 +252,6 @@ impl Shard {
         stalled
     }
 
-    fn hold_ending(&mut self, session: SessionId, ending: Box<Ending>) {
-        self.sessions.insert(session, Holder::Ending(ending, None));
-    }
-
     /// Hands the engine's events to their sessions and its frames to the mesh, until nothing is
     /// left of either.
     fn dispatch(&mut self, cx: &mut Cx<'_, Frame>) {
@@ -263,27 +280,48 @@ impl Shard {
             engine: &mut self.engine,
             fx: &mut self.fx,
             scratch: &mut self.scratch,
+            links: &mut self.links,
         };
         match self.sessions.get_mut(&session) {
             None => {}
-            Some(Holder::Ending(ending, farewell)) => match event {
-                Event::Deliver { to, delivery, .. } => ending.deliver(to.tag, delivery),
-                Event::Reply { op, result, .. } => {
-                    if ending.reply(&mut ctx, op, result) {
-                        let farewell = farewell.take();
-                        self.sessions.remove(&session);
-                        if let Some((conn, octets)) = farewell {
-                            self.say_farewell(cx, conn, &octets);
-                        }
+            Some(Holder::Ending(ending, conn, farewell)) => {
+                let over = match event {
+                    Event::Deliver { to, delivery, .. } => {
+                        ending.deliver(to.tag, delivery);
+                        false
+                    }
+                    Event::Reply { op, result, .. } => ending.reply(&mut ctx, op, result),
+                    // What is held back is safe.
+                    Event::Published { op, .. } | Event::Withheld { op, .. } => {
+                        ending.outcome(&mut ctx, op, || Fate::Accepted)
+                    }
+                    Event::Refused { op, reason, .. } => {
+                        ending.outcome(&mut ctx, op, || v1_0::rejected(reason))
+                    }
+                    Event::SubscriptionEnded { .. }
+                    | Event::BranchExpired { .. }
+                    | Event::Evicted { .. } => false,
+                };
+                if over {
+                    let (conn, farewell) = (*conn, farewell.take());
+                    self.sessions.remove(&session);
+                    if self
+                        .connections
+                        .get(conn.index())
+                        .and_then(Option::as_ref)
+                        .is_none_or(|e| e.0 != conn)
+                    {
+                        // It went while its session did.
+                        ctx.ended(Until::Connection(session.of_same_connection(0)));
+                    }
+                    if let Some(octets) = farewell {
+                        self.say_farewell(cx, conn, &octets);
                     }
                 }
-                Event::Published { .. }
-                | Event::Withheld { .. }
-                | Event::Refused { .. }
-                | Event::SubscriptionEnded { .. }
-                | Event::BranchExpired { .. }
-                | Event::Evicted { .. } => {}
-            },
+            }
+            Some(&mut Holder::Claim(conn, claimant)) => {
+                self.on_claim_event(cx, (conn, claimant), event);
+            }
             Some(&mut Holder::Connection(conn, channel)) => {
                 let entry = self.connections.get_mut(conn.index()).and_then(Option::as_mut);
                 let Some(entry) = entry.filter(|e| e.0 == conn) else { return };
@@ -301,6 +339,68 @@ impl Shard {
                     cx.resume_reads(conn);
                 }
             }
+        }
+    }
+
+    /// What concerns a name that somebody claims, or has.
+    fn on_claim_event(
+        &mut self,
+        cx: &mut Cx<'_, Frame>,
+        (conn, claimant): (ConnectionId, Claimant),
+        event: Event,
+    ) {
+        let id = event.session();
+        let mut ctx = Ctx {
+            now: cx.now(),
+            engine: &mut self.engine,
+            fx: &mut self.fx,
+            scratch: &mut self.scratch,
+            links: &mut self.links,
+        };
+        let entry = self.connections.get_mut(conn.index()).and_then(Option::as_mut);
+        let mut connection = entry.filter(|e| e.0 == conn).map(|e| e.1.front());
+        match event {
+            Event::Reply { op: links::op::CLAIM, result, .. } => {
+                if result.is_err() {
+                    self.sessions.remove(&id);
+                }
+                let unclaimed = match &mut connection {
+                    Some(connection) => connection.claimed(&mut ctx, id, claimant, result),
+                    None => result.ok(),
+                };
+                // Whoever asked is gone, and what it was given waits for the next.
+                if let Some(reply) = unclaimed {
+                    let (estate, lasts) = v1_0::left(&reply);
+                    ctx.leave(id, estate, lasts, Ended::Connection);
+                }
+            }
+            Event::Reply { op: links::op::CEDE, .. } => {
+                ctx.links.ceded(id);
+                self.sessions.remove(&id);
+            }
+            Event::Evicted { force: false, .. }
+                if connection.as_ref().is_some_and(|connection| connection.is_container(id)) =>
+            {
+                ctx.engine.keep_name(ctx.now, id, ctx.fx);
+            }
+            // It is going already.
+            Event::Evicted { force: false, .. } => {}
+            Event::Evicted { .. } => {
+                if !ctx.links.want((ctx.now, ctx.engine, ctx.fx), id)
+                    && let Some(connection) = &mut connection
+                {
+                    connection.stolen(&mut ctx, id, claimant);
+                }
+            }
+            _ => {}
+        }
+        let Some(connection) = connection else { return };
+        if connection.touch() {
+            self.touched.push(conn);
+            cx.dirty(conn);
+        }
+        if connection.may_resume() {
+            cx.resume_reads(conn);
         }
     }
 
@@ -345,11 +445,12 @@ impl Shard {
             engine: &mut self.engine,
             fx: &mut self.fx,
             scratch: &mut self.scratch,
+            links: &mut self.links,
         };
         let mut entry = entry;
         let endings = entry.1.front().end_sessions(&mut ctx);
         for (session, ending) in endings {
-            self.hold_ending(session, ending);
+            self.sessions.insert(session, Holder::Ending(ending, conn, None));
         }
         self.dispatch(cx);
     }
@@ -402,6 +503,7 @@ impl Service for Shard {
                 engine: &mut self.engine,
                 fx: &mut self.fx,
                 scratch: &mut self.scratch,
+                links: &mut self.links,
             };
             entry.1.written(&mut ctx);
             if entry.1.front().may_resume() {
@@ -430,13 +532,14 @@ impl Service for Shard {
     fn next_deadline(&self) -> Option<Time> {
         let engine = self.engine.next_deadline();
         let timer = self.timers.next().unwrap_or(Time::NEVER);
-        let next = engine.min(timer);
+        let next = engine.min(timer).min(self.links.next().unwrap_or(Time::NEVER));
         (next != Time::NEVER).then_some(next)
     }
 
     fn tick(&mut self, cx: &mut Cx<'_, Frame>) {
         let now = cx.now();
         self.engine.tick(now, &mut self.fx);
+        self.links.expire((now, &mut self.engine, &mut self.fx));
         while let Some(conn) = self.timers.pop(now) {
             let Some(entry) = self.connections.get_mut(conn.index()).and_then(Option::as_mut)
             else {
@@ -467,6 +570,7 @@ impl Service for Shard {
                     engine: &mut self.engine,
                     fx: &mut self.fx,
                     scratch: &mut self.scratch,
+                    links: &mut self.links,
                 };
                 ended = entry.1.front().turn_end(&mut ctx);
                 cx.dirty(conn);
@@ -535,6 +639,8 @@ impl Service for Shard {
             cx.dirty(conn);
             cx.close(conn);
         }
+        self.links.close((cx.now(), &mut self.engine, &mut self.fx));
+        self.dispatch(cx);
     }
 
     fn stopped(&self) -> bool {
@@ -549,6 +655,16 @@ fn web_of(
 ) -> Option<&mut Web> {
     let entry = connections.get_mut(conn.index()).and_then(Option::as_mut);
     entry.filter(|e| e.0 == conn)?.1.web()
+}
+
+/// A number for a session, or for a name. Numbers wrap; one that an old session still has is passed over.
+fn free_id(taken: &HashMap<SessionId, Holder>, connection: &mut Front) -> SessionId {
+    loop {
+        let id = connection.next_session();
+        if !taken.contains_key(&id) {
+            return id;
+        }
+    }
 }
 
 /// Says what management is to be told.

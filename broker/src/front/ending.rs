@@ -4,6 +4,7 @@
 //! way, and until what the session was acquiring is known; release what it holds; cancel; tell the
 //! orderer. It outlives the connection.
 
+use crate::links::{Departures, Ended, Fate};
 use crate::shard::Ctx;
 use fletch_engine::{DeliveryRef, Error, Mode, OpId, Outcome, Reply, Request, SessionId};
 use foldhash::{HashMap, HashSet};
@@ -60,6 +61,9 @@ pub(crate) struct Ending {
     unsent: Vec<DeliveryRef>,
     /// What deletes the nodes that go with the session.
     deletions: Vec<Request>,
+    /// Its links, and what is over with it.
+    departures: Departures,
+    ended: Ended,
 }
 
 impl Ending {
@@ -111,12 +115,39 @@ impl Ending {
             held,
             unsent: Vec::new(),
             deletions: Vec::new(),
+            departures: Departures::default(),
+            ended: Ended::Session,
         }
     }
 
     /// These requests delete nodes that go with the session, when nothing of it is there any more.
     pub(crate) fn delete(&mut self, deletions: Vec<Request>) {
         self.deletions = deletions;
+    }
+
+    /// Links that are left with the session, when nothing of it is there any more.
+    pub(crate) fn leave(&mut self, departures: Departures, ended: Ended) {
+        (self.departures, self.ended) = (departures, ended);
+    }
+
+    /// The outcome of a publish. True when the session has ended.
+    pub(crate) fn outcome(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        op: OpId,
+        fate: impl FnOnce() -> Fate,
+    ) -> bool {
+        if !self.departures.is_waiting() || !self.departures.outcome(op, &fate()) {
+            return false;
+        }
+        if self.stage == Stage::Closing {
+            self.departures.leave(ctx, self.ended);
+        }
+        self.is_over()
+    }
+
+    fn is_over(&self) -> bool {
+        self.stage == Stage::Closing && self.waiting == 0 && !self.departures.is_waiting()
     }
 
     /// A delivery that was under way when the session ended.
@@ -186,12 +217,13 @@ impl Ending {
                 }
                 Stage::Cancelling => {
                     self.stage = Stage::Closing;
+                    self.departures.leave(ctx, self.ended);
                     for deletion in std::mem::take(&mut self.deletions) {
                         self.ask(ctx, deletion);
                     }
                     self.ask(ctx, Request::Close);
                 }
-                Stage::Closing => return true,
+                Stage::Closing => return self.is_over(),
             }
         }
         false

@@ -15,7 +15,7 @@ use crate::shard::Ctx;
 use crate::{v0_10, v1_0};
 use fletch_amqp::v1_0::frame::MIN_MAX_FRAME_SIZE;
 use fletch_amqp::{Sniff, sniff};
-use fletch_engine::{Event, SessionId, Time};
+use fletch_engine::{Error, Event, Reply, SessionId, Time};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -51,10 +51,21 @@ pub(crate) enum Step {
     Blocked,
     /// A session wants to be; the shard gives it an id. In 0-10, it wants a name.
     Begin { channel: u16, name: Option<Name> },
+    /// Somebody wants a name, which the broker gives once; the shard gives a number to ask under.
+    Claim { claimant: Claimant, name: Arc<str> },
     /// A session is over; the shard sees to its end, and then to [`Front::say_farewell`].
     Ended { session: SessionId, ending: Box<Ending>, farewell: Vec<u8> },
     /// The connection is over; what is in the output still goes out.
     Closed,
+}
+
+/// Whose name it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claimant {
+    /// That of a connection whose client is to be the only one of its container.
+    Container,
+    /// That of a link.
+    Link { channel: u16, handle: u32 },
 }
 
 /// The name that a session wants, and whether it takes it from whoever has it.
@@ -192,6 +203,47 @@ impl Front {
             (Front::V0_10(front), Some(name)) => front.attaching(ctx, id, channel, &name),
             (Front::V1_0(front), _) => front.begin(id, channel),
             _ => {}
+        }
+    }
+
+    // ---- names that there are once -------------------------------------------------------
+
+    /// The shard has given a number to what wants a name.
+    pub(crate) fn claim(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: SessionId,
+        claimant: Claimant,
+        name: Arc<str>,
+    ) {
+        if let Front::V1_0(front) = self {
+            front.claim(ctx, id, claimant, name);
+        }
+    }
+
+    /// The engine has answered. Gives back what nobody wants any more.
+    pub(crate) fn claimed(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: SessionId,
+        claimant: Claimant,
+        result: Result<Reply, Error>,
+    ) -> Option<Reply> {
+        match self {
+            Front::V1_0(front) => front.claimed(ctx, id, claimant, result),
+            _ => result.ok(),
+        }
+    }
+
+    /// Whether the connection is the only one of its container, by this number.
+    pub(crate) fn is_container(&self, id: SessionId) -> bool {
+        matches!(self, Front::V1_0(front) if front.is_container(id))
+    }
+
+    /// Somebody else attaches a link, which is to be left.
+    pub(crate) fn stolen(&mut self, ctx: &mut Ctx<'_>, id: SessionId, claimant: Claimant) {
+        if let Front::V1_0(front) = self {
+            front.stolen(ctx, id, claimant);
         }
     }
 

@@ -122,10 +122,15 @@ impl Unsettled {
 
     /// The messages of a subscription that are still the session's, which they are no more.
     pub(crate) fn take_of(&mut self, tag: u32) -> Vec<DeliveryRef> {
+        self.take_with_ids(tag).into_iter().map(|(_, delivery)| delivery).collect()
+    }
+
+    /// The same, each with the id it was sent under.
+    pub(crate) fn take_with_ids(&mut self, tag: u32) -> Vec<(u32, DeliveryRef)> {
         let mut taken = Vec::new();
         for record in self.records.iter_mut().filter(|r| r.tag == tag && !r.gone) {
             if record.acquired && !std::mem::replace(&mut record.ended, true) {
-                taken.push(record.delivery);
+                taken.push((record.id.0, record.delivery));
             }
             record.gone = true;
             self.gone += 1;

@@ -786,7 +786,14 @@ mod tests {
         let mut engine = Engine::new(&Config::new(shard, 2));
         let mut fx = Effects::default();
         let mut scratch = Vec::new();
-        let mut ctx = Ctx { now: Time(1), engine: &mut engine, fx: &mut fx, scratch: &mut scratch };
+        let mut links = crate::links::Links::default();
+        let mut ctx = Ctx {
+            now: Time(1),
+            engine: &mut engine,
+            fx: &mut fx,
+            scratch: &mut scratch,
+            links: &mut links,
+        };
         let mut session = Session::new(SessionId::new(shard, 1));
         session.attached = true;
         let scope = Map::new().with("x-scope", "session").encoded().expect("encodes");

@@ -124,7 +124,9 @@ mod tests {
         let mut fx = Effects::default();
         let mut scratch = Vec::new();
         let now = Time(0);
-        let mut ctx = Ctx { now, engine: &mut engine, fx: &mut fx, scratch: &mut scratch };
+        let mut links = crate::links::Links::default();
+        let mut ctx =
+            Ctx { now, engine: &mut engine, fx: &mut fx, scratch: &mut scratch, links: &mut links };
         let publisher = SessionId::new(ShardId(0), 1);
         ingest(&mut ctx, (publisher, false), "x", header, &Payload::Borrowed(b"body")).is_ok()
     }

@@ -1,14 +1,15 @@
 //! The answer to an attach: the termini as the broker takes them, encoded when the attach came, for it may
 //! have to wait for the engine.
 
+use super::claim::Unsettled;
 use super::filters::{Bound, Filters};
 use super::nodes::Node;
 use super::properties::{Actual, Properties};
 use fletch_amqp::v1_0::table::{Attach, Coordinator, Source, Target};
 use fletch_amqp::v1_0::types::{MapRef, Symbol, ValueRef, put_string};
 use fletch_amqp::v1_0::{
-    Composite, Multiple, ReceiverSettleMode, Role, SenderSettleMode, TargetKind, std_dist_mode,
-    txn_capability,
+    Composite, Multiple, ReceiverSettleMode, Role, SenderSettleMode, TargetKind,
+    TerminusDurability, std_dist_mode, txn_capability,
 };
 use fletch_amqp::wire::{EncodeError, Reader};
 use fletch_engine::topology::ExchangeKind;
@@ -19,6 +20,7 @@ pub(super) struct Answer {
     /// Encoded; empty for none.
     source: Vec<u8>,
     target: Vec<u8>,
+    unsettled: Unsettled,
     snd: SenderSettleMode,
     rcv: ReceiverSettleMode,
 }
@@ -44,6 +46,7 @@ impl Answer {
         Answer {
             source: copy(attach.source),
             target: copy(attach.target),
+            unsettled: Unsettled::default(),
             snd: attach.snd_settle_mode,
             rcv: attach.rcv_settle_mode,
         }
@@ -106,6 +109,11 @@ impl Answer {
             address: value(&address),
             dynamic_node_properties: if said { map(&properties) } else { None },
             capabilities: Multiple::from(&capabilities[..]),
+            // What is not settled is kept in memory.
+            durable: match asked.durable {
+                TerminusDurability::UNSETTLED_STATE => TerminusDurability::CONFIGURATION,
+                durable => durable,
+            },
             ..asked.clone()
         };
         self.target.clear();
@@ -124,6 +132,16 @@ impl Answer {
         self.snd = mode;
     }
 
+    /// What the broker knows of deliveries that the client has not settled.
+    pub(super) fn set_unsettled(&mut self, unsettled: Unsettled) {
+        self.unsettled = unsettled;
+    }
+
+    /// Octets of the termini.
+    pub(super) fn len(&self) -> usize {
+        self.source.len() + self.target.len()
+    }
+
     /// As it goes on the wire; the state machine puts in the rest.
     pub(super) fn attach(&self) -> Attach<'_> {
         Attach {
@@ -131,6 +149,8 @@ impl Answer {
             rcv_settle_mode: self.rcv,
             source: value(&self.source),
             target: value(&self.target),
+            unsettled: map(&self.unsettled.map),
+            incomplete_unsettled: self.unsettled.incomplete,
             ..Attach::default()
         }
     }

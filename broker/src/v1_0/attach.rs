@@ -1,6 +1,7 @@
 //! Links that are being attached: what the engine has to be asked before the client can be answered.
 
 use super::answer::{Answer, Ours, source_of, target_of};
+use super::claim::Resumed;
 use super::error::Refusal;
 use super::filters::Filters;
 use super::incoming::Incoming;
@@ -8,6 +9,7 @@ use super::nodes::{self, Node, Wish};
 use super::properties::{Actual, Properties};
 use super::subscription::Subscription;
 use crate::front::Settings;
+use crate::links::Lasts;
 use crate::shard::Ctx;
 use fletch_amqp::types::Map;
 use fletch_amqp::v1_0::table::{Attach, Source, Target};
@@ -16,7 +18,7 @@ use fletch_amqp::v1_0::{
     terminus_expiry_policy,
 };
 use fletch_amqp::wire::EncodeError;
-use fletch_engine::{Binding, DeclareQueue, Mode, Request, Subscribe};
+use fletch_engine::{Binding, DeclareQueue, Mode, Request, SessionId, Subscribe};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -36,6 +38,11 @@ pub(super) enum Becomes {
 #[derive(Debug)]
 pub(super) struct Attaching {
     pub(super) handle: u32,
+    /// The number that its name is held under.
+    pub(super) id: SessionId,
+    /// How long its terminus outlives it.
+    pub(super) lasts: Lasts,
+    pub(super) resumed: Resumed,
     /// Of the subscription.
     pub(super) tag: u32,
     pub(super) answer: Answer,
@@ -53,6 +60,8 @@ pub(super) struct Peer<'a> {
     /// The number that its subscription is to have.
     pub(super) tag: u32,
     pub(super) handle: u32,
+    /// The number that the link's name is held under.
+    pub(super) id: SessionId,
 }
 
 impl Attaching {
@@ -78,8 +87,9 @@ impl Attaching {
 
     fn begin(peer: &Peer<'_>, attach: &Attach<'_>, becomes: Becomes) -> Attaching {
         let (answer, steps) = (Answer::to(attach), VecDeque::new());
-        let (handle, tag) = (peer.handle, peer.tag);
-        Attaching { handle, tag, answer, steps, made: None, becomes }
+        let Peer { handle, tag, id, .. } = *peer;
+        let (lasts, resumed) = (Lasts::default(), Resumed::default());
+        Attaching { handle, id, lasts, resumed, tag, answer, steps, made: None, becomes }
     }
 }
 
@@ -146,11 +156,14 @@ fn incoming(
     target: &Target<'_>,
 ) -> Result<Attaching, Refusal> {
     let second = attach.rcv_settle_mode == fletch_amqp::v1_0::ReceiverSettleMode::SECOND;
-    let link = |node, own| Becomes::Incoming(Incoming { node, second, own });
+    let lasts = Lasts::of(target.expiry_policy, target.timeout);
+    let link =
+        |node, own| Becomes::Incoming(Incoming { node, second, own, resumed: Resumed::default() });
     let address = nodes::address(target.address)?;
     if address.is_none() && !target.dynamic {
         // The relay: each message says where it goes.
-        return Ok(Attaching::begin(peer, attach, link(None, None)));
+        let attaching = Attaching::begin(peer, attach, link(None, None));
+        return Ok(Attaching { lasts, ..attaching });
     }
     let wish = Wish::of(&target.capabilities, target.dynamic);
     let properties = Properties::read(target.dynamic_node_properties)?;
@@ -162,6 +175,7 @@ fn incoming(
     let address = nodes::address_of(&node, dynamic_domain);
     let ours = Ours { address: &address, node: &node, properties: &properties, actual: &actual };
     let mut attaching = Attaching::begin(peer, attach, link(Some(node.clone()), own));
+    attaching.lasts = lasts;
     attaching.made = (!made.is_empty()).then(|| node.clone());
     attaching.answer.set_target(target, &ours).map_err(too_long)?;
     attaching.steps.extend(made);
@@ -234,6 +248,10 @@ fn outgoing(
         }
     };
     let mut subscription = Subscription::new(peer.handle, subscribe.mode, subscribe.settles);
+    // Others wait for what a shared one holds, and a node that goes with its link takes its messages along.
+    subscription.keeps = source.durable == TerminusDurability::UNSETTLED_STATE
+        && !source.capabilities.contains("shared")
+        && own.is_none();
     (subscription.own, subscription.lasting) = (own, lasting);
     let (browse, settles) = (subscribe.mode == Mode::Browse, subscribe.settles);
     steps.push_back(Request::Subscribe(subscribe));
@@ -241,6 +259,7 @@ fn outgoing(
     let ours = Ours { address: &address, node: &node, properties: &properties, actual: &actual };
     let mut attaching = Attaching::begin(peer, attach, Becomes::Outgoing(Some(subscription)));
     (attaching.steps, attaching.made) = (steps, attaching_made);
+    attaching.lasts = Lasts::of(source.expiry_policy, source.timeout);
     attaching
         .answer
         .set_source(source, &ours, (&filters, bound.as_ref()), browse)

@@ -1,24 +1,34 @@
 //! One 1.0 connection as the broker sees it: drives the sans-IO state machine, judges the client's wish
 //! to connect, and keeps the sessions.
 
+use super::claim::{self, NAME_MAX};
 use super::incoming::{Sent, publish_of};
 use super::session::{Session, Wire};
 use super::subscription::Delivery;
 use super::transactions::{self, Order};
-use crate::front::{Ending, OUTPUT_HIGH, OUTPUT_MAX, Settings, Step, Total, user};
+use crate::front::{Claimant, Ending, OUTPUT_HIGH, OUTPUT_MAX, Settings, Step, Total, user};
+use crate::links::{Ended, Estate, Lasts, Tag, Until, op};
 use crate::shard::Ctx;
 use fletch_amqp::v1_0::state::{Connection as Amqp, Event as Wired};
 use fletch_amqp::v1_0::table::Error as WireError;
-use fletch_amqp::v1_0::{Role, connection_error};
-use fletch_engine::{Event, Published, SessionId, Time};
+use fletch_amqp::v1_0::types::{Symbol, ValueRef, put_map, put_symbol};
+use fletch_amqp::v1_0::{Role, amqp_error, connection_error};
+use fletch_amqp::wire::Reader;
+use fletch_engine::{Error, Event, Published, Reply, Request, SessionId, Time};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// See the module.
 pub(crate) struct Connection {
     amqp: Amqp,
     remote: SocketAddr,
+    user: Arc<str>,
     container: Box<str>,
+    /// The number that the name of its container is held under, which no other connection may have.
+    sole: Option<SessionId>,
+    /// Whether it is free is asked.
+    opening: bool,
     first: SessionId,
     begun: u32,
     /// By channel; connections have few sessions.
@@ -52,7 +62,10 @@ impl Connection {
         Connection {
             amqp: Amqp::server(Arc::clone(&settings.v1_0), now.as_duration()),
             remote,
+            user: Arc::from(""),
             container: Box::default(),
+            sole: None,
+            opening: false,
             first,
             begun: 0,
             sessions: Vec::new(),
@@ -86,6 +99,7 @@ impl Connection {
 
     pub(crate) fn is_stalled(&self) -> bool {
         self.waiting
+            || self.opening
             || self.leaving > 0
             || self.publishes.is_too_much()
             || self.amqp.out_len() > OUTPUT_MAX
@@ -139,6 +153,19 @@ impl Connection {
                         Some(Err(refusal)) => (None, Some(refusal)),
                     };
                     let sent = Sent { handle, id, settled, txn };
+                    if transfer.resume {
+                        let tag = Tag::from_slice(transfer.delivery_tag.unwrap_or_default());
+                        drop(payload);
+                        let mut wire = Wire { amqp: &mut self.amqp, channel };
+                        session.resume_delivery(&mut wire, sent, &tag);
+                        continue;
+                    }
+                    if session.resumes_only(handle) {
+                        drop(payload);
+                        let mut wire = Wire { amqp: &mut self.amqp, channel };
+                        session.refuse_new(ctx, &mut wire, handle);
+                        continue;
+                    }
                     if session.is_coordinator(handle) {
                         let order = Order::read(&payload);
                         drop(payload);
@@ -155,14 +182,15 @@ impl Connection {
                         Some(_) => room_in(&self.sessions, self.settings.transaction_max),
                     };
                     let (session, publishes) = (&mut self.sessions[at].1, &mut self.publishes);
+                    let tag = transfer.delivery_tag;
                     let published = match unknown {
-                        None => session.publish(ctx, publishes, sent, limit, &payload),
+                        None => session.publish(ctx, publishes, (sent, tag), limit, &payload),
                         Some(refusal) => Err(refusal),
                     };
                     drop(payload);
                     let mut wire = Wire { amqp: &mut self.amqp, channel };
                     match published {
-                        Ok(Published::Done) => session.published(&mut wire, sent),
+                        Ok(Published::Done) => session.published(ctx, &mut wire, sent),
                         Ok(Published::Pending) => self.waiting |= session.must_wait(),
                         Err(refusal) => session.reject(ctx, &mut wire, sent, &refusal),
                     }
@@ -195,6 +223,11 @@ impl Connection {
                     }
                     self.waiting |= session.must_wait();
                 }
+                Wired::Disposition { channel, first, last, settled: true, .. } => {
+                    let Some(at) = at(&self.sessions, channel) else { continue };
+                    let mut wire = Wire { amqp: &mut self.amqp, channel };
+                    self.sessions[at].1.settled(&mut wire, (first, last));
+                }
                 Wired::Disposition { .. } => {}
                 Wired::Credit { channel, handle, drain, .. } => {
                     let Some(at) = at(&self.sessions, channel) else { continue };
@@ -203,15 +236,12 @@ impl Connection {
                 }
                 Wired::Attach { channel, handle, attach } => {
                     let Some(at) = at(&self.sessions, channel) else { continue };
+                    let name =
+                        claim::link_name(&self.user, &self.container, attach.role, attach.name);
                     let session = &mut self.sessions[at].1;
-                    let planned =
-                        session.plan(ctx, (&self.settings, &self.container), (handle, &attach));
-                    let mut wire = Wire { amqp: &mut self.amqp, channel };
-                    session.attach(ctx, &mut wire, handle, planned);
-                    self.waiting |= session.must_wait();
-                    if !ctx.fx.events.is_empty() {
-                        return Step::More;
-                    }
+                    session.begin_claim(handle, &attach);
+                    self.waiting = true;
+                    return Step::Claim { claimant: Claimant::Link { channel, handle }, name };
                 }
                 Wired::Detach { answer: true, .. } => {}
                 Wired::Detach { channel, handle, closed, error, .. } => {
@@ -253,6 +283,7 @@ impl Connection {
                         Ok(user) => {
                             tracing::debug!(target: "security", remote = %self.remote, %user,
                                 "connected without authentication");
+                            self.user = user;
                             self.amqp.authenticated(None);
                         }
                         Err(text) => {
@@ -263,7 +294,16 @@ impl Connection {
                 }
                 Wired::Open { open } => {
                     self.container = open.container_id.into();
-                    self.amqp.open_ok();
+                    let sole = open.desired_capabilities.contains(SOLE_CONNECTION);
+                    if self.container.len() > NAME_MAX {
+                        let text = format!("A container-id has at most {NAME_MAX} octets");
+                        self.refuse_container(now, &text);
+                    } else if sole {
+                        let name = claim::container_name(&self.container);
+                        return Step::Claim { claimant: Claimant::Container, name };
+                    } else {
+                        self.amqp.open_ok();
+                    }
                 }
                 Wired::Close { error } => {
                     if let Some(error) = error {
@@ -301,7 +341,7 @@ impl Connection {
         session.publishes.forget(&mut self.publishes);
         self.check_waiting();
         let id = session.id;
-        let ending = session.end(ctx);
+        let ending = session.end(ctx, Ended::Session);
         self.leaving += usize::from(!farewell.is_empty());
         Some(Step::Ended { session: id, ending, farewell })
     }
@@ -328,6 +368,96 @@ impl Connection {
         self.amqp.begin_ok(channel);
     }
 
+    // ---- names that there are once -------------------------------------------------------
+
+    /// The shard has given a number to what wants a name.
+    pub(crate) fn claim(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: SessionId,
+        claimant: Claimant,
+        name: Arc<str>,
+    ) {
+        match claimant {
+            Claimant::Container => {
+                (self.sole, self.opening) = (Some(id), true);
+                let request = Request::Attach { name, force: false };
+                ctx.engine.request(ctx.now, id, op::CLAIM, request, ctx.fx);
+            }
+            Claimant::Link { channel, .. } => {
+                if let Some(at) = at(&self.sessions, channel) {
+                    self.sessions[at].1.claim(ctx, id, name);
+                }
+            }
+        }
+    }
+
+    /// The engine has answered. Gives back what nobody wants any more.
+    pub(crate) fn claimed(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: SessionId,
+        claimant: Claimant,
+        result: Result<Reply, Error>,
+    ) -> Option<Reply> {
+        self.touched = true;
+        match claimant {
+            Claimant::Container if self.sole != Some(id) => return result.ok(),
+            Claimant::Container if result.is_ok() => {
+                self.opening = false;
+                self.amqp.open_ok();
+            }
+            Claimant::Container => {
+                (self.sole, self.opening) = (None, false);
+                let text = "Another connection of this container is to be the only one";
+                self.refuse_container(ctx.now.as_duration(), text);
+            }
+            Claimant::Link { channel, .. } => {
+                let Some(at) = at(&self.sessions, channel) else { return result.ok() };
+                let session = &mut self.sessions[at].1;
+                let mut wire = Wire { amqp: &mut self.amqp, channel };
+                let peer = (&*self.settings, &*self.container);
+                let unclaimed = session.claimed(ctx, &mut wire, peer, id, result);
+                self.check_waiting();
+                return unclaimed;
+            }
+        }
+        None
+    }
+
+    /// Whether the connection is the only one of its container, by this number.
+    pub(crate) fn is_container(&self, id: SessionId) -> bool {
+        self.sole == Some(id)
+    }
+
+    /// Somebody else attaches a link.
+    pub(crate) fn stolen(&mut self, ctx: &mut Ctx<'_>, id: SessionId, claimant: Claimant) {
+        let Claimant::Link { channel, handle } = claimant else { return };
+        let Some(at) = at(&self.sessions, channel) else { return };
+        self.touched = true;
+        let mut wire = Wire { amqp: &mut self.amqp, channel };
+        self.sessions[at].1.stolen(ctx, &mut wire, (handle, id));
+    }
+
+    /// Refuses the connection for the name of its container, in the words that clients know.
+    fn refuse_container(&mut self, now: Duration, text: &str) {
+        tracing::info!(target: "protocol", remote = %self.remote, container = %self.container,
+            "connection refused: {text}");
+        let mut info = Vec::new();
+        let put = |text, out: &mut Vec<u8>| put_symbol(Symbol::new(text).unwrap_or_default(), out);
+        let written = put_map(&mut info, |out| {
+            put("invalid-field", out)?;
+            put("container-id", out)?;
+            Ok(2)
+        });
+        // Two short symbols have room in every map.
+        debug_assert!(written.is_ok(), "{written:?}");
+        let info = ValueRef::decode(&mut Reader::new(&info)).ok().and_then(ValueRef::as_map);
+        let condition = amqp_error::INVALID_FIELD;
+        let error = WireError { condition, description: Some(text), info };
+        self.amqp.refuse_open(now, &error);
+    }
+
     // ---- the engine's events -------------------------------------------------------------
 
     pub(crate) fn on_event(&mut self, ctx: &mut Ctx<'_>, channel: u16, event: Event) {
@@ -344,10 +474,12 @@ impl Connection {
             Event::Published { op, .. } => {
                 let sent = publish_of(op);
                 session.publishes.end(sent.id, &mut self.publishes);
-                session.published(&mut wire, sent);
+                session.published(ctx, &mut wire, sent);
             }
             Event::Withheld { op, .. } => {
-                session.publishes.withhold(publish_of(op).id, &mut self.publishes);
+                let sent = publish_of(op);
+                session.publishes.withhold(sent.id, &mut self.publishes);
+                session.withheld(ctx, sent);
             }
             Event::Refused { op, reason, .. } => {
                 let sent = publish_of(op);
@@ -358,7 +490,7 @@ impl Connection {
             Event::SubscriptionEnded { to, reason } => {
                 session.subscription_ended(ctx, &mut wire, to.tag, reason);
             }
-            // 1.0 sessions have no names, and no branches.
+            // 1.0 sessions have no names of their own, and no branches.
             Event::Evicted { .. } | Event::BranchExpired { .. } => {}
         }
         self.check_waiting();
@@ -406,9 +538,18 @@ impl Connection {
 
     pub(crate) fn end_sessions(&mut self, ctx: &mut Ctx<'_>) -> Vec<(SessionId, Box<Ending>)> {
         self.leaving += self.sessions.len();
-        self.sessions.drain(..).map(|(_, s)| (s.id, s.end(ctx))).collect()
+        let ended = Ended::Connection;
+        let endings = self.sessions.drain(..).map(|(_, s)| (s.id, s.end(ctx, ended))).collect();
+        ctx.ended(Until::Connection(self.first.of_same_connection(0)));
+        if let Some(id) = self.sole.take() {
+            ctx.leave(id, Estate::Nothing, Lasts::default(), ended);
+        }
+        endings
     }
 }
+
+/// What a client desires whose connection is to be the only one of its container.
+pub(super) const SOLE_CONNECTION: &str = "sole-connection-for-container";
 
 /// Where a session stands.
 fn at(sessions: &[(u16, Session)], channel: u16) -> Option<usize> {

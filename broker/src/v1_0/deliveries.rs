@@ -172,6 +172,11 @@ impl Disposed {
         Some(Disposed { outcome, not_here, annotations, told })
     }
 
+    /// What becomes of a delivery whose subscription is over.
+    pub(super) fn plain(self) -> Outcome {
+        self.outcome
+    }
+
     /// What becomes of a delivery of this subscription.
     pub(super) fn outcome(&self, tag: u32) -> Outcome {
         match self.outcome {

@@ -1,14 +1,17 @@
 //! A link on which the client sends: what it sends becomes messages of the engine.
 
+use super::claim::{self, Resumed};
 use super::error::Refusal;
+use super::ledger::UNSETTLED_MAX;
 use super::nodes::{self, Node, Wish};
 use super::session::{Link, Session, Wire};
 use super::transactions::TxnId;
 use crate::front::Total;
+use crate::links::{Ended, Fate, Tag};
 use crate::shard::Ctx;
 use fletch_amqp::v1_0::message::{Ingested, ingest};
 use fletch_amqp::v1_0::table::{Accepted, Rejected, TransactionalState};
-use fletch_amqp::v1_0::{Role, SequenceNo};
+use fletch_amqp::v1_0::{Role, SequenceNo, amqp_error};
 use fletch_engine::{Flags, Format, Message, Meta, OpId, Published, SessionId, Time};
 use std::time::Duration;
 
@@ -31,6 +34,7 @@ pub(super) struct Incoming {
     pub(super) second: bool,
     /// A node that goes with the link.
     pub(super) own: Option<Node>,
+    pub(super) resumed: Resumed,
 }
 
 /// Makes the engine's message of one that came.
@@ -92,14 +96,23 @@ impl Session {
         &mut self,
         ctx: &mut Ctx<'_>,
         total: &mut Total,
-        sent: Sent,
+        (sent, tag): (Sent, Option<&[u8]>),
         transactions: (u64, u64),
         payload: &[u8],
     ) -> Result<Published, Refusal> {
         // One whose link is gone was on its way when that went.
-        let Some(Link::Incoming(link)) = self.links.get(&sent.handle) else {
+        let Some(Link::Incoming(link)) = self.links.get(&sent.handle).map(|link| &link.link) else {
             return Ok(Published::Done);
         };
+        if link.second && !sent.settled && sent.txn.is_none() {
+            if self.ledger.len() >= UNSETTLED_MAX {
+                let text = format!(
+                    "{UNSETTLED_MAX} deliveries of this session are not settled by its client"
+                );
+                return Err(Refusal::new(amqp_error::RESOURCE_LIMIT_EXCEEDED, text));
+            }
+            self.ledger.push(sent, Tag::from_slice(tag.unwrap_or_default()), None);
+        }
         let (message, ingested) = message(ctx, self.id, payload)?;
         let relayed = match &link.node {
             Some(_) => None,
@@ -125,21 +138,23 @@ impl Session {
     }
 
     /// A delivery is where it belongs, and safe; or part of its transaction.
-    pub(super) fn published(&mut self, wire: &mut Wire<'_>, sent: Sent) {
+    pub(super) fn published(&mut self, ctx: &mut Ctx<'_>, wire: &mut Wire<'_>, sent: Sent) {
         let ids = (sent.id, sent.id);
-        let second = self.is_second(sent.handle);
         match sent.txn {
             _ if sent.settled => {}
             Some(txn) => {
+                let second = self.is_second(sent.handle);
                 let txn_id = &txn.to_be_bytes();
                 let outcome = Some(Accepted {}.into());
                 let state = TransactionalState { txn_id, outcome }.into();
                 wire.amqp.dispose(wire.channel, Role::RECEIVER, ids, !second, Some(state));
             }
-            None if second => {
+            None if self.ledger.outcome(publish_op(sent), Fate::Accepted) => {
+                // What follows is the client's: see `settled`.
                 let state = Some(Accepted {}.into());
-                wire.amqp.dispose(wire.channel, Role::RECEIVER, ids, false, state);
+                return wire.amqp.dispose(wire.channel, Role::RECEIVER, ids, false, state);
             }
+            None if self.departed(ctx, sent, &Fate::Accepted) => return,
             None => wire.amqp.accept(wire.channel, sent.id),
         }
         wire.amqp.finished(wire.channel, sent.handle);
@@ -159,23 +174,81 @@ impl Session {
             return self.fail_link(ctx, wire, sent.handle, refusal);
         }
         if !sent.settled {
+            let fate = refusal.fate();
+            if self.departed(ctx, sent, &fate) {
+                return;
+            }
+            let kept = self.ledger.outcome(publish_op(sent), fate);
             let state = Rejected { error: Some(refusal.wire()) };
             let (ids, settled) = ((sent.id, sent.id), !self.is_second(sent.handle));
+            if kept {
+                let state = Some(state.into());
+                return wire.amqp.dispose(wire.channel, Role::RECEIVER, ids, false, state);
+            }
             wire.amqp.dispose(wire.channel, Role::RECEIVER, ids, settled, Some(state.into()));
         }
         wire.amqp.finished(wire.channel, sent.handle);
     }
 
+    /// A delivery is safe, but a full queue holds its publisher back.
+    pub(super) fn withheld(&mut self, ctx: &mut Ctx<'_>, sent: Sent) {
+        if !self.ledger.outcome(publish_op(sent), Fate::Accepted) {
+            self.departed(ctx, sent, &Fate::Accepted);
+        }
+    }
+
+    /// The outcome of a delivery whose link is being left. False if it is none of those.
+    fn departed(&mut self, ctx: &mut Ctx<'_>, sent: Sent, fate: &Fate) -> bool {
+        let known = self.departures.is_waiting() && self.departures.outcome(publish_op(sent), fate);
+        if known {
+            self.departures.leave(ctx, Ended::Link(self.id));
+        }
+        known
+    }
+
+    /// The client settles what it sent: it knows the outcome.
+    pub(super) fn settled(&mut self, wire: &mut Wire<'_>, range: (SequenceNo, SequenceNo)) {
+        let Wire { amqp, channel } = wire;
+        self.ledger.settle(range, |handle| amqp.finished(*channel, handle));
+    }
+
+    /// Whether a delivery on a link may not be a new one.
+    pub(super) fn resumes_only(&self, handle: u32) -> bool {
+        let link = self.links.get(&handle).map(|link| &link.link);
+        matches!(link, Some(Link::Incoming(link)) if link.resumed.incomplete)
+    }
+
+    /// The client goes on with a delivery of an earlier life of its link. What the broker does not know is ignored
+    /// (part 2.7.5); of the rest it knows the outcome.
+    pub(super) fn resume_delivery(&mut self, wire: &mut Wire<'_>, sent: Sent, tag: &[u8]) {
+        let link = self.links.get_mut(&sent.handle).map(|link| &mut link.link);
+        let Some(Link::Incoming(link)) = link else {
+            return wire.amqp.finished(wire.channel, sent.handle);
+        };
+        let Some(fate) = link.resumed.known.remove(tag).filter(|_| !sent.settled) else {
+            return wire.amqp.finished(wire.channel, sent.handle);
+        };
+        let (second, ids) = (link.second, (sent.id, sent.id));
+        claim::say(&fate, |state| {
+            wire.amqp.dispose(wire.channel, Role::RECEIVER, ids, !second, Some(state));
+        });
+        match second {
+            true => self.ledger.push(sent, Tag::from_slice(tag), Some(fate)),
+            false => wire.amqp.finished(wire.channel, sent.handle),
+        }
+    }
+
     /// Whether the client wants to settle what it sends on a link after the broker has told the outcome.
     fn is_second(&self, handle: u32) -> bool {
-        matches!(self.links.get(&handle), Some(Link::Incoming(Incoming { second: true, .. })))
+        let link = self.links.get(&handle).map(|link| &link.link);
+        matches!(link, Some(Link::Incoming(Incoming { second: true, .. })))
     }
 }
 
 const SETTLED: u32 = 62;
 
 /// A publish as an operation: link and delivery, and whether the client has settled it.
-fn publish_op(sent: Sent) -> OpId {
+pub(super) fn publish_op(sent: Sent) -> OpId {
     let handle = OpId::from(sent.handle) << 32 & !(3 << SETTLED);
     OpId::from(sent.id.0) | handle | OpId::from(sent.settled) << SETTLED
 }

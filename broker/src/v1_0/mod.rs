@@ -2,11 +2,14 @@
 
 mod answer;
 mod attach;
+mod claim;
 mod connection;
 mod deliveries;
 mod error;
 mod filters;
 mod incoming;
+mod leaving;
+mod ledger;
 mod nodes;
 mod properties;
 mod session;
@@ -14,5 +17,6 @@ mod settings;
 mod subscription;
 mod transactions;
 
+pub(crate) use claim::{left, rejected};
 pub(crate) use connection::Connection;
 pub(crate) use settings::server_config;

@@ -3,14 +3,15 @@
 
 use super::answer::Answer;
 use super::attach::{Attaching, Becomes, Peer};
+use super::claim::Claiming;
 use super::deliveries::Disposed;
 use super::error::Refusal;
-use super::incoming::{Incoming, Sent, WINDOW};
-use super::nodes::Node;
-use super::subscription::{Asked, Leaving, Stage, Subscription};
+use super::incoming::{Incoming, Sent as Delivery, WINDOW};
+use super::ledger::Ledger;
+use super::subscription::{Asked, Subscription};
 use super::transactions::{Discharging, Transactions, TxnId};
-use crate::front::tx;
-use crate::front::{Ending, Left, Settings, UnderWay, Unsettled};
+use crate::front::{Settings, UnderWay, Unsettled};
+use crate::links::{Departures, Ended, Estate, Lasts};
 use crate::shard::Ctx;
 use fletch_amqp::SequenceSet;
 use fletch_amqp::v1_0::state::Connection as Amqp;
@@ -28,6 +29,16 @@ use smallvec::SmallVec;
 const PENDING_MAX: usize = 1024;
 
 /// A link that is attached.
+#[derive(Debug)]
+pub(super) struct Attached {
+    /// The number that its name is held under.
+    pub(super) id: SessionId,
+    /// How long its terminus outlives it.
+    pub(super) lasts: Lasts,
+    pub(super) link: Link,
+}
+
+/// What a link does.
 #[derive(Debug)]
 pub(super) enum Link {
     Incoming(Incoming),
@@ -47,12 +58,13 @@ pub(super) enum Then {
     Leave(u32),
     /// The client waits to hear that these are settled.
     Settled(SequenceNo, SequenceNo, State),
-    /// The node that went with a link on which the client sent is gone.
-    Detach(u32, bool),
+    /// The node that went with a link on which the client sent is gone: its name is free, and its client may have
+    /// to hear that it is detached.
+    Detach(SessionId, Option<(u32, bool)>),
     /// A transaction is committed, or not.
     Discharge(Box<Discharging>),
     /// Where a message of a transaction goes.
-    Route(TxnId, Sent),
+    Route(TxnId, Delivery),
     Nothing,
 }
 
@@ -86,17 +98,21 @@ pub(super) struct Wire<'a> {
 pub(super) struct Session {
     pub(super) id: SessionId,
     pub(super) publishes: UnderWay,
-    pub(super) links: HashMap<u32, Link>,
+    pub(super) links: HashMap<u32, Attached>,
+    pub(super) ledger: Ledger,
+    /// Links that are left, and wait for outcomes.
+    pub(super) departures: Departures,
+    pub(super) claiming: Option<Box<Claiming>>,
     pub(super) subscriptions: HashMap<u32, Subscription>,
     next_tag: u32,
     next_op: u32,
-    pending: HashMap<OpId, Then>,
+    pub(super) pending: HashMap<OpId, Then>,
     pub(super) unsettled: Unsettled,
     /// Deliveries that came when nothing could be sent any more.
     pub(super) unsent: Vec<(u32, DeliveryRef)>,
     /// Subscriptions that owe room.
     pub(super) owing: Vec<u32>,
-    attaching: Option<Box<Attaching>>,
+    pub(super) attaching: Option<Box<Attaching>>,
     pub(super) transactions: Box<Transactions>,
 }
 
@@ -106,6 +122,9 @@ impl Session {
             id,
             publishes: UnderWay::default(),
             links: HashMap::default(),
+            ledger: Ledger::default(),
+            departures: Departures::default(),
+            claiming: None,
             subscriptions: HashMap::default(),
             next_tag: 0,
             next_op: 0,
@@ -121,6 +140,7 @@ impl Session {
     /// Whether the client's next frames have to wait for the engine.
     pub(super) fn must_wait(&self) -> bool {
         self.attaching.is_some()
+            || self.claiming.is_some()
             || self.transactions.must_wait()
             || self.pending.len() > PENDING_MAX
     }
@@ -140,39 +160,6 @@ impl Session {
         ctx.engine.request(ctx.now, self.id, op, request, ctx.fx);
     }
 
-    /// Ends the session; what it held goes back where it came from, and what was made for its links goes.
-    pub(super) fn end(mut self, ctx: &mut Ctx<'_>) -> Box<Ending> {
-        let left = |s: &Subscription| Left::new(s.mode, s.settles);
-        let subscriptions = self.subscriptions.iter().map(|(tag, s)| (*tag, left(s))).collect();
-        let mut nodes: Vec<Node> = Vec::new();
-        for link in self.links.into_values() {
-            if let Link::Incoming(Incoming { own: Some(own), .. }) = link {
-                nodes.push(own);
-            }
-        }
-        for (tag, subscription) in self.subscriptions {
-            nodes.extend(subscription.own);
-            nodes.extend(subscription.leaving.and_then(|leaving| leaving.delete));
-            let parked = subscription.parked.into_iter().map(|parked| (tag, parked.delivery));
-            self.unsent.extend(parked);
-        }
-        nodes.extend(self.attaching.and_then(|attaching| attaching.made));
-        // Whether what a commit under way accepts is the session's still comes with its answer.
-        let mut commits = Vec::new();
-        for (op, then) in self.pending {
-            if let Then::Discharge(discharging) = then {
-                commits.push((op, tx::settle(discharging.settles(), &mut self.unsettled)));
-            }
-        }
-        let under_way = (Vec::new(), commits);
-        let held = self.unsettled.take_held();
-        let bindings = Default::default();
-        let mut ending = Ending::start(ctx, self.id, subscriptions, held, under_way, bindings);
-        ending.delete(nodes.iter().map(Node::deletion).collect());
-        self.unsent.into_iter().for_each(|(tag, delivery)| ending.deliver(tag, delivery));
-        Box::new(ending)
-    }
-
     // ---- attaching -----------------------------------------------------------------------
 
     /// The client wants a link: what that takes, for [`Session::attach`].
@@ -181,10 +168,11 @@ impl Session {
         ctx: &Ctx<'_>,
         (settings, container): (&Settings, &str),
         (handle, attach): (u32, &Attach<'_>),
-    ) -> Result<Attaching, (Answer, Refusal)> {
-        let peer = Peer { settings, container, tag: self.next_tag, handle };
+        id: SessionId,
+    ) -> Result<Attaching, Box<(Answer, Refusal)>> {
+        let peer = Peer { settings, container, tag: self.next_tag, handle, id };
         let planned = Attaching::new(ctx, &peer, attach);
-        planned.map_err(|refusal| (Answer::refused(attach), refusal))
+        planned.map_err(|refusal| Box::new((Answer::refused(attach), refusal)))
     }
 
     /// Begins to attach a link, or refuses it.
@@ -193,7 +181,7 @@ impl Session {
         ctx: &mut Ctx<'_>,
         wire: &mut Wire<'_>,
         handle: u32,
-        planned: Result<Attaching, (Answer, Refusal)>,
+        planned: Result<Attaching, Box<(Answer, Refusal)>>,
     ) {
         match planned {
             Ok(attaching) => {
@@ -201,11 +189,20 @@ impl Session {
                 self.attaching = Some(Box::new(attaching));
                 self.go_on(ctx, wire);
             }
-            Err((answer, refusal)) => {
-                tracing::info!(target: "protocol", "link refused: {}", refusal.text);
-                wire.amqp.refuse_attach(wire.channel, handle, &answer.attach(), &refusal.wire());
-            }
+            Err(refused) => self.refuse(wire, handle, &refused.0, &refused.1),
         }
+    }
+
+    /// Refuses a link.
+    pub(super) fn refuse(
+        &self,
+        wire: &mut Wire<'_>,
+        handle: u32,
+        answer: &Answer,
+        refusal: &Refusal,
+    ) {
+        tracing::info!(target: "protocol", "link refused: {}", refusal.text);
+        wire.amqp.refuse_attach(wire.channel, handle, &answer.attach(), &refusal.wire());
     }
 
     /// Asks for the next thing that the attach under way needs, or answers it.
@@ -222,10 +219,11 @@ impl Session {
             return self.ask(ctx, step, Then::Attach);
         }
         let Some(attaching) = self.attaching.take() else { return };
-        let Attaching { handle, tag, answer, becomes, .. } = *attaching;
+        let Attaching { handle, id, lasts, resumed, tag, answer, becomes, .. } = *attaching;
         wire.amqp.attach_ok(wire.channel, handle, &answer.attach());
         let link = match becomes {
-            Becomes::Incoming(incoming) => {
+            Becomes::Incoming(mut incoming) => {
+                incoming.resumed = resumed;
                 wire.amqp.grant_window(wire.channel, handle, WINDOW);
                 Link::Incoming(incoming)
             }
@@ -235,13 +233,16 @@ impl Session {
             }
             Becomes::Outgoing(_) => {
                 let to = self.subscription_id(tag);
+                if let Some(subscription) = self.subscriptions.get_mut(&tag) {
+                    subscription.resumed = resumed;
+                }
                 ctx.engine.set_mode(ctx.now, to, FlowMode::Credit, ctx.fx);
                 // A link counts messages only. If its queue has gone meanwhile, the engine says so.
                 let _ = ctx.engine.grant(ctx.now, to, CreditUnit::Bytes, u32::MAX, ctx.fx);
                 Link::Outgoing(tag)
             }
         };
-        self.links.insert(handle, link);
+        self.links.insert(handle, Attached { id, lasts, link });
     }
 
     /// A step of the attach under way was answered.
@@ -255,104 +256,20 @@ impl Session {
             Ok(_) => self.go_on(ctx, wire),
             Err(error) => {
                 let Some(attaching) = self.attaching.take() else { return };
-                let Attaching { handle, tag, mut answer, becomes, made, .. } = *attaching;
+                let Attaching {
+                    handle, id, lasts, tag, mut answer, becomes, made, resumed, ..
+                } = *attaching;
                 self.subscriptions.remove(&tag);
                 if let Some(node) = made {
                     self.ask(ctx, node.deletion(), Then::Nothing);
                 }
+                self.give_back(ctx, resumed.held);
                 let refusal = Refusal::from(error);
                 answer.refuse(matches!(becomes, Becomes::Outgoing(_)));
-                tracing::info!(target: "protocol", "link refused: {}", refusal.text);
-                wire.amqp.refuse_attach(wire.channel, handle, &answer.attach(), &refusal.wire());
+                self.refuse(wire, handle, &answer, &refusal);
+                ctx.leave(id, Estate::Nothing, lasts, Ended::Link(self.id));
             }
         }
-    }
-
-    // ---- detaching -----------------------------------------------------------------------
-
-    /// A link goes: the client detaches it and waits to hear of that, or it was detached for a fault.
-    pub(super) fn detach(
-        &mut self,
-        ctx: &mut Ctx<'_>,
-        wire: &mut Wire<'_>,
-        (handle, closed): (u32, bool),
-        answer: bool,
-    ) {
-        match self.links.remove(&handle) {
-            Some(Link::Outgoing(tag)) => {
-                let Some(subscription) = self.subscriptions.get_mut(&tag) else { return };
-                subscription.handle = None;
-                let lasting = subscription.lasting.take().filter(|_| closed);
-                let delete = subscription.own.take().or(lasting);
-                let answer = answer.then_some((handle, closed));
-                let leaving = Leaving { stage: Stage::Stopping, answer, delete };
-                subscription.leaving = Some(Box::new(leaving));
-                self.ask(ctx, Request::Stop { tag }, Then::Leave(tag));
-            }
-            Some(Link::Incoming(Incoming { own: Some(node), .. })) => {
-                let then = if answer { Then::Detach(handle, closed) } else { Then::Nothing };
-                self.ask(ctx, node.deletion(), then);
-            }
-            gone => {
-                if let Some(Link::Coordinator) = gone {
-                    self.coordinator_gone(ctx);
-                }
-                if answer {
-                    wire.amqp.detach(wire.channel, handle, closed, None);
-                }
-            }
-        }
-    }
-
-    /// A step of a subscription's end was answered.
-    fn leave(&mut self, ctx: &mut Ctx<'_>, wire: &mut Wire<'_>, tag: u32) {
-        let Some(subscription) = self.subscriptions.get_mut(&tag) else { return };
-        let holds = subscription.holds();
-        let Some(leaving) = &mut subscription.leaving else { return };
-        match leaving.stage {
-            Stage::Stopping => {
-                leaving.stage = Stage::Releasing;
-                let parked = std::mem::take(&mut subscription.parked);
-                let parked = parked.into_iter().map(|parked| parked.delivery);
-                let unsent: Vec<_> = if holds { parked.collect() } else { Vec::new() };
-                let held = self.unsettled.take_of(tag);
-                // The second answers for both: they go the same way.
-                let outcome = Outcome::Released { set_redelivered: false };
-                let request = Request::Settle { outcome, deliveries: unsent };
-                self.ask(ctx, request, Then::Nothing);
-                let outcome = Outcome::Released { set_redelivered: true };
-                let request = Request::Settle { outcome, deliveries: held };
-                self.ask(ctx, request, Then::Leave(tag));
-            }
-            Stage::Releasing => {
-                leaving.stage = Stage::Cancelling;
-                self.ask(ctx, Request::Cancel { tag }, Then::Leave(tag));
-            }
-            Stage::Cancelling | Stage::Deleting => {
-                if let Some(node) = leaving.delete.take() {
-                    leaving.stage = Stage::Deleting;
-                    return self.ask(ctx, node.deletion(), Then::Leave(tag));
-                }
-                let answer = leaving.answer;
-                self.subscriptions.remove(&tag);
-                if let Some((handle, closed)) = answer {
-                    wire.amqp.detach(wire.channel, handle, closed, None);
-                }
-            }
-        }
-    }
-
-    /// Detaches a link for what is no fault of the client's.
-    pub(super) fn fail_link(
-        &mut self,
-        ctx: &mut Ctx<'_>,
-        wire: &mut Wire<'_>,
-        handle: u32,
-        refusal: &Refusal,
-    ) {
-        tracing::info!(target: "protocol", "link detached: {}", refusal.text);
-        wire.amqp.detach(wire.channel, handle, true, Some(&refusal.wire()));
-        self.detach(ctx, wire, (handle, true), false);
     }
 
     // ---- what the engine tells -----------------------------------------------------------
@@ -372,13 +289,16 @@ impl Session {
                 let state = Some(state.wire());
                 wire.amqp.dispose(wire.channel, Role::SENDER, (first, last), true, state);
             }
-            Some(Then::Detach(handle, closed)) => {
-                wire.amqp.detach(wire.channel, handle, closed, None);
+            Some(Then::Detach(link, answer)) => {
+                ctx.leave(link, Estate::Nothing, Lasts::default(), Ended::Link(self.id));
+                if let Some((handle, closed)) = answer {
+                    wire.amqp.detach(wire.channel, handle, closed, None);
+                }
             }
             Some(Then::Discharge(discharging)) => {
                 self.discharged(ctx, wire, *discharging, result);
             }
-            Some(Then::Route(txn, sent)) => self.routed(wire, (txn, sent), result),
+            Some(Then::Route(txn, sent)) => self.routed(ctx, wire, (txn, sent), result),
             Some(Then::Nothing) | None => {}
         }
     }
@@ -406,7 +326,9 @@ impl Session {
         handle: u32,
         drain: bool,
     ) {
-        let Some(Link::Outgoing(tag)) = self.links.get(&handle) else { return };
+        let Some(Link::Outgoing(tag)) = self.links.get(&handle).map(|link| &link.link) else {
+            return;
+        };
         let tag = *tag;
         if let Some(subscription) = self.subscriptions.get_mut(&tag) {
             subscription.drain = drain;
@@ -420,8 +342,8 @@ impl Session {
         let to = self.subscription_id(tag);
         let Some(subscription) = self.subscriptions.get_mut(&tag) else { return };
         let Some(handle) = subscription.handle else { return };
-        if subscription.asked.is_some() {
-            return; // The answer comes back here.
+        if subscription.asked.is_some() || subscription.resumed.incomplete {
+            return; // The answer comes back here. And nothing new goes on a link that has not said all.
         }
         let credit = wire.amqp.credit(wire.channel, handle);
         if credit < subscription.granted {

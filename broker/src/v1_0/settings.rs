@@ -1,5 +1,6 @@
 //! What the broker says of itself to every client that speaks 1.0.
 
+use super::connection::SOLE_CONNECTION;
 use fletch_amqp::v1_0::state::{Identity, Limits, ServerConfig};
 use fletch_amqp::v1_0::types::{Symbol, put_map, put_string, put_symbol};
 use std::time::Duration;
@@ -32,9 +33,14 @@ pub(crate) fn server_config(mechanisms: &[&str], negotiation: Duration, tag: &st
             container_id: tag.to_owned(),
             idle_time_out: IDLE_TIME_OUT,
             properties,
-            offered_capabilities: ["ANONYMOUS-RELAY", "SHARED-SUBS", "DELAYED_DELIVERY"]
-                .map(String::from)
-                .to_vec(),
+            offered_capabilities: [
+                "ANONYMOUS-RELAY",
+                "SHARED-SUBS",
+                "DELAYED_DELIVERY",
+                SOLE_CONNECTION,
+            ]
+            .map(String::from)
+            .to_vec(),
             ..Identity::default()
         },
         mechanisms: mechanisms.iter().map(|name| (*name).to_owned()).collect(),

@@ -5,9 +5,11 @@
 //! been granted is kept here, and brought into line: more is granted, less is stopped first. A delivery
 //! that comes when the link has no credit any more, because the client took it back, is parked.
 
+use super::claim::Resumed;
 use super::nodes::Node;
+use crate::links::Lasts;
 use fletch_engine::queue::Marks;
-use fletch_engine::{DeliveryRef, Message, Mode};
+use fletch_engine::{DeliveryRef, Message, Mode, SessionId};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -45,6 +47,12 @@ pub(super) struct Leaving {
     pub(super) answer: Option<(u32, bool)>,
     /// What goes with it.
     pub(super) delete: Option<Node>,
+    /// The number that its link's name is held under, and how long its terminus outlives it.
+    pub(super) link: (SessionId, Lasts),
+    /// What its client has not settled may be kept.
+    pub(super) keeps: bool,
+    /// What is.
+    pub(super) held: Vec<(u32, DeliveryRef)>,
 }
 
 /// See the module.
@@ -59,6 +67,10 @@ pub(super) struct Subscription {
     pub(super) lasting: Option<Node>,
     /// A node that goes with the link.
     pub(super) own: Option<Node>,
+    /// What the client has not settled is to outlive the link, as its terminus does.
+    pub(super) keeps: bool,
+    /// What it has received in an earlier life of the link, and not said enough about; nothing is sent meanwhile.
+    pub(super) resumed: Resumed,
     /// Deliveries that the engine may still make.
     pub(super) granted: u32,
     pub(super) asked: Option<Asked>,
@@ -79,6 +91,8 @@ impl Subscription {
             settles,
             lasting: None,
             own: None,
+            keeps: false,
+            resumed: Resumed::default(),
             granted: 0,
             asked: None,
             drain: false,

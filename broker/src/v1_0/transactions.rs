@@ -7,7 +7,7 @@
 use super::deliveries::Disposed;
 use super::error::Refusal;
 use super::incoming::Sent;
-use super::session::{Link, Session, Then, Wire};
+use super::session::{Attached, Link, Session, Then, Wire};
 use crate::front::Tx;
 use crate::front::tx::{self, Commit};
 use crate::shard::Ctx;
@@ -280,6 +280,7 @@ impl Session {
     /// A message's exchange has said where it goes.
     pub(super) fn routed(
         &mut self,
+        ctx: &mut Ctx<'_>,
         wire: &mut Wire<'_>,
         (txn, sent): (TxnId, Sent),
         result: Result<Reply, Error>,
@@ -291,7 +292,7 @@ impl Session {
             (Some(open), Err(error)) => open.broken = Some(error.into()),
             _ => {}
         }
-        self.published(wire, sent);
+        self.published(ctx, wire, sent);
     }
 
     /// The client accepts deliveries in a transaction.
@@ -317,12 +318,12 @@ impl Session {
 
     /// Whether the client may send to a coordinator on this link.
     pub(super) fn is_coordinator(&self, handle: u32) -> bool {
-        matches!(self.links.get(&handle), Some(Link::Coordinator))
+        matches!(self.links.get(&handle), Some(Attached { link: Link::Coordinator, .. }))
     }
 
     /// The coordinator's link is gone: what is open is rolled back (part 4.2).
     pub(super) fn coordinator_gone(&mut self, ctx: &mut Ctx<'_>) {
-        if self.links.values().any(|link| matches!(link, Link::Coordinator)) {
+        if self.links.values().any(|attached| matches!(attached.link, Link::Coordinator)) {
             return;
         }
         for (_, mut open) in std::mem::take(&mut self.transactions.open) {

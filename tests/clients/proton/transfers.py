@@ -129,11 +129,12 @@ def many_links(scene):
     connection = scene.connect()
     name = queue("many-links")
     links = []
-    for _ in range(10):
+    for turn in range(10):
         session = connection.conn.session()
         session.open()
         for number in range(10):
-            link = session.sender("sender %d" % number)
+            # A container has one link of a name, on whichever session.
+            link = session.sender("sender %d of %d" % (number, turn))
             link.target.address = name
             link.open()
             links.append(link)
