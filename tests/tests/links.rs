@@ -414,6 +414,22 @@ fn a_client_may_say_what_it_knows_in_parts() -> Result<()> {
 }
 
 #[test]
+fn names_have_a_limit() -> Result<()> {
+    let scene = Scene::new(1)?;
+    let (_connection, session) = connect(&scene, "c")?;
+    session.sender(&sender(&"x".repeat(1024), "q", 0, Unsettled::default()))?;
+    let refused = session.sender(&sender(&"x".repeat(1025), "q", 0, Unsettled::default()));
+    ensure!(condition(refused)? == "amqp:invalid-field");
+    match connect(&scene, &"x".repeat(1025)).map_err(|error| error.downcast::<Error>()) {
+        Err(Ok(Error::V1_0(Failure::Connection(condition)))) => {
+            ensure!(condition.name == "amqp:invalid-field", "{condition}");
+        }
+        other => bail!("{other:?}"),
+    }
+    scene.done()
+}
+
+#[test]
 fn ten_thousand_links_come_and_go_on_one_session() -> Result<()> {
     Scene::each_with(&[1, 2], &[], |scene| {
         let (connection, session) = connect(scene, "c")?;
@@ -505,6 +521,26 @@ fn nothing_is_lost_or_sent_twice_by_a_client_whose_connections_are_cut() -> Resu
         found.dedup();
         ensure!(count == found.len(), "{} were sent twice", count - found.len());
         ensure!(count == MOST as usize, "{count} of {MOST}");
+        Ok(())
+    })
+}
+
+#[test]
+fn who_hears_that_a_connection_is_closed_finds_nothing_of_it() -> Result<()> {
+    Scene::each(|scene| {
+        let watchers: Vec<_> =
+            (0..scene.shards).map(|_| connect(scene, "w")).collect::<Result<_>>()?;
+        for round in 0..40 {
+            let (connection, session) = connect(scene, "c")?;
+            let target = Terminus { dynamic: true, ..Terminus::default() };
+            let out = session.sender(&SenderOptions { target, ..SenderOptions::default() })?;
+            let address = out.address().to_owned();
+            connection.close()?;
+            for (_, watcher) in &watchers {
+                let found = watcher.sender(&SenderOptions::of(&*address));
+                ensure!(condition(found)? == "amqp:not-found", "round {round}");
+            }
+        }
         Ok(())
     })
 }

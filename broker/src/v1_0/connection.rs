@@ -1,7 +1,9 @@
 //! One 1.0 connection as the broker sees it: drives the sans-IO state machine, judges the client's wish
 //! to connect, and keeps the sessions.
 
+use super::answer::Answer;
 use super::claim::{self, NAME_MAX};
+use super::error::Refusal;
 use super::incoming::{Sent, publish_of};
 use super::session::{Session, Wire};
 use super::subscription::Delivery;
@@ -44,6 +46,8 @@ pub(crate) struct Connection {
     leaving: usize,
     /// The connection is over: what is still to be said when the last session has left.
     goodbye: Option<Vec<u8>>,
+    /// The answer to the client's close, before it is known that the connection is over.
+    last_words: Vec<u8>,
     /// Reading has stopped for a stall.
     paused: bool,
     /// Publishes that are not complete.
@@ -75,6 +79,7 @@ impl Connection {
             waiting: false,
             leaving: 0,
             goodbye: None,
+            last_words: Vec::new(),
             paused: false,
             publishes: Total::default(),
             settings: Arc::clone(settings),
@@ -236,6 +241,13 @@ impl Connection {
                 }
                 Wired::Attach { channel, handle, attach } => {
                     let Some(at) = at(&self.sessions, channel) else { continue };
+                    if attach.name.len() > NAME_MAX {
+                        let text = format!("A link's name has at most {NAME_MAX} octets");
+                        let (answer, refusal) = (Answer::refused(&attach), Refusal::invalid(text));
+                        let mut wire = Wire { amqp: &mut self.amqp, channel };
+                        self.sessions[at].1.refuse(&mut wire, handle, &answer, &refusal);
+                        continue;
+                    }
                     let name =
                         claim::link_name(&self.user, &self.container, attach.role, attach.name);
                     let session = &mut self.sessions[at].1;
@@ -312,6 +324,7 @@ impl Connection {
                             "the client closed the connection for an error");
                     }
                     self.amqp.close(now, None);
+                    self.last_words = self.amqp.out().split_off(written);
                 }
                 Wired::Closed { text } => {
                     match text {
@@ -321,7 +334,10 @@ impl Connection {
                         Some(text) => tracing::warn!(target: "protocol", remote = %self.remote,
                             "connection closed: {text}"),
                     }
-                    self.goodbye = Some(self.amqp.out().split_off(written));
+                    // What the sessions held is back where it came from when the client hears that it is over.
+                    let mut goodbye = std::mem::take(&mut self.last_words);
+                    goodbye.extend(self.amqp.out().drain(written..));
+                    self.goodbye = Some(goodbye);
                     return Step::Closed;
                 }
                 // A server asks for none of these.

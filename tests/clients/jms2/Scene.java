@@ -77,6 +77,16 @@ final class Scene {
         return connect(options).createSession(Session.AUTO_ACKNOWLEDGE);
     }
 
+    /** In order: what goes wrong is told. */
+    void closeAll() throws JMSException {
+        synchronized (connections) {
+            for (Connection connection : connections) {
+                connection.close();
+            }
+            connections.clear();
+        }
+    }
+
     void close() {
         synchronized (connections) {
             for (Connection connection : connections) {

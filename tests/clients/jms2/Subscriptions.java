@@ -1,4 +1,5 @@
 import jakarta.jms.Connection;
+import jakarta.jms.InvalidClientIDException;
 import jakarta.jms.InvalidDestinationException;
 import jakarta.jms.JMSException;
 import jakarta.jms.Message;
@@ -19,6 +20,7 @@ final class Subscriptions {
                     Check.bare("no-local", Subscriptions::noLocal),
                     Check.bare("durable-subscription", Subscriptions::durable),
                     Check.bare("durable-unsubscribe", Subscriptions::unsubscribe),
+                    Check.bare("client-id-in-use", Subscriptions::clientId),
                     Check.bare("shared-subscription", Subscriptions::shared),
                     Check.bare("shared-durable-subscription", Subscriptions::sharedDurable));
 
@@ -38,6 +40,20 @@ final class Subscriptions {
         Connection connection = scene.open();
         connection.setClientID(id);
         return Scene.start(connection).createSession(Session.AUTO_ACKNOWLEDGE);
+    }
+
+    /** A client identifier is one connection's, until that is closed. */
+    private static void clientId(Scene scene) throws JMSException {
+        for (int round = 0; round < 4; round++) {
+            Session first = named(scene, "jms2-client-id");
+            try {
+                named(scene, "jms2-client-id");
+                throw new AssertionError("two connections have it");
+            } catch (InvalidClientIDException expected) {
+                Scene.equal(first.createConsumer(topic(first)) != null, true, "a consumer");
+            }
+            scene.closeAll();
+        }
     }
 
     /** Each subscriber gets everything, also of publishers it does not share a connection with. */

@@ -1,10 +1,22 @@
 """Which node a link reaches, and what of the node: exchanges, filters, copies, dynamic nodes."""
 
-from proton import Described, Message, Terminus, ulong, symbol
+from proton import Described, Endpoint, Message, Terminus, ulong, symbol
 from proton.reactor import Container, Copy, DurableSubscription, Filter, Selector
 from proton.utils import LinkDetached
 
-from scene import Receiver, accepted, bodies, check, contents, equal, linger, outcome, queue, send
+from scene import (
+    PATIENCE,
+    Receiver,
+    accepted,
+    bodies,
+    check,
+    contents,
+    equal,
+    linger,
+    outcome,
+    queue,
+    send,
+)
 
 
 def refusal(open_link):
@@ -286,3 +298,26 @@ def durable_subscription_detach(scene):
         linger(receiver.connection, 0.1)
 
     resubscribed(scene, "proton-durable-detach", leave)
+
+
+@check("link-stolen")
+def link_stolen(scene):
+    """A link that is attached elsewhere is taken from whoever has it, with what that one holds."""
+
+    def attach():
+        connection = scene.connect(container=Container(container_id="proton-stolen"))
+        return Receiver(connection, queue("link-stolen"), name="stolen", credit=10)
+
+    send(scene.connect(), queue("link-stolen"), range(3))
+    holder = attach()
+    equal([r.message.body for r in holder.take(3)], [0, 1, 2], "bodies")
+    for turn in range(4):
+        thief = attach()
+        again = thief.take(3)
+        equal([r.message.body for r in again], [0, 1, 2], "bodies")
+        equal([r.message.delivery_count for r in again], [1 + turn] * 3, "delivery counts")
+        link = holder.link
+        gone = lambda: link.state & Endpoint.REMOTE_CLOSED  # noqa: E731
+        holder.connection.wait(gone, timeout=PATIENCE, msg="Waiting for the end of the link")
+        equal(link.remote_condition.name, "amqp:link:stolen", "condition")
+        holder = thief

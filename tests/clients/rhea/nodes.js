@@ -1,7 +1,7 @@
 // Which node a link reaches, and what of the node: exchanges, filters, copies, dynamic nodes.
 'use strict';
 
-const { check, equal, queue, rhea, sleep } = require('./scene.js');
+const { check, equal, event, queue, rhea, sleep } = require('./scene.js');
 
 const { types } = rhea;
 const numbers = (count) => Array.from({ length: count }, (_, n) => n);
@@ -185,4 +185,23 @@ check('durable-subscription', { queues: {} }, async (scene) => {
   equal(await again.bodies(2), ['durable.one', 'durable.two'], 'bodies');
   await again.nothing();
   await again.close();
+});
+
+// A link that is attached elsewhere is taken from whoever has it, with what that one holds.
+check('link-stolen', {}, async (scene) => {
+  const attach = async () => {
+    const connection = await scene.connect({ container_id: 'rhea-stolen' });
+    return scene.receiver(connection, queue('link-stolen'), { name: 'stolen', credit: 10 });
+  };
+  await scene.send(await scene.connect(), queue('link-stolen'), [0, 1, 2]);
+  let holder = await attach();
+  equal(await holder.bodies(3), [0, 1, 2], 'bodies');
+  for (let turn = 0; turn < 4; turn += 1) {
+    const stolen = event(holder.link, ['receiver_error']);
+    const thief = await attach();
+    equal(await thief.bodies(3), [0, 1, 2], 'bodies');
+    const { context } = await stolen;
+    equal(context.receiver.error.condition, 'amqp:link:stolen', 'condition');
+    holder = thief;
+  }
 });

@@ -1,5 +1,6 @@
 //! How a client introduces itself.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -17,7 +18,10 @@ pub(super) fn config(options: &ConnectOptions) -> ClientConfig {
     let mechanisms = options.mechanisms().into_iter();
     let container_id = options.container_id.clone().unwrap_or_else(|| {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        format!("{}-{}-{count}", crate::options::process_name(), std::process::id())
+        // Two machines may have processes of one number, and whoever has a container's name has its links.
+        let random = RandomState::new().build_hasher().finish();
+        let (name, process) = (crate::options::process_name(), std::process::id());
+        format!("{name}-{process}-{random:016x}-{count}")
     });
     let host = options.virtual_host.as_str();
     ClientConfig {

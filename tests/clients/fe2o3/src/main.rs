@@ -10,6 +10,7 @@
 //! anything failed.
 
 mod flow;
+mod links;
 mod nodes;
 mod outcomes;
 mod reconnect;
@@ -31,6 +32,7 @@ fn checks() -> Vec<Check> {
     checks.extend(nodes::checks());
     checks.extend(transactions::checks());
     checks.extend(reconnect::checks());
+    checks.extend(links::checks());
     checks
 }
 

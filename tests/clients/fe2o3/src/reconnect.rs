@@ -26,14 +26,14 @@ pub fn checks() -> Vec<Check> {
 }
 
 /// Forwards connections until they are cut.
-struct Proxy {
-    address: String,
+pub struct Proxy {
+    pub address: String,
     connections: Arc<Mutex<Vec<AbortHandle>>>,
     accepting: AbortHandle,
 }
 
 impl Proxy {
-    async fn new(target: &str) -> Result<Proxy> {
+    pub async fn new(target: &str) -> Result<Proxy> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?.to_string();
         let connections = Arc::new(Mutex::new(Vec::new()));
@@ -50,7 +50,7 @@ impl Proxy {
         Ok(Proxy { address, connections, accepting: accepting.abort_handle() })
     }
 
-    fn cut(&self) {
+    pub fn cut(&self) {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         connections.drain(..).for_each(|connection| connection.abort());
     }
