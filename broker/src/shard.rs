@@ -107,6 +107,7 @@ impl Shard {
             queues: settings.queues,
             dtx: settings.dtx,
             policies: Arc::clone(&settings.policies),
+            secret: settings.secret,
         };
         let engine = match restored {
             Some(restored) => Engine::restored(&config, restored),

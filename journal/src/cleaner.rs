@@ -235,7 +235,7 @@ impl<P: Payload> Log<P> {
     }
 
     /// Stages a live message again: `refs` are the places that refer to it, `old` is the record that
-    /// goes.
+    /// goes. What that says besides is staged apart, by [`Log::remember`].
     pub fn relocate(&mut self, refs: Refs, old: Seq, payload: P, xid: Option<Xid>) -> Seq {
         let (places, len) = (refs.len(), payload.len());
         let new = self.publish_again(refs, payload, xid);

@@ -18,7 +18,7 @@ mod superblock;
 pub use batch::{BATCH_MAX, BODY_MAX, Batch, BatchError, HEADER, Header, encode, seal};
 pub use cleaner::{Cleaned, Damaged};
 pub use io::{Done, Request, Volume, Write};
-pub use log::{Log, LogConfig, LogStats, Payload, Position, REFS_MAX, Refs};
+pub use log::{Log, LogConfig, LogStats, Payload, Position, REFS_MAX, Refs, Remembered};
 pub use lsn::{ALIGN, Lsn};
 pub use record::{Op, RecordError, Ref, Xid};
 pub use segments::Segment;

@@ -8,6 +8,7 @@
 //! Lives on its shard, owned by the engine; never blocks, reads no clock. It is told of the end of each
 //! write and request by [`Log::done`].
 
+mod remembered;
 mod requests;
 mod room;
 mod staging;
@@ -19,6 +20,7 @@ use crate::record::{FRAGMENT_HEAD, Op, Ref, Xid, publish_len};
 use crate::segments::{Segment, Segments};
 use crate::seq::Seq;
 use crate::superblock::{State, Superblock};
+pub use remembered::Remembered;
 use smallvec::SmallVec;
 use staging::prepared;
 use std::collections::{BTreeMap, VecDeque};
@@ -95,6 +97,8 @@ enum Staged<P> {
         xid: Option<Xid>,
         /// An older record of it is in the log.
         again: bool,
+        /// What its record says besides, which stays if the message leaves before it is written.
+        with: Option<Box<Remembered>>,
     },
     Dequeue {
         queue: u64,
@@ -105,11 +109,19 @@ enum Staged<P> {
         queue: u64,
         upto: u64,
     },
+    /// What is to be remembered.
+    Remember(Box<Remembered>),
     /// Operations already encoded; a root's if `key` is given.
     Bytes {
         bytes: Arc<[u8]>,
         root: bool,
     },
+}
+
+impl<P> Staged<P> {
+    fn is_gone(&mut self) -> bool {
+        matches!(self, Staged::Gone)
+    }
 }
 
 impl<P: Payload> Staged<P> {
@@ -118,9 +130,11 @@ impl<P: Payload> Staged<P> {
         FRAGMENT_HEAD
             + match self {
                 Staged::Gone => return 0,
-                Staged::Publish { refs, payload, xid, .. } => {
-                    publish_len(refs.len(), payload.len()) + xid.map_or(0, |_| 16)
+                Staged::Publish { refs, payload, xid, with, .. } => {
+                    let besides = with.as_ref().map_or(0, |with| with.len());
+                    publish_len(refs.len(), payload.len()) + xid.map_or(0, |_| 16) + besides
                 }
+                Staged::Remember(remembered) => remembered.len(),
                 Staged::Dequeue { .. } => 32,
                 Staged::Delivered { .. } => 24,
                 Staged::Bytes { bytes, .. } => bytes.len(),
@@ -330,6 +344,11 @@ impl<P: Payload> Log<P> {
         ranges: impl Iterator<Item = (u64, u64, u64)>,
     ) {
         self.adopt_bytes(seq, Key::Prepared(xid), prepared(xid, ranges));
+    }
+
+    /// Things that recovery found remembered in a record.
+    pub fn adopt_remembered(&mut self, seq: Seq, count: u64, bytes: u64) {
+        self.segments.hold(seq, count, bytes);
     }
 
     fn adopt_root(&mut self, seq: Seq, key: Key, op: &Op<'_>) {

@@ -15,6 +15,7 @@
 //!  5 Prepare                coordinator                  then number u64
 //!  6 Decide     commit      coordinator                  then number u64
 //!  7 Delivered                                           then queue u64, up to u64
+//!  9 Remember                             payload length   then queue u64, payload
 //! ```
 //!
 //! The highest bit of a publish's position says that a delivery from that queue may have happened.
@@ -33,6 +34,7 @@ const UNDEFINE: u8 = 4;
 const PREPARE: u8 = 5;
 const DECIDE: u8 = 6;
 const UP_TO: u8 = 7;
+const REMEMBER: u8 = 9;
 
 /// The bit of a publish's position that says that a delivery may have happened.
 const DELIVERED: u64 = 1 << 63;
@@ -101,6 +103,13 @@ pub enum Op<'a> {
         queue: u64,
         /// The position.
         upto: u64,
+    },
+    /// Something about a queue besides its messages.
+    Remember {
+        /// The queue.
+        queue: u64,
+        /// What, opaque here.
+        payload: &'a [u8],
     },
 }
 
@@ -219,6 +228,11 @@ impl Op<'_> {
                 head(out, UP_TO, false, 0, 0);
                 numbers(out, &[queue, upto]);
             }
+            Op::Remember { queue, payload } => {
+                head(out, REMEMBER, false, 0, payload.len() as u32);
+                numbers(out, &[queue]);
+                out.extend_from_slice(payload);
+            }
         }
     }
 }
@@ -268,6 +282,7 @@ impl<'a> Ops<'a> {
                 Op::Decide { xid: Xid { shard: short, number: self.number()? }, commit: flag }
             }
             UP_TO => Op::Delivered { queue: self.number()?, upto: self.number()? },
+            REMEMBER => Op::Remember { queue: self.number()?, payload: self.take(long)? },
             kind => return Err(RecordError::Kind(kind)),
         };
         match op {
@@ -439,6 +454,8 @@ mod tests {
             Op::Decide { xid, commit: true },
             Op::Decide { xid, commit: false },
             Op::Delivered { queue: 1, upto: 5 },
+            Op::Remember { queue: 1, payload: b"ids" },
+            Op::Remember { queue: 2, payload: b"" },
         ];
         let mut out = Vec::new();
         all.iter().for_each(|op| op.put(&mut out));
@@ -454,7 +471,7 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused() {
         let errors = |bytes: &[u8]| ops(bytes).find_map(Result::err);
-        assert_eq!(errors(&[9, 0, 0, 0, 0, 0, 0, 0]), Some(RecordError::Kind(9)));
+        assert_eq!(errors(&[8, 0, 0, 0, 0, 0, 0, 0]), Some(RecordError::Kind(8)));
         assert_eq!(errors(&[1, 0, 0, 0, 0, 0, 0, 0]), Some(RecordError::Empty));
         assert_eq!(errors(&[1, 0, 0, 0]), Some(RecordError::Short));
         let mut range = Vec::new();

@@ -1,7 +1,7 @@
 //! The segments of a log: which there are, what lives in each, which may go.
 //!
 //! A record is live as long as something refers to it: a message in a queue, a definition, a decision
-//! that not everybody has noted. It counts in the segment where it begins. Only the oldest segment is
+//! that not everybody has noted, something that is remembered of a queue. It counts in the segment where it begins. Only the oldest segment is
 //! ever freed, so a record that changes the meaning of an earlier one (a dequeue, an undefine, a
 //! decision noted) needs no life of its own: it is never gone before what it is about.
 
@@ -143,6 +143,24 @@ impl Segments {
         segment.live_bytes -= len;
         segment.until = segment.until.max(until);
         self.live_bytes -= len;
+    }
+
+    /// So many small things that a record says are to be remembered.
+    pub(crate) fn hold(&mut self, seq: Seq, count: u64, bytes: u64) {
+        let Some(at) = self.at(seq).filter(|_| count > 0) else { return };
+        self.list[at].live += count;
+        self.list[at].live_bytes += bytes;
+        self.live_bytes += bytes;
+    }
+
+    /// One of those is to be remembered no more; `until` has to be durable before that counts.
+    pub(crate) fn release(&mut self, seq: Seq, bytes: u64, until: Seq) {
+        let Some(at) = self.at(seq) else { return };
+        let segment = &mut self.list[at];
+        segment.live -= 1;
+        segment.live_bytes -= bytes;
+        segment.until = segment.until.max(until);
+        self.live_bytes -= bytes;
     }
 
     /// How many of the oldest segments hold nothing that is needed, the one written to never.

@@ -189,6 +189,7 @@ fn text(op: &Op<'_>) -> String {
             format!("decide {} of shard {}, commit {commit}", xid.number, xid.shard)
         }
         Op::Delivered { queue, upto } => format!("delivered from {queue}, up to {upto}"),
+        Op::Remember { queue, payload } => format!("remember of {queue}, {}", sum(payload)),
     }
 }
 

@@ -51,6 +51,7 @@ pub(super) fn serve(
         default_group,
         queues: config.queues,
         dtx: config.dtx,
+        secret: random_secret()?,
         protocols: config.protocols,
         domain: config.domain.as_deref().map(Arc::from),
         policies: policies(config),
@@ -79,6 +80,12 @@ fn policies(config: &Config) -> Arc<[Arc<Object>]> {
     let queues = config.queue_patterns.iter().map(policy(ObjectKind::QueuePolicy));
     let topics = config.topic_patterns.iter().map(policy(ObjectKind::TopicPolicy));
     queues.chain(topics).collect()
+}
+
+fn random_secret() -> Result<u64, StartError> {
+    let numbers = random_numbers(1);
+    let system = |source| StartError::System { what: "random numbers", source };
+    numbers.map(|all| all.first().copied().unwrap_or_default()).map_err(system)
 }
 
 fn page_configs(config: &Config, dirs: &[PathBuf]) -> Result<Vec<PagingConfig>, StartError> {

@@ -35,6 +35,8 @@ pub(crate) struct Settings {
     pub(crate) queues: QueueDefaults,
     /// Limits of branches of distributed transactions.
     pub(crate) dtx: DtxConfig,
+    /// A random number that no peer knows.
+    pub(crate) secret: u64,
     pub(crate) amqp: Arc<ServerConfig>,
     pub(crate) v1_0: Arc<ServerConfig1>,
     pub(crate) anonymous: Arc<str>,
@@ -85,6 +87,7 @@ impl Settings {
             transaction_max,
             queues: QueueDefaults::UNLIMITED,
             dtx: DtxConfig::UNLIMITED,
+            secret: 0,
             amqp: Arc::new(amqp),
             v1_0: Arc::new(v1_0::server_config(&MECHANISMS, max_negotiate_time, federation_tag)),
             anonymous: Arc::from(format!("anonymous@{realm}")),

@@ -1,6 +1,6 @@
 //! Operations on their way into a batch.
 
-use super::{Key, Log, Payload, REFS_MAX, Refs, Root, Staged, Taken};
+use super::{Key, Log, Payload, REFS_MAX, Refs, Remembered, Root, Staged, Taken};
 use crate::record::{Op, Ref, Xid, publish_len};
 use crate::seq::Seq;
 use std::sync::Arc;
@@ -37,12 +37,26 @@ impl<P: Payload> Log<P> {
     /// transaction is decided so.
     pub fn publish(&mut self, refs: Refs, payload: P, xid: Option<Xid>) -> Seq {
         debug_assert!(!refs.is_empty() && refs.len() <= REFS_MAX);
-        self.stage(Staged::Publish { refs, payload, xid, again: false })
+        self.stage(Staged::Publish { refs, payload, xid, again: false, with: None })
+    }
+
+    /// The same with what is to be remembered as soon as the message is there, in the same record. It is
+    /// written also if the message leaves its queues before.
+    pub fn publish_with(
+        &mut self,
+        refs: Refs,
+        payload: P,
+        xid: Option<Xid>,
+        with: Remembered,
+    ) -> Seq {
+        debug_assert!(!refs.is_empty() && refs.len() <= REFS_MAX);
+        let with = Some(Box::new(with));
+        self.stage(Staged::Publish { refs, payload, xid, again: false, with })
     }
 
     /// The same for a message that is in the log already.
     pub(crate) fn publish_again(&mut self, refs: Refs, payload: P, xid: Option<Xid>) -> Seq {
-        self.stage(Staged::Publish { refs, payload, xid, again: true })
+        self.stage(Staged::Publish { refs, payload, xid, again: true, with: None })
     }
 
     /// A message left a queue. `seq` is where its record stands, `len` its payload's length. Returns
@@ -50,7 +64,12 @@ impl<P: Payload> Log<P> {
     pub fn dequeue(&mut self, at: Ref, seq: Seq, len: usize) -> Seq {
         let taken_back = self.take_back(at, seq);
         if taken_back == Some(Taken::Whole) {
-            return self.durable;
+            // What stays in its place says that it was there.
+            return if self.staged_mut(seq).is_some_and(Staged::is_gone) {
+                self.durable
+            } else {
+                seq
+            };
         }
         let Ref { queue, position } = at;
         let number = match self.staged.back_mut() {
@@ -80,7 +99,7 @@ impl<P: Payload> Log<P> {
         let op = self.staged_mut(seq)?;
         let before = op.len();
         let mut taken = Taken::Whole;
-        if let Staged::Publish { refs, again, .. } = op
+        if let Staged::Publish { refs, again, with, .. } = op
             && let Some(n) = refs.iter().position(|(r, _)| *r == at)
         {
             if *again {
@@ -88,11 +107,12 @@ impl<P: Payload> Log<P> {
             }
             refs.swap_remove(n);
             if refs.is_empty() {
-                *op = Staged::Gone;
+                let with = with.take().filter(|with| with.needed() != (0, 0));
+                *op = with.map_or(Staged::Gone, Staged::Remember);
             }
         }
         let after = op.len();
-        let gone = after == 0;
+        let gone = op.is_gone();
         self.staged_bytes -= (before - after) as u64;
         self.stats.avoided += u64::from(gone && taken == Taken::Whole);
         Some(taken)
@@ -197,11 +217,42 @@ impl<P: Payload> Log<P> {
     /// A participant notes a decision. The shard that decided says it twice, which tells its note from the
     /// decision.
     pub fn note(&mut self, xid: Xid, commit: bool) -> Seq {
+        let bytes = self.noted(xid, commit);
+        self.stage(Staged::Bytes { bytes: bytes.into(), root: false })
+    }
+
+    /// The same with what is to be remembered from then on.
+    pub fn note_with(&mut self, xid: Xid, with: Remembered) -> Seq {
+        if with.is_empty() {
+            return self.note(xid, true);
+        }
+        let bytes = self.noted(xid, true);
+        self.stage(Staged::Remember(Box::new(with.behind(bytes))))
+    }
+
+    fn noted(&self, xid: Xid, commit: bool) -> Vec<u8> {
         let mut bytes = Vec::new();
         for _ in 0..1 + usize::from(xid.shard == self.superblock.shard) {
             Op::Decide { xid, commit }.put(&mut bytes);
         }
-        self.stage(Staged::Bytes { bytes: bytes.into(), root: false })
+        bytes
+    }
+
+    /// Something is to be remembered. What of it is live is told by [`Log::forget_remembered`].
+    pub fn remember(&mut self, what: Remembered) -> Seq {
+        self.stage(Staged::Remember(Box::new(what)))
+    }
+
+    /// One thing that the record at `seq` says is to be remembered no more: so many bytes. `until` has to be
+    /// durable before that counts: a newer record of it.
+    pub fn forget_remembered(&mut self, seq: Seq, bytes: u64, until: Seq) {
+        match self.staged_mut(seq) {
+            Some(Staged::Publish { with: Some(with), .. }) => with.forget(bytes),
+            Some(Staged::Remember(remembered)) => remembered.forget(bytes),
+            // Taken back with its publish.
+            Some(_) => {}
+            None => self.segments.release(seq, bytes, until),
+        }
     }
 
     fn stage_root(&mut self, key: Key, op: &Op<'_>) -> Seq {

@@ -150,9 +150,14 @@ impl<P: Payload> Log<P> {
         scratch.clear();
         match op {
             Staged::Gone => return,
-            Staged::Publish { refs, payload, xid, again: _ } => {
+            Staged::Publish { refs, payload, xid, again: _, with } => {
                 if let Some(xid) = xid {
                     Op::Prepare(xid).put(scratch);
+                }
+                if let Some(with) = with {
+                    with.put(scratch);
+                    let (count, bytes) = with.needed();
+                    self.segments.hold(seq, count, bytes);
                 }
                 put_publish(scratch, &refs, payload.len());
                 let bytes = publish_len(1, payload.len()) as u64;
@@ -169,6 +174,11 @@ impl<P: Payload> Log<P> {
                 Op::Dequeue { queue, first, last }.put(scratch)
             }
             Staged::Delivered { queue, upto } => Op::Delivered { queue, upto }.put(scratch),
+            Staged::Remember(remembered) => {
+                remembered.put(scratch);
+                let (count, bytes) = remembered.needed();
+                self.segments.hold(seq, count, bytes);
+            }
             Staged::Bytes { bytes, root } => {
                 if root {
                     self.segments.born(seq, 1, bytes.len() as u64);

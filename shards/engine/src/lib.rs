@@ -9,6 +9,7 @@ mod dtx;
 mod engine;
 mod error;
 mod frame;
+mod identity;
 mod ids;
 mod look;
 mod message;

@@ -146,6 +146,12 @@ pub(crate) struct Transactions {
 }
 
 impl Transactions {
+    /// Whether the record of a message that waits for a decision stands here. Looked at when the disk is full.
+    pub(crate) fn waits_at(&self, place: Seq) -> bool {
+        let mut kept = self.prepared.values().flat_map(|share| &share.publishes);
+        kept.any(|kept| kept.place == place)
+    }
+
     /// Whether nothing is under way: branches that are prepared wait for somebody else.
     pub(crate) fn is_idle(&self) -> bool {
         self.coordinated.is_empty() && self.prepared.values().all(|share| share.owned)

@@ -1,6 +1,6 @@
 //! The messages that simulated clients publish: real 0-10 headers, a body that tells its number.
 
-use fletch_amqp::types::Map;
+use fletch_amqp::types::{Map, Uuid};
 use fletch_amqp::v0_10::Compound;
 use fletch_amqp::v0_10::table::message::{DeliveryProperties, MessageProperties};
 use fletch_engine::{Flags, Format, Message, Meta, SessionId, Time};
@@ -42,6 +42,8 @@ pub(crate) struct Content {
     pub(crate) durable: bool,
     /// Of one that says so.
     pub(crate) label: Option<Label>,
+    /// It has a message-id: its number.
+    pub(crate) identified: bool,
 }
 
 impl Content {
@@ -62,7 +64,10 @@ impl Content {
             None => headers,
         };
         let headers = headers.encoded().expect("encodes");
+        let mut id = [0; 16];
+        id[..4].copy_from_slice(&self.number.to_be_bytes());
         let properties = MessageProperties {
+            message_id: self.identified.then_some(Uuid(id)),
             application_headers: Some(headers.view()),
             ..MessageProperties::default()
         };

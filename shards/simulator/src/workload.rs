@@ -326,8 +326,16 @@ impl World<'_> {
         let size = if large { LARGE } else { self.mix.size };
         let number = self.model.next_message();
         let header = self.rng.below(3) as i32;
-        let content =
-            Content { publisher: id, number, size, header, expires, durable: false, label: None };
+        let content = Content {
+            publisher: id,
+            number,
+            size,
+            header,
+            expires,
+            durable: false,
+            label: None,
+            identified: false,
+        };
         let message = content.message(key);
 
         // The router has tests of its own; here its word is taken for where a message goes.

@@ -300,6 +300,7 @@ fn journal() {
         Op::Undefine { id: 1 },
         Op::Decide { xid, commit: true },
         Op::Delivered { queue: 1, upto: 3 },
+        Op::Remember { queue: 1, payload: b"ids" },
     ] {
         op.put(&mut record);
     }

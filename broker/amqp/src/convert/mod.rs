@@ -27,7 +27,7 @@ mod to_1_0;
 mod values;
 
 pub use scalar::scalar;
-pub use to_0_10::{Delivery, Node, to_0_10};
+pub use to_0_10::{Delivery, Node, to_0_10, uuid_of_id};
 pub use to_1_0::to_1_0;
 
 /// What a broker notes on messages: headers of 0-10, annotations of 1.0.

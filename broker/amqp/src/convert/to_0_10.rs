@@ -78,7 +78,7 @@ pub fn to_0_10(
     let user_id = properties.user_id.map(Cow::Borrowed);
     let properties = MessageProperties {
         content_length: Some(body.len() as u64),
-        message_id: properties.message_id.and_then(uuid),
+        message_id: properties.message_id.and_then(uuid_of_id),
         correlation_id: correlation.as_deref().filter(|id| is_vbin16(id)),
         reply_to: properties.reply_to.and_then(ValueRef::as_str).and_then(|to| reply_to(to, node)),
         content_type: content_type.filter(|text| short(text)),
@@ -191,8 +191,8 @@ fn text_of(value: ValueRef<'_>) -> Option<&[u8]> {
     value.as_text().map(str::as_bytes).or_else(|| value.as_binary())
 }
 
-/// A message id that is a UUID.
-fn uuid(id: ValueRef<'_>) -> Option<Uuid> {
+/// A message id that is a UUID: one, the text of one, or its octets.
+pub fn uuid_of_id(id: ValueRef<'_>) -> Option<Uuid> {
     let octets = || id.as_binary().and_then(|octets| octets.try_into().ok()).map(Uuid);
     id.as_uuid().or_else(octets).or_else(|| id.as_str().and_then(uuid_of_text))
 }

@@ -75,6 +75,9 @@ fn text(op: &Op<'_>) -> String {
         Op::Decide { xid: x, commit: true } => format!("commit {}", xid(x)),
         Op::Decide { xid: x, commit: false } => format!("abort {}", xid(x)),
         Op::Delivered { queue, upto } => format!("delivered queue={queue} upto={upto}"),
+        Op::Remember { queue, payload } => {
+            format!("remember queue={queue} payload={}", payload.len())
+        }
     }
 }
 
@@ -103,6 +106,9 @@ fn object(op: &Op<'_>) -> Value {
         Op::Decide { xid: x, commit: false } => json!({ "kind": "abort", "transaction": xid(x) }),
         Op::Delivered { queue, upto } => {
             json!({ "kind": "delivered", "queue": queue, "upto": upto })
+        }
+        Op::Remember { queue, payload } => {
+            json!({ "kind": "remember", "queue": queue, "payload": payload.len() })
         }
     }
 }

@@ -29,12 +29,13 @@ fn data_dir() -> (TempDir, Generation) {
         Op::Decide { xid, commit: true },
         Op::Decide { xid, commit: false },
         Op::Delivered { queue: 1, upto: 6 },
+        Op::Remember { queue: 1, payload: b"ids" },
     ] {
         let mut record = Vec::new();
         op.put(&mut record);
         records.push(record);
     }
-    // The last two share a batch, and the whole segment is full.
+    // The last three share a batch, and the whole segment is full.
     let last = records.split_off(6).into_iter().map(|record| fragment(&record)).collect::<Vec<_>>();
     let mut bodies: Vec<Vec<u8>> = records.iter().map(|record| fragment(record)).collect();
     bodies.extend([last.concat(), Vec::new()]);
@@ -118,11 +119,12 @@ fn operations_are_printed_one_a_line() {
 0000000000005000 commit transaction=1.9
 0000000000006000 abort transaction=1.9
 0000000000006000 delivered queue=1 upto=6
+0000000000006000 remember queue=1 payload=3
 ";
     assert_eq!((text.as_str(), error), (expected, None));
     let (text, _) = run(cat::run, dir.path(), true);
     let objects = lines(&text);
-    assert_eq!(objects.len(), 8);
+    assert_eq!(objects.len(), 9);
     let publish = serde_json::json!({
         "kind": "publish", "payload": 3, "lsn": 0, "shard": shard,
         "places": [
@@ -132,8 +134,17 @@ fn operations_are_printed_one_a_line() {
     });
     assert_eq!(objects[0], publish);
     let kinds: Vec<&str> = objects.iter().filter_map(|object| object["kind"].as_str()).collect();
-    let all =
-        ["publish", "dequeue", "define", "undefine", "prepare", "commit", "abort", "delivered"];
+    let all = [
+        "publish",
+        "dequeue",
+        "define",
+        "undefine",
+        "prepare",
+        "commit",
+        "abort",
+        "delivered",
+        "remember",
+    ];
     assert_eq!(kinds, all);
 }
 

@@ -5,6 +5,7 @@
 //! home; when all have that durable, the publisher's shard *decides*, and when that is durable the
 //! publisher is told; then each home *notes* the decision, and when all have noted it, it is over.
 
+use super::duplicates::{put_id, rely_on};
 use super::moving::Onward;
 use super::{Config, Engine, paging};
 use crate::error::Error;
@@ -12,13 +13,15 @@ use crate::frame::{Effects, Frame};
 use crate::ids::{Position, QueueId, SessionId, ShardId, Time};
 use crate::message::Message;
 use crate::pending::{Origin, Prepared};
-use crate::queue::{Output, Publisher, Queue};
+use crate::queue::{Asked, Output, Publisher, Queue};
 use crate::request::{DeliveryRef, Event, OpId, Reply};
-use crate::store::{Decided, Restored, Store, Stored, Waiter, payload_len, volume_of};
+use crate::store::{
+    Decided, Restored, Store, Stored, ToNote, Waiter, id_len, payload_len, volume_of,
+};
 use crate::topology::{Change, FixedMap, Route, Routes};
 use fletch_journal::record::ops;
 use fletch_journal::{
-    Cleaned, Damaged, Done, Op, REFS_MAX, Ref, Refs, Request, Seq, Volume, Write, Xid,
+    Cleaned, Damaged, Done, Op, REFS_MAX, Ref, Refs, Remembered, Request, Seq, Volume, Write, Xid,
 };
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -26,8 +29,9 @@ use std::sync::Arc;
 impl Engine {
     /// Takes up what recovery found. Before any input.
     pub(super) fn restore(&mut self, restored: Restored, config: &Config) {
-        let Restored { mut store, mut queues, changes, next_id, to_note, in_doubt, branches } =
-            restored;
+        let Restored { mut store, mut queues, mut ids, changes, next_id, .. } = restored;
+        let (to_note, in_doubt, branches) =
+            (restored.to_note, restored.in_doubt, restored.branches);
         for share in in_doubt.values() {
             for (queue, positions) in &share.accepts {
                 let q = queues.entry(*queue).or_insert_with(|| Queue::new(*queue));
@@ -44,17 +48,27 @@ impl Engine {
                 queue.set_durable();
                 let settings = self.settings(q);
                 self.configure(Time(0), &mut queue, (q, &settings));
+                queue.restore_ids(&ids.remove(&q.id).unwrap_or_default());
                 self.resume_lifetime(q, &settings, &mut queue);
                 self.schedules.set(q.id, queue.next_due());
                 self.queues.insert(q.id, queue);
             }
         }
-        for (xid, dequeues) in to_note {
+        let (mut numbers, mut came) = (Vec::new(), Vec::new());
+        for ToNote { xid, dequeues, arrived, had } in to_note {
             // What was prepared is said as such: nothing keeps the record of that when this is durable.
-            for (queue, first, last) in dequeues.ranges {
+            for (queue, first, last) in dequeues.ranges.into_iter().chain(had) {
                 store.log.dequeue_again(queue, first, last);
             }
-            let seq = store.log.note(xid, true);
+            let mut ids = Remembered::default();
+            for (queue, number, id) in &arrived {
+                if let Some(q) = self.queues.get(queue) {
+                    put_id(&mut ids, q, *number, id);
+                    numbers.push((*queue, *number, id_len(id) as u64));
+                }
+            }
+            let seq = store.log.note_with(xid, ids);
+            came.push((std::mem::take(&mut numbers), seq));
             store.log.unprepare(xid);
             store.wait(seq, Waiter::Noted { to: ShardId(xid.shard), number: xid.number });
         }
@@ -63,6 +77,7 @@ impl Engine {
         }
         store.gather = config.flush_timeout;
         self.store = Some(store);
+        came.iter().for_each(|(ids, noted)| self.remembered_at(ids, *noted));
         in_doubt.into_iter().for_each(|share| self.restore_share(share));
         self.restore_branches(branches);
         self.queues.values_mut().for_each(|q| q.sort(&mut self.outputs));
@@ -88,6 +103,9 @@ impl Engine {
         let next = |store: &Option<Store>| store.as_ref().map_or(Seq::NONE, |s| s.log.next_seq());
         let mut place = if journals { next(&self.store) } else { Seq::NONE };
         let mut refs = Refs::new();
+        let mut ids = Remembered::default();
+        // What has come before, and what is still to come.
+        let (mut relied_upon, mut later) = (Seq::NONE, SmallVec::<[(QueueId, Position); 1]>::new());
         let mut safe = Seq::NONE;
         let mut apart: Option<Box<Apart>> = None;
         let mut provisional: SmallVec<[Ref; 1]> = SmallVec::new();
@@ -106,8 +124,30 @@ impl Engine {
                 continue;
             };
             let at = if journals && q.is_durable() { place } else { Seq::NONE };
+            let fresh = match if moves { Asked::Unknown } else { q.ask(message) } {
+                Asked::Unknown => None,
+                Asked::Duplicate(first) => {
+                    relied_upon = relied_upon.max(first);
+                    rely_on(&self.store, q, first);
+                    continue;
+                }
+                Asked::First(_) if at != Seq::NONE && xid.is_some() => {
+                    if let Some(position) = q.keep_place(message) {
+                        q.reserve_room(message);
+                        later.push((queue, position));
+                    }
+                    continue;
+                }
+                Asked::First(fresh) => Some(fresh),
+            };
             let position = q.enqueue_at(now, message.clone(), (at, hops), &mut self.outputs);
             taken += usize::from(position.is_some());
+            if let Some(fresh) = fresh.filter(|_| position.is_some()) {
+                let number = q.remember(&fresh, at, &mut self.outputs);
+                if at != Seq::NONE {
+                    put_id(&mut ids, q, number, &fresh.id);
+                }
+            }
             if let Some(position) = position.filter(|_| !moves && q.is_flow_stopped()) {
                 apart.get_or_insert_default().held.push((queue, position));
             }
@@ -120,14 +160,19 @@ impl Engine {
                 refs.push((at, false));
                 provisional.extend(q.is_provisional(position).then_some(at));
                 if refs.len() == REFS_MAX {
-                    safe = self.stage(std::mem::take(&mut refs), message, xid);
+                    let with = std::mem::take(&mut ids);
+                    safe = self.stage(std::mem::take(&mut refs), message, xid, with);
                     place = next(&self.store);
                 }
             }
         }
         if !refs.is_empty() {
-            safe = self.stage(refs, message, xid);
+            safe = self.stage(refs, message, xid, ids);
         }
+        if let Some(xid) = xid.filter(|_| !later.is_empty()) {
+            safe = self.prepare_later(xid, message, &later);
+        }
+        safe = safe.max(relied_upon);
         for at in provisional.into_iter().filter(|_| xid.is_none()) {
             self.wait(safe, Waiter::Safe { at });
         }
@@ -183,12 +228,16 @@ impl Engine {
         }
     }
 
-    fn stage(&mut self, refs: Refs, message: &Message, xid: Option<Xid>) -> Seq {
+    fn stage(&mut self, refs: Refs, message: &Message, xid: Option<Xid>, ids: Remembered) -> Seq {
         let Some(store) = &mut self.store else { return Seq::NONE };
         if let Some(xid) = xid {
             store.undecided.entry(xid).or_default().extend(refs.iter().copied());
         }
-        store.log.publish(refs, Stored::Durable(message.clone()), xid)
+        let stored = Stored::Durable(message.clone());
+        match ids.is_empty() {
+            true => store.log.publish(refs, stored, xid),
+            false => store.log.publish_with(refs, stored, xid, ids),
+        }
     }
 
     /// A message that has a record left its queue for good.
@@ -544,16 +593,18 @@ impl Engine {
         commit: bool,
         fx: &mut Effects,
     ) {
-        let Some(store) = &mut self.store else { return };
         let xid = Xid { shard: from.0, number };
+        let noted = if commit { self.come_later(now, xid, fx) } else { None };
+        let stayed_away = !commit && self.stay_away(xid);
+        let Some(store) = &mut self.store else { return };
         let prepared = store.undecided.remove(&xid);
         if commit {
-            let seq = store.log.note(xid, true);
+            let seq = noted.unwrap_or_else(|| store.log.note(xid, true));
             store.wait(seq, Waiter::Noted { to: from, number });
             prepared.into_iter().flatten().for_each(|(at, _)| self.confirm(at, fx));
-        } else if let Some(refs) = prepared {
+        } else if stayed_away || prepared.is_some() {
             store.log.note(xid, false);
-            self.withdraw_prepared(now, refs, fx);
+            self.withdraw_prepared(now, prepared.unwrap_or_default(), fx);
         }
     }
 
@@ -638,6 +689,7 @@ impl Engine {
         };
         let prepared_here = &mut self.transactions.prepared;
         let mut indexes: FixedMap<Xid, FixedMap<Ref, usize>> = FixedMap::default();
+        let mut ids: Vec<(QueueId, &[u8])> = Vec::new();
         for record in &cleaned.records {
             let mut xid = None;
             // The log has checked that they can be read.
@@ -654,13 +706,12 @@ impl Engine {
                     // Of a transaction: in no queue yet.
                     Op::Publish { refs, .. }
                         if let Some(xid) = xid
-                            && let Some(branch) = prepared_here.get_mut(&xid) =>
+                            && let Some(branch) = prepared_here.get_mut(&xid)
+                            && let index = indexes.entry(xid).or_insert_with(|| branch.index())
+                            // Recovery knows no places in queues that are gone, and a publish to several shards may
+                            // be in some of its queues.
+                            && let Some(n) = refs.iter().find_map(|(r, _)| index.get(&r).copied()) =>
                     {
-                        let index = indexes.entry(xid).or_insert_with(|| branch.index());
-                        // Recovery knows no places in queues that are gone.
-                        let Some(n) = refs.iter().find_map(|(r, _)| index.get(&r).copied()) else {
-                            continue;
-                        };
                         let kept = &mut branch.publishes[n];
                         if log.stands_in(kept.place, cleaned.segment) {
                             // One behind it was delivered, and what says so of all before may go.
@@ -705,10 +756,12 @@ impl Engine {
                             }
                         }
                     }
+                    Op::Remember { queue, payload } => ids.push((QueueId(queue), payload)),
                     _ => {}
                 }
             }
         }
+        self.relocate_ids(cleaned.segment, &ids);
     }
 }
 

@@ -28,6 +28,7 @@ impl Engine {
                     let wait = *place != Seq::NONE && self.journal_delivery(*delivery, *place);
                     self.output(queue, wait, output, fx);
                 }
+                Output::Forgotten { place, len } => self.forget_id(*place, *len),
                 Output::Displaced { delivery, message, place, size, hops } => {
                     self.displaced(*delivery, message, (*place, *size), *hops, fx);
                 }
@@ -54,6 +55,7 @@ impl Engine {
     pub(super) fn emit(&mut self, output: Output, fx: &mut Effects) {
         match output {
             Output::Dequeued { .. }
+            | Output::Forgotten { .. }
             | Output::Displaced { .. }
             | Output::Resumed { .. }
             | Output::Notice { .. }

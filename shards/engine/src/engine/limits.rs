@@ -26,6 +26,9 @@ impl Engine {
     ) {
         let of_broker = (&self.defaults, q.alternate.is_some());
         queue.configure(now, settings, of_broker, &mut self.outputs);
+        if let Some(most) = settings.dedup_window {
+            queue.set_window(most, self.secret);
+        }
         if settings.ignores_flow(&self.defaults) {
             let what = What::FlowIgnored;
             self.outputs.push(Output::Notice { queue: q.id, what, count: 0, size: 0 });
@@ -39,8 +42,10 @@ impl Engine {
         queues: impl Iterator<Item = QueueId>,
     ) -> Result<(), Error> {
         for id in queues {
-            let checked = self.queues.get(&id).map_or(Ok(()), |q| q.check_depth(message));
-            if let Err(full) = checked {
+            let Some(q) = self.queues.get(&id) else { continue };
+            if let Err(full) = q.check_depth(message)
+                && !q.is_duplicate(message)
+            {
                 return Err(self.too_full(id, full, message));
             }
         }

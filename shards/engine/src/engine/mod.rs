@@ -9,6 +9,7 @@
 mod annotating;
 mod away;
 mod dtx;
+mod duplicates;
 mod durable;
 mod exchanges;
 mod gone;
@@ -83,6 +84,8 @@ pub struct Config {
     pub dtx: DtxConfig,
     /// Policies that are there from the start; the same on all shards.
     pub policies: Arc<[Arc<Object>]>,
+    /// A random number that no peer knows: what keys the hashes of what peers choose.
+    pub secret: u64,
 }
 
 impl Config {
@@ -102,6 +105,7 @@ impl Config {
             queues: QueueDefaults::UNLIMITED,
             dtx: DtxConfig::UNLIMITED,
             policies: Arc::default(),
+            secret: 0,
         }
     }
 
@@ -174,6 +178,8 @@ pub struct Engine {
     looks: VecDeque<QueueId>,
     slice: usize,
     default_group: Arc<str>,
+    /// See [`Config::secret`].
+    secret: u64,
     stats: Stats,
     /// With a data directory.
     store: Option<Store>,
@@ -228,6 +234,7 @@ impl Engine {
             looks: VecDeque::new(),
             slice: config.slice.max(1),
             default_group: Arc::clone(&config.default_group),
+            secret: config.secret,
             stats: Stats::default(),
             store: None,
             pager: Pager::new(config.memory, config.kept, pages),

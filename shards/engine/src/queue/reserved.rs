@@ -18,21 +18,21 @@ impl Queue {
         self.takes(message).then(|| self.entries.reserve())
     }
 
-    /// Puts a message at the place that was kept for it. [`Queue::serve_filled`] follows.
+    /// Puts a message at the place that was kept for it. [`Queue::serve_filled`] follows. False if there is no room.
     pub(crate) fn fill(
         &mut self,
         now: Time,
         at: Position,
         (message, place): (Message, Seq),
         out: &mut Vec<Output>,
-    ) {
+    ) -> bool {
         self.give_up_room(&message);
         if !self.make_room(&message, 0, out) {
             if place != Seq::NONE {
                 let delivery = DeliveryRef { queue: self.id, position: at };
                 out.push(Output::Dequeued { delivery, place, size: message.size() });
             }
-            return;
+            return false;
         }
         self.entries.fill(at, message.clone(), place);
         self.counters.enqueued += 1;
@@ -40,11 +40,12 @@ impl Queue {
             // Its transaction is decided: it is safe.
             self.keep_until(due, at, Seq::NONE, out);
             self.arrived(now, at, out);
-            return;
+            return true;
         }
         self.order_filled(at, &message, out);
         self.arrived(now, at, out);
         self.find_behind(at, &message);
+        true
     }
 
     /// A message has come to a place that was empty, or where nobody could see it: those who have passed it come

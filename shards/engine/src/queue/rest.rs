@@ -3,6 +3,7 @@
 use super::entries::{Body, Entries};
 use super::marks::Marks;
 use super::taking::Taken;
+use super::window::Window;
 use crate::ids::{Position, QueueId};
 use crate::message::Message;
 use crate::request::DeliveryRef;
@@ -15,6 +16,7 @@ pub struct Rest {
     queue: QueueId,
     marks: Option<Arc<Marks>>,
     entries: Entries,
+    window: Option<Box<Window>>,
 }
 
 /// The next message of it.
@@ -38,8 +40,17 @@ pub enum Next {
 }
 
 impl Rest {
-    pub(super) fn new(queue: QueueId, marks: Option<Arc<Marks>>, entries: Entries) -> Rest {
-        Rest { queue, marks, entries }
+    pub(super) fn new(
+        queue: QueueId,
+        (marks, window): (Option<Arc<Marks>>, Option<Box<Window>>),
+        entries: Entries,
+    ) -> Rest {
+        Rest { queue, marks, entries, window }
+    }
+
+    /// Forgets the next id that it remembered: where its record stands, if it has one, and its bytes.
+    pub(crate) fn next_id(&mut self) -> Option<(Seq, u64)> {
+        self.window.as_mut()?.take_one()
     }
 
     /// Where the record of a message stands, if it is there.

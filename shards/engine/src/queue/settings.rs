@@ -108,6 +108,8 @@ pub struct QueueSettings {
     pub default_group: Arc<str>,
     /// `fletch.max_deliveries`: a message that came back so often is rejected.
     pub max_deliveries: Option<u32>,
+    /// `fletch.dedup_window`: so many message-ids are remembered, and messages with those not taken in.
+    pub dedup_window: Option<u32>,
     /// `qpid.group_timestamp`: groups are reported with the time at which their oldest message arrived.
     pub group_timestamp: bool,
     /// `qpid.paging` and what goes with it.
@@ -168,6 +170,10 @@ const LEGACY_KEY: &str = "qpid.LVQ_key";
 
 /// More levels than messages have priorities make no difference.
 const LEVELS_MAX: u64 = 10;
+
+/// The longest window for duplicates: at about 50 bytes of memory for each message-id, 50 MB for one queue, and as much
+/// of the journal.
+const WINDOW_MAX: u32 = 1_000_000;
 
 /// Settings that mean something together.
 #[derive(Default)]
@@ -324,6 +330,15 @@ impl Draft {
                     return Err(Error::invalid("fletch.max_deliveries must be at least 1"));
                 }
                 s.max_deliveries = Some(u32::try_from(most).unwrap_or(u32::MAX));
+            }
+            "fletch.dedup_window" => {
+                let most = unsigned(name, value)?;
+                if !(1..=u64::from(WINDOW_MAX)).contains(&most) {
+                    return Err(Error::invalid(format!(
+                        "{name} must be from 1 to {WINDOW_MAX} message-ids, not {most}"
+                    )));
+                }
+                s.dedup_window = Some(most as u32);
             }
             "qpid.paging" => self.paging = boolean(name, value)?,
             "qpid.max_pages_loaded" => self.pages = unsigned(name, value)?,

@@ -2,7 +2,7 @@
 
 use crate::ids::{SessionId, ShardId, SubscriptionId, Time};
 use crate::message::{Flags, Format, Message, Meta};
-use fletch_amqp::types::{Map, Value};
+use fletch_amqp::types::{Map, Uuid, Value};
 use fletch_amqp::v0_10::Compound;
 use fletch_amqp::v0_10::table::message::MessageProperties;
 
@@ -36,6 +36,16 @@ pub(crate) fn message_with(key: &str, value: impl Into<Value>) -> Message {
     let headers = Map::new().with(key, value).encoded().expect("a small map");
     let mut content = Vec::new();
     MessageProperties { application_headers: Some(headers.view()), ..Default::default() }
+        .encode(&mut content)
+        .expect("a small header");
+    let header_len = content.len() as u32;
+    Message::new(Meta { header_len, ..meta() }, &content)
+}
+
+/// One with a message-id, or none.
+pub(crate) fn message_with_id(message_id: Option<Uuid>) -> Message {
+    let mut content = Vec::new();
+    MessageProperties { message_id, ..Default::default() }
         .encode(&mut content)
         .expect("a small header");
     let header_len = content.len() as u32;

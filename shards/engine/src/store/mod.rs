@@ -6,16 +6,18 @@
 
 mod codec;
 mod pager;
+pub(crate) mod remembered;
 mod restore;
 
 pub use codec::{CodecError, Stored};
 pub use pager::PagingConfig;
 pub(crate) use pager::{Load, Pager, Pages, volume_of};
 pub use restore::{Combined, Journal, Rehome, RestoreError, Restored, ShardRestore, combine};
-pub(crate) use restore::{RestoredBranches, RestoredShare};
+pub(crate) use restore::{RestoredBranches, RestoredShare, ToNote};
 
 use codec::definition;
 pub(crate) use codec::{BranchDefinition, payload_len};
+pub(crate) use remembered::{RestoredIds, id_len};
 
 use crate::error::Error;
 use crate::frame::Frame;

@@ -6,11 +6,13 @@
 //! orderer's shard has a branch defined that was prepared under its number: that waits on.
 
 use super::codec::{self, BranchDefinition, CodecError};
+use super::remembered::{self, RestoredIds, id_len};
 use super::{Store, Stored, payload_len};
 use crate::dtx::BranchId;
+use crate::identity::{Identity, identity};
 use crate::ids::{Position, QueueId, ShardId, Time};
 use crate::message::Message;
-use crate::queue::Queue;
+use crate::queue::{Queue, QueueSettings};
 use crate::topology::{
     Binding, Change, ExchangeDescriptor, ExchangeKind, FixedMap, ObjectKind, QueueDescriptor,
     Topology, home_of,
@@ -18,7 +20,8 @@ use crate::topology::{
 use crate::transaction::{Accepted, Kept};
 use fletch_journal::record::{Refs as EncodedRefs, ops, publish_len};
 use fletch_journal::{
-    Log, LogConfig, Lsn, Op, Position as LogPosition, RecordError, Ref, Refs, Seq, Volume, Xid,
+    Log, LogConfig, Lsn, Op, Position as LogPosition, RecordError, Ref, Refs, Remembered, Seq,
+    Volume, Xid,
 };
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,8 +40,32 @@ pub struct RestoreError {
 /// Messages that left a queue: the queue, the first position and the last.
 pub(crate) type Range = (u64, Position, Position);
 
-/// A transaction that is to be noted, with the dequeues that were prepared under it.
-pub(crate) type ToNote = (Xid, Dequeues);
+/// A transaction that is to be noted.
+#[derive(Debug)]
+pub(crate) struct ToNote {
+    pub(crate) xid: Xid,
+    /// The dequeues that were prepared under it.
+    pub(crate) dequeues: Dequeues,
+    /// The ids that came by it, with their numbers.
+    pub(crate) arrived: Vec<(QueueId, u64, Identity)>,
+    /// What it has published of which the queue had had another.
+    pub(crate) had: Vec<Range>,
+}
+
+/// A transaction that is carried out and not noted.
+#[derive(Clone, Debug, Default)]
+struct Open {
+    dequeues: Dequeues,
+    /// The ids of messages that came by it.
+    came: BTreeMap<(QueueId, Position), Identity>,
+}
+
+impl Open {
+    fn came(&mut self, at: impl Iterator<Item = Ref>, message: &Message) {
+        let Some(id) = identity(message) else { return };
+        self.came.extend(at.map(|r| ((QueueId(r.queue), r.position), id.clone())));
+    }
+}
 
 /// Dequeues that were prepared under a transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,11 +118,13 @@ pub struct ShardRestore {
     reached: usize,
     definitions: BTreeMap<u64, (Seq, Box<[u8]>)>,
     queues: FixedMap<QueueId, Queue>,
+    /// What those remember that take no message twice.
+    ids: FixedMap<QueueId, RestoredIds>,
     /// What has no decision.
     pending: BTreeMap<Xid, Undecided>,
     /// Transactions that this shard has decided and not noted itself, with the dequeues it has prepared.
     /// What is prepared may have been written again behind the decision.
-    open: BTreeMap<Xid, Dequeues>,
+    open: BTreeMap<Xid, Open>,
     /// The numbers of transactions that this shard has committed, and where each decision stands. Only the
     /// journals of all the homes know whether it is still needed. Another shard's decisions are carried out
     /// where they are noted: behind the note nothing is prepared under them.
@@ -126,6 +155,7 @@ impl ShardRestore {
             reached: 0,
             definitions: BTreeMap::new(),
             queues: FixedMap::default(),
+            ids: FixedMap::default(),
             pending: BTreeMap::new(),
             open: BTreeMap::new(),
             committed: BTreeMap::new(),
@@ -178,12 +208,16 @@ impl ShardRestore {
                 Op::Delivered { queue, upto } => {
                     self.queue(QueueId(queue)).restore_delivered(upto);
                 }
+                Op::Remember { queue, payload } => {
+                    self.remember(seq, QueueId(queue), payload)?;
+                }
                 Op::Define { id, payload } => {
                     self.definitions.insert(id, (seq, payload.into()));
                 }
                 Op::Undefine { id } => {
                     self.definitions.remove(&id);
                     self.queues.remove(&QueueId(id));
+                    self.ids.remove(&QueueId(id));
                 }
                 // Twice in one record: the shard that decided has noted it.
                 Op::Decide { xid, .. } if decision == Some(xid) => {
@@ -195,8 +229,8 @@ impl ShardRestore {
                         self.committed.insert(xid.number, seq);
                     }
                     let settled = self.settle(xid, commit);
-                    if let Some(dequeues) = settled.filter(|_| commit && xid.shard == self.shard) {
-                        self.open.insert(xid, dequeues);
+                    if let Some(open) = settled.filter(|_| commit && xid.shard == self.shard) {
+                        self.open.insert(xid, open);
                     }
                 }
             }
@@ -231,7 +265,9 @@ impl ShardRestore {
             }
             xid => {
                 if let Some(xid) = xid {
-                    self.open.entry(xid).or_default();
+                    let message = readable(Stored::read(Volume::Journal, payload))?;
+                    let places = refs.iter().map(|(r, _)| r);
+                    self.open.entry(xid).or_default().came(places, &message);
                 }
                 // One that waits says itself until when.
                 if self.has_room() || codec::is_scheduled(payload) {
@@ -297,7 +333,7 @@ impl ShardRestore {
                 self.pending.entry(xid).or_default().dequeues.push(seq, range);
                 return;
             }
-            self.open.entry(xid).or_default().push(seq, range);
+            self.open.entry(xid).or_default().dequeues.push(seq, range);
         }
         self.dequeue(QueueId(queue), first, last);
     }
@@ -315,11 +351,25 @@ impl ShardRestore {
         self.taken = self.taken.saturating_sub(freed);
     }
 
-    /// Carries a decision out. The dequeues of what was prepared, if anything was.
-    fn settle(&mut self, xid: Xid, commit: bool) -> Option<Dequeues> {
+    /// A queue remembers ids.
+    fn remember(&mut self, seq: Seq, queue: QueueId, payload: &[u8]) -> Result<(), RecordError> {
+        let (most, all) = readable(remembered::decode(payload))?;
+        let ids = self.ids.entry(queue).or_default();
+        ids.set_most(most);
+        for id in all {
+            let (number, id) = readable(id)?;
+            ids.add(number, id, seq);
+        }
+        Ok(())
+    }
+
+    /// Carries a decision out. What was prepared, if anything was.
+    fn settle(&mut self, xid: Xid, commit: bool) -> Option<Open> {
         let Undecided { publishes, dequeues } = self.pending.remove(&xid)?;
+        let mut open = Open { dequeues, came: BTreeMap::new() };
         if commit {
             for Pending { seq, refs, message } in publishes {
+                open.came(refs.iter().map(|(r, _)| *r), &message);
                 if self.has_room() || message.meta().flags.is_scheduled() {
                     self.put(seq, refs.into_iter(), &message);
                 } else {
@@ -327,16 +377,43 @@ impl ShardRestore {
                     self.put_away(seq, refs.into_iter(), outline);
                 }
             }
-            for (queue, first, last) in &dequeues.ranges {
+            for (queue, first, last) in &open.dequeues.ranges {
                 self.dequeue(QueueId(*queue), *first, *last);
             }
         }
-        Some(dequeues)
+        Some(open)
+    }
+
+    /// Messages of a transaction have come, and whoever carries it out has not noted that: those that their queues
+    /// have had do not stay. `windows`: how many ids each queue remembers that does.
+    fn carry_out(&mut self, (xid, open): (Xid, Open), windows: &FixedMap<QueueId, u32>) -> ToNote {
+        let Open { dequeues, came } = open;
+        let (mut arrived, mut had) = (Vec::new(), Vec::new());
+        for ((queue, position), id) in came {
+            let Some(most) = windows.get(&queue) else { continue };
+            let Some(q) = self.queues.get_mut(&queue).filter(|q| q.place(position).is_some())
+            else {
+                continue;
+            };
+            let ids = self.ids.entry(queue).or_default();
+            if ids.contains(&id) {
+                q.unrestore(position, position);
+                had.push((queue.0, position, position));
+                continue;
+            }
+            let number = ids.next_number();
+            ids.set_most(*most);
+            ids.add(number, &id, Seq::NONE);
+            arrived.push((queue, number, id));
+        }
+        ToNote { xid, dequeues, arrived, had }
     }
 }
 
 /// What a message in memory costs besides its content, about.
 const ENTRY: u64 = 80;
+/// Ids in one record, when all are written again: some KiB.
+const IDS_AT_ONCE: usize = 256;
 /// Bytes of log between two marks.
 const MARK_EVERY: u64 = 64 << 10;
 
@@ -352,9 +429,10 @@ fn readable<T>(decoded: Result<T, CodecError>) -> Result<T, RecordError> {
 pub struct Restored {
     pub(crate) store: Store,
     pub(crate) queues: FixedMap<QueueId, Queue>,
+    pub(crate) ids: FixedMap<QueueId, RestoredIds>,
     pub(crate) changes: Arc<[Change]>,
     pub(crate) next_id: u64,
-    /// Transactions that were decided and are to be noted here, with the dequeues that were prepared.
+    /// Transactions that were decided and are to be noted here.
     pub(crate) to_note: Vec<ToNote>,
     /// What is prepared here of branches that wait for their outcome.
     pub(crate) in_doubt: BTreeMap<Xid, RestoredShare>,
@@ -423,7 +501,7 @@ pub fn combine(mut shards: Vec<ShardRestore>) -> Result<Combined, RestoreError> 
     let branches = branches(&shards)?;
     let in_doubt: BTreeSet<Xid> = branches.in_doubt.iter().filter_map(undecided).collect();
     let mut decisions = vec![BTreeMap::new(); shards.len()];
-    let mut to_note = Vec::new();
+    let mut opens = Vec::new();
     for shard in &mut shards {
         let mut notes = Vec::new();
         // Without a decision, a transaction has not happened.
@@ -432,21 +510,21 @@ pub fn combine(mut shards: Vec<ShardRestore>) -> Result<Combined, RestoreError> 
                 continue;
             }
             let commit = committed.contains(&xid);
-            let dequeues = shard.settle(xid, commit).unwrap_or_default();
+            let open = shard.settle(xid, commit).unwrap_or_default();
             if commit {
                 *decisions[usize::from(xid.shard)].entry(xid).or_insert(0u16) += 1;
-                notes.push((xid, dequeues));
+                notes.push((xid, open));
             }
         }
-        for (xid, dequeues) in std::mem::take(&mut shard.open) {
+        for (xid, open) in std::mem::take(&mut shard.open) {
             // What was written again behind the decision is gone too.
-            for (queue, first, last) in &dequeues.ranges {
+            for (queue, first, last) in &open.dequeues.ranges {
                 shard.dequeue(QueueId(*queue), *first, *last);
             }
             *decisions[usize::from(xid.shard)].entry(xid).or_insert(0u16) += 1;
-            notes.push((xid, dequeues));
+            notes.push((xid, open));
         }
-        to_note.push(notes);
+        opens.push(notes);
     }
     let mut found = Vec::new();
     for (id, (_, bytes)) in shards.first().iter().flat_map(|s| &s.definitions) {
@@ -462,8 +540,13 @@ pub fn combine(mut shards: Vec<ShardRestore>) -> Result<Combined, RestoreError> 
         _ => None,
     });
     let queues: BTreeSet<QueueId> = ids.collect();
-    for shard in &mut shards {
+    let windows = windows(&changes);
+    let mut to_note = Vec::new();
+    for (shard, opens) in shards.iter_mut().zip(opens) {
         shard.queues.retain(|id, _| queues.contains(id));
+        shard.ids.retain(|id, _| windows.contains_key(id));
+        let notes = opens.into_iter().map(|open| shard.carry_out(open, &windows));
+        to_note.push(notes.collect());
         shard.queues.values_mut().for_each(Queue::restored);
         for Undecided { publishes, dequeues } in shard.pending.values_mut() {
             for p in publishes.iter_mut() {
@@ -474,6 +557,17 @@ pub fn combine(mut shards: Vec<ShardRestore>) -> Result<Combined, RestoreError> 
         }
     }
     Ok(Combined { shards, changes, to_note, decisions, branches })
+}
+
+/// How many ids each queue remembers that takes no message twice.
+fn windows(changes: &[Change]) -> FixedMap<QueueId, u32> {
+    let most = |change: &Change| match change {
+        Change::QueueCreated(q) => {
+            Some((q.id, QueueSettings::of(&q.name, &q.arguments).dedup_window?))
+        }
+        _ => None,
+    };
+    changes.iter().filter_map(most).collect()
 }
 
 /// Takes the branches out of the definitions.
@@ -658,6 +752,11 @@ impl Combined {
                 }
             }
             tally.into_iter().for_each(|(seq, (refs, len))| log.adopt(seq, refs, len));
+            for ids in shard.ids.values() {
+                for (_, id, seq) in ids.iter().filter(|(.., seq)| *seq != Seq::NONE) {
+                    log.adopt_remembered(seq, 1, id_len(id) as u64);
+                }
+            }
             for (id, (seq, payload)) in &shard.definitions {
                 log.adopt_definition(*seq, *id, payload);
             }
@@ -667,8 +766,8 @@ impl Combined {
                 .map(|(xid, undecided)| (xid, undecided.take_up(xid, &mut log)));
             let in_doubt = in_doubt.collect();
             // Until the notes are durable, nothing else says so.
-            for (xid, dequeues) in &to_note {
-                dequeues.adopt(*xid, &mut log);
+            for note in &to_note {
+                note.dequeues.adopt(note.xid, &mut log);
             }
             for xid in decisions.keys() {
                 if let Some(seq) = shard.committed.get(&xid.number) {
@@ -683,8 +782,8 @@ impl Combined {
             let changes = Arc::clone(&changes);
             let is_orderer = n == usize::from(ShardId::ORDERER.0);
             let branches = branches.take_if(|_| is_orderer).unwrap_or_default();
-            let queues = shard.queues;
-            Restored { store, queues, changes, next_id, to_note, in_doubt, branches }
+            let (queues, ids) = (shard.queues, shard.ids);
+            Restored { store, queues, ids, changes, next_id, to_note, in_doubt, branches }
         });
         restored.collect()
     }
@@ -711,6 +810,7 @@ impl Combined {
             rehome.logs[0].define(*id, &definition.encode());
         }
         rehome.prepare_again();
+        rehome.remember_again();
         rehome
     }
 }
@@ -764,6 +864,25 @@ impl Rehome<'_> {
         for ((home, xid), mut ranges) in dequeues {
             ranges.sort_unstable();
             self.logs[home].prepare_dequeues(xid, ranges.into_iter());
+        }
+    }
+
+    /// The ids that queues remember, some in each record.
+    fn remember_again(&mut self) {
+        let combined = self.combined;
+        for (queue, ids) in combined.shards.iter().flat_map(|shard| &shard.ids) {
+            let home = self.home(queue.0);
+            let all: Vec<_> = ids.iter().map(|(number, id, _)| (number, id)).collect();
+            for some in all.chunks(IDS_AT_ONCE) {
+                let payload = remembered::encode(
+                    ids.most(),
+                    some.iter().map(|(number, id)| (*number, &id[..])),
+                );
+                let bytes = some.iter().map(|(_, id)| id_len(id) as u64).sum();
+                let mut again = Remembered::default();
+                again.add(queue.0, &payload, (some.len() as u64, bytes));
+                self.logs[home].remember(again);
+            }
         }
     }
 

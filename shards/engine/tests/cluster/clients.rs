@@ -1,7 +1,7 @@
 //! What clients say to a cluster, and what they get.
 
 use super::Cluster;
-use fletch_amqp::types::Map;
+use fletch_amqp::types::{Map, Uuid};
 use fletch_amqp::v0_10::Compound;
 use fletch_amqp::v0_10::message::MessageView;
 use fletch_amqp::v0_10::table::message::{DeliveryProperties, MessageProperties};
@@ -82,7 +82,8 @@ impl Cluster {
         self.start_publish(session, exchange, &message(session, (key, text), headers, Time::NEVER))
     }
 
-    fn start_publish(&mut self, session: SessionId, exchange: &str, message: &Message) -> OpId {
+    /// The same with a message.
+    pub fn start_publish(&mut self, session: SessionId, exchange: &str, message: &Message) -> OpId {
         let op = self.next();
         let result = self.input(session.shard(), |e, now, fx| {
             e.publish(now, (session, op), exchange, message, fx)
@@ -227,20 +228,35 @@ pub fn binding(queue: &str, exchange: &str, key: &str, arguments: Map) -> Reques
     })
 }
 
+/// One with a message-id.
+pub fn identified(publisher: SessionId, (key, text): (&str, &str), id: Uuid) -> Message {
+    build(publisher, (key, text), (&Map::new(), Some(id)), Time::NEVER)
+}
+
 pub fn message(
     publisher: SessionId,
     (key, text): (&str, &str),
     headers: &Map,
     expires: Time,
 ) -> Message {
+    build(publisher, (key, text), (headers, None), expires)
+}
+
+fn build(
+    publisher: SessionId,
+    (key, text): (&str, &str),
+    (headers, message_id): (&Map, Option<Uuid>),
+    expires: Time,
+) -> Message {
     let mut content = Vec::new();
     let delivery = DeliveryProperties { routing_key: Some(key), ..Default::default() };
     delivery.encode(&mut content).expect("encodes");
     let at = content.len() - key.len();
-    if !headers.is_empty() {
+    if !headers.is_empty() || message_id.is_some() {
         let headers = headers.encoded().expect("encodes");
+        let application_headers = Some(headers.view());
         let properties =
-            MessageProperties { application_headers: Some(headers.view()), ..Default::default() };
+            MessageProperties { message_id, application_headers, ..Default::default() };
         properties.encode(&mut content).expect("encodes");
     }
     let meta = Meta {

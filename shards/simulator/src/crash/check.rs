@@ -176,7 +176,8 @@ impl Model {
             for Found { position, message, redelivered } in all {
                 let number = message_id(message);
                 let Some(c) = q.copies.get(&number).filter(|c| c.direct) else { continue };
-                if c.came.1 != 1 || self.arrivals(*queue, number) > 0 {
+                let repeated = self.messages[number as usize].repeated;
+                if c.came.1 != 1 || repeated || self.arrivals(*queue, number) > 0 {
                     continue;
                 }
                 let due = c.seen;
@@ -212,7 +213,9 @@ impl Model {
                 let Some(c) = q.copies.get(&number).filter(|c| c.direct && c.came.1 == 1) else {
                     continue;
                 };
-                if self.arrivals(*queue, number) > 0 {
+                // Which of its publishes brought it nobody knows.
+                let repeated = self.messages[number as usize].repeated;
+                if repeated || self.arrivals(*queue, number) > 0 {
                     continue;
                 }
                 assert!(
@@ -241,6 +244,7 @@ impl Model {
         counts: &BTreeMap<QueueId, BTreeMap<MessageId, u32>>,
         after: After,
     ) {
+        self.learn_repeats(found, after);
         self.open.clear();
         self.transactions.clear();
         let mut moved = BTreeSet::new();

@@ -7,7 +7,7 @@ use super::topology::Name;
 use super::world::{ALTERNATES, DEAD, World};
 use crate::lifetimes;
 use crate::limits::{Kind, Limit};
-use crate::message::Content;
+use crate::message::{Content, MessageId};
 use fletch_amqp::types::Map;
 use fletch_engine::queue::INFINITE;
 use fletch_engine::topology::{ObjectKind, Routes};
@@ -225,6 +225,7 @@ impl World<'_> {
             arguments = Limit::draw(&mut self.rng, &kinds, arguments);
         }
         arguments = self.draw_order(arguments);
+        arguments = self.draw_window(arguments);
         let percent = self.mix.auto_delete_percent;
         let (auto_delete, arguments) = lifetimes::draw(&mut self.rng, percent, true, arguments);
         let declare = DeclareQueue {
@@ -314,6 +315,10 @@ impl World<'_> {
     }
 
     fn publish_any(&mut self, id: SessionId) {
+        if let Some((number, exchange, message)) = self.repeat(id) {
+            self.send(id, number, &exchange, &message);
+            return;
+        }
         let (exchange, key) = self.any_target();
         self.publish(id, &exchange, &key);
     }
@@ -340,6 +345,7 @@ impl World<'_> {
             expires,
             durable: self.rng.chance(self.mix.persistent_percent),
             label: self.draw_label(),
+            identified: self.mix.repeat_percent > 0,
         };
         let message = content.message(key);
         // The router has tests of its own; here its word is taken for where a message goes.
@@ -359,13 +365,20 @@ impl World<'_> {
         self.mark_publish(&content, &routes);
         let number = content.number;
         self.model.published(content, to);
+        let target = Some((Arc::from(exchange), Arc::from(key)));
+        self.model.messages[number as usize].target = target;
+        self.send(id, number, exchange, &message);
+    }
+
+    fn send(&mut self, id: SessionId, number: MessageId, exchange: &str, message: &Message) {
+        let shard = id.shard();
         let session = self.session(id);
         let op = session.next_op;
         session.next_op += 1;
         session.publishing.insert(op, number);
         self.trace.add(shard.0, "publishes", id.raw(), u64::from(number));
         let result = self
-            .input(shard, |engine, now, fx| engine.publish(now, (id, op), exchange, &message, fx));
+            .input(shard, |engine, now, fx| engine.publish(now, (id, op), exchange, message, fx));
         match result {
             Ok(Published::Pending) => {}
             Ok(Published::Done) => {

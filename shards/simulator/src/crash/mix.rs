@@ -123,6 +123,8 @@ pub(super) struct Mix {
     pub(super) fanout_percent: u32,
     /// Of the transactions, those that are branches of distributed ones.
     pub(super) branch_percent: u32,
+    /// Of the publishes, those of a message that was published before.
+    pub(super) repeat_percent: u32,
     /// Of the queues, those with limits or flow control.
     pub(super) limited_percent: u32,
     /// Of the queues, those with another order than that of arrival.
@@ -154,6 +156,9 @@ impl Mix {
         let paging = (seed % 5 == 2).then(|| *Rng::new(!seed).pick(&[u64::MAX, u64::MAX, 200_000]));
         let limited = (seed % 4 == 1).then(|| *Rng::new(!seed).pick(&[40, 90]));
         let ordered = matches!(seed % 11, 3 | 4).then(|| *Rng::new(!seed).pick(&[50, 90]));
+        // What comes later than it was published has no place in their orders.
+        let repeats = seed % 7 == 3 && ordered.is_none();
+        let repeats = repeats.then(|| *Rng::new(!seed).pick(&[10, 30, 60]));
         let mut acts: Vec<u32> = ACTS[..ACTS.len() - 1]
             .iter()
             .map(|(_, usual)| match rng.below(5) {
@@ -215,6 +220,7 @@ impl Mix {
             alternate_percent,
             fanout_percent,
             branch_percent: if seed % 6 == 5 { 60 } else { 0 },
+            repeat_percent: repeats.unwrap_or(0),
             limited_percent: limited.unwrap_or(0),
             ordered_percent: ordered.unwrap_or(0),
             time: *rng.pick(&[100, 100_000, 30_000_000]),
@@ -228,6 +234,10 @@ impl Mix {
             tight,
             lies: rng.chance(12),
         };
+        if mix.repeat_percent > 0 {
+            // What is deleted while it is published to sends each of two on, and a full disk refuses one of them.
+            (mix.alternate_percent, mix.tight) = (0, false);
+        }
         if mix.paging.is_some() {
             // Backlogs, now and then consumed whole.
             mix.memory = *rng.pick(&[0, 0, 3000, 20_000]);

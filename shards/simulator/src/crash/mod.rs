@@ -14,6 +14,7 @@ mod model;
 mod orders;
 mod recovery;
 mod rehome;
+mod repeats;
 mod session;
 mod start;
 mod topology;

@@ -5,6 +5,7 @@
 //! far as anybody was told) and at most (as far as anybody has asked). Here it learns; `check` compares.
 
 use super::orders::Order;
+use super::repeats::Repeats;
 use super::transaction::Work;
 use crate::limits::{Kind, Limit};
 use crate::message::{Content, MessageId, message_id};
@@ -58,6 +59,8 @@ pub(super) struct QueueFacts {
     pub(super) alternates: Vec<QueueId>,
     pub(super) limit: Limit,
     pub(super) order: Order,
+    /// No message comes to it twice.
+    pub(super) takes_once: bool,
 }
 
 #[derive(Debug)]
@@ -111,6 +114,12 @@ pub(super) struct Sent {
     pub(super) delivered: bool,
     /// Published in a branch.
     pub(super) branch: bool,
+    /// Exchange and key that it was published with.
+    pub(super) target: Option<(Arc<str>, Arc<str>)>,
+    /// Published more than once.
+    pub(super) repeated: bool,
+    /// Publishes of it that nobody has heard of.
+    pub(super) pending: u32,
 }
 
 /// See the module.
@@ -129,6 +138,7 @@ pub(super) struct Model {
     pub(super) open: BTreeSet<MessageId>,
     /// Committed since the last check.
     pub(super) transactions: Vec<Work>,
+    pub(super) repeats: Repeats,
     pub(super) deliveries: u64,
 }
 
@@ -164,6 +174,9 @@ impl Model {
             acknowledged: None,
             delivered: false,
             branch: false,
+            target: None,
+            repeated: false,
+            pending: 1,
         });
         self.open.insert(number);
     }
@@ -178,7 +191,11 @@ impl Model {
     /// It is safe.
     pub(super) fn acknowledged(&mut self, number: MessageId) {
         let next = self.next_message();
-        self.messages[number as usize].acknowledged.get_or_insert(next);
+        let sent = &mut self.messages[number as usize];
+        sent.acknowledged.get_or_insert(next);
+        sent.pending = sent.pending.saturating_sub(1);
+        sent.refused = false;
+        sent.to.clone().into_iter().for_each(|queue| self.has_had(queue, number));
         for queue in &self.messages[number as usize].to {
             if let Some(c) = self.queues.get_mut(queue).and_then(|q| q.copies.get_mut(&number))
                 && !c.discarded
@@ -190,6 +207,9 @@ impl Model {
 
     /// It was refused: at once, or when some queues had it already.
     pub(super) fn refused(&mut self, number: MessageId, at_once: bool) {
+        if !self.is_refused(number) {
+            return;
+        }
         let sent = &mut self.messages[number as usize];
         sent.refused = true;
         if at_once {
@@ -197,6 +217,11 @@ impl Model {
                 self.queues.get_mut(queue).and_then(|q| q.copies.remove(&number));
             }
         }
+    }
+
+    /// The copies of a message in a queue, if it is known there.
+    pub(super) fn copies_of(&mut self, queue: QueueId, number: MessageId) -> Option<&mut Copies> {
+        self.queues.get_mut(&queue)?.copies.get_mut(&number)
     }
 
     /// The copies of a message that has shown up in a queue. One that nobody published there has come
@@ -219,8 +244,9 @@ impl Model {
         let number = message_id(message);
         self.deliveries += 1;
         let sent = self.messages.get_mut(number as usize);
-        sent.expect("what is delivered was published").delivered = true;
-        let alone = self.arrivals(at.queue, number) == 0;
+        let sent = sent.expect("what is delivered was published");
+        sent.delivered = true;
+        let alone = !sent.repeated && self.arrivals(at.queue, number) == 0;
         let Some(c) = self.copies(at.queue, number) else { return };
         if c.direct && alone {
             let position = *c.position.get_or_insert(at.position);
@@ -258,6 +284,7 @@ impl Model {
 
     /// An accept was answered. A queue that was deleted meanwhile may have sent it on.
     pub(super) fn has_taken(&mut self, queue: QueueId, number: MessageId) {
+        self.has_had(queue, number);
         let q = self.queues.get_mut(&queue);
         // What a ring has displaced meanwhile leaves its journal when it is safe where it went.
         let moves = |q: &Queue| q.facts.limit.kind == Kind::Ring && !q.facts.alternates.is_empty();

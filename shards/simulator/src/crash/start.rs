@@ -271,6 +271,7 @@ impl World<'_> {
                 queues: fletch_engine::QueueDefaults::UNLIMITED,
                 dtx: fletch_engine::DtxConfig::UNLIMITED,
                 policies: std::sync::Arc::default(),
+                secret: incarnation,
             };
             let mut engine = Engine::restored(&config, restored);
             engine.keep_changes();

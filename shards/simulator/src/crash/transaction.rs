@@ -34,6 +34,16 @@ impl World<'_> {
     pub(super) fn draw_work(&mut self, id: SessionId) -> (Transaction, Work, Vec<Held>) {
         let (mut transaction, mut work) = (Transaction::default(), Work::default());
         for _ in 0..self.rng.below(self.mix.burst.clamp(3, 20) + 1) {
+            // What is in a branch is published once: nobody could tell which of them is in doubt.
+            if self.mix.branch_percent == 0
+                && let Some((number, exchange, message)) = self.repeat(id)
+            {
+                let routes = self.engines[id.shard().index()].route(&*exchange, &message);
+                let routes = routes.expect("it was there just now").expect("it has no home");
+                work.publishes.push(number);
+                transaction.publishes.push((message, routes));
+                continue;
+            }
             let (exchange, key) = self.any_target();
             let Some((content, message)) = self.make_message(id, &exchange, &key) else { continue };
             let shard = id.shard();
@@ -44,6 +54,7 @@ impl World<'_> {
             to.iter().for_each(|queue| self.know(shard, *queue));
             work.publishes.push(content.number);
             self.model.published(content, to);
+            self.model.messages[content.number as usize].target = Some((exchange, key));
             self.model.transacts(content.number);
             transaction.publishes.push((message, routes));
         }
@@ -180,6 +191,9 @@ impl Model {
         (queue, number): (QueueId, MessageId),
     ) -> Option<bool> {
         let content = &self.messages[number as usize].content;
+        if self.messages[number as usize].repeated {
+            return None; // Another publish may have brought it.
+        }
         let q = self.queues.get(&queue).filter(|q| q.facts.durable && content.durable)?;
         let c = q.copies.get(&number)?;
         if n(queue, number) > 0 {

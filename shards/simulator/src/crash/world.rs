@@ -491,6 +491,7 @@ fn facts(q: &QueueDescriptor, dead: &[QueueId]) -> QueueFacts {
         alternates: dead.iter().copied().take(to).collect(),
         limit: Limit::of(&q.arguments),
         order: Order::of(&q.arguments),
+        takes_once: q.arguments.get("fletch.dedup_window").is_some(),
     }
 }
 
