@@ -5,6 +5,7 @@
 //! is in `engine/durable.rs`.
 
 mod codec;
+mod fit;
 mod pager;
 pub(crate) mod remembered;
 mod restore;
