@@ -52,7 +52,7 @@ impl Ctx<'_> {
 enum Holder {
     Connection(ConnectionId, u16),
     /// It was a session of this connection, whose client is told this when it is over.
-    Ending(Box<Ending>, ConnectionId, Option<Vec<u8>>),
+    Ending(Box<Ending>, ConnectionId, Option<Box<[u8]>>),
     /// No session, but a name that somebody on this connection has, or had.
     Claim(ConnectionId, Claimant),
 }
@@ -190,7 +190,7 @@ impl Shard {
                 }
                 Step::Ended { session, ending, farewell } => {
                     let resume = connection.may_resume();
-                    let farewell = (!farewell.is_empty()).then_some(farewell);
+                    let farewell = (!farewell.is_empty()).then(|| farewell.into());
                     self.sessions.insert(session, Holder::Ending(ending, conn, farewell));
                     if resume {
                         cx.resume_reads(conn);
@@ -199,7 +199,7 @@ impl Shard {
                 Step::Closed => {
                     let endings = connection.end_sessions(&mut ctx);
                     for (session, ending) in endings {
-                        let farewell = Some(Vec::new());
+                        let farewell = Some(Box::default());
                         self.sessions.insert(session, Holder::Ending(ending, conn, farewell));
                     }
                     self.dispatch(cx);

@@ -269,7 +269,8 @@ fn a_refusal_is_told_again_too() -> Result<()> {
 fn what_nobody_comes_back_for_is_forgotten_in_time() -> Result<()> {
     Scene::each(|scene| {
         let tag = || Unsettled::of_tags([b"a".to_vec()]);
-        for (timeout, wait, kept) in [(0, 0, false), (60, 0, true), (1, 2500, false)] {
+        // What the broker does not know to be lost is handed over.
+        for (timeout, wait, kept) in [(0, 1500, false), (60, 0, true), (1, 2500, false)] {
             let (connection, session) = connect(scene, "c")?;
             let out = session.sender(&sender("out", "q", timeout, Unsettled::default()))?;
             send_as(&out, b"a", "a")?;
@@ -541,6 +542,27 @@ fn who_hears_that_a_connection_is_closed_finds_nothing_of_it() -> Result<()> {
                 ensure!(condition(found)? == "amqp:not-found", "round {round}");
             }
         }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_link_that_is_refused_gives_back_what_its_client_had() -> Result<()> {
+    Scene::each(|scene| {
+        let (_connection, session) = connect(scene, "c")?;
+        let out = session.sender(&SenderOptions { target: queue("q"), ..Default::default() })?;
+        out.send(&Outgoing::of_data(b"one"))?;
+        out.settle()?;
+        for incomplete in [false, true] {
+            let (_connection, session) = connect(scene, "d")?;
+            let incoming = session.receiver(&receiver("in", "q", 60, Unsettled::default()))?;
+            ensure!(next(&incoming)?.redelivered()? == incomplete);
+            incoming.suspend()?;
+            let mut options = receiver("in", "nowhere", 60, Unsettled::default());
+            (options.source, options.unsettled.incomplete) = (Terminus::of("nowhere"), incomplete);
+            ensure!(condition(session.receiver(&options))? == "amqp:not-found");
+        }
+        ensure!(drained(&session, "q")? == ["one"]);
         Ok(())
     })
 }

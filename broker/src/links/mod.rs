@@ -197,3 +197,101 @@ fn forget((now, engine, fx): (Time, &mut Engine, &mut Effects), link: SessionId,
     }
     cede((now, engine, fx), link, None);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fletch_engine::{Config, Event, QueueId};
+
+    struct Scene {
+        links: Links,
+        engine: Engine,
+        fx: Effects,
+    }
+
+    impl Scene {
+        fn new() -> Scene {
+            let engine = Engine::new(&Config::new(ShardId(0), 1));
+            Scene { links: Links::default(), engine, fx: Effects::default() }
+        }
+
+        /// Links that gave their names up.
+        fn ceded(&mut self) -> Vec<SessionId> {
+            let events = self.fx.events.drain(..);
+            let ceded = events.filter_map(|event| match event {
+                Event::Reply { session, op: op::CEDE, .. } => Some(session),
+                _ => None,
+            });
+            ceded.collect()
+        }
+
+        fn leave(&mut self, link: SessionId, deliveries: usize, timeout: u32) {
+            let delivery = DeliveryRef { queue: QueueId(1), position: 1 };
+            let held = (0..deliveries).map(|tag| (tag as u32, delivery)).collect();
+            let lasts = Lasts { timeout, ..Lasts::default() };
+            let estate = (Estate::Held(held), lasts);
+            let with = (Time(1), &mut self.engine, &mut self.fx);
+            self.links.leave(with, link, estate, Ended::Session);
+        }
+    }
+
+    fn link(n: u64) -> SessionId {
+        SessionId::new(ShardId(0), n)
+    }
+
+    #[test]
+    fn a_shard_keeps_so_many_links_and_deliveries() {
+        let mut scene = Scene::new();
+        for n in 0..LINKS_MAX as u64 {
+            scene.leave(link(n), 1, 5);
+        }
+        assert_eq!((scene.ceded(), scene.links.kept.len()), (vec![], LINKS_MAX));
+        let beyond = link(LINKS_MAX as u64);
+        scene.leave(beyond, 1, 5);
+        assert_eq!(scene.ceded(), [beyond]);
+        // Their time is up, and there is room again.
+        let due = scene.links.next().expect("a time");
+        assert_eq!(due, Time(1).after(std::time::Duration::from_secs(5)));
+        scene.links.expire((due, &mut scene.engine, &mut scene.fx));
+        assert_eq!((scene.ceded().len(), scene.links.deliveries), (LINKS_MAX, 0));
+        for n in 0..3 {
+            scene.leave(link(n), DELIVERIES_MAX / 2, 5);
+        }
+        assert_eq!((scene.ceded(), scene.links.deliveries), (vec![link(2)], DELIVERIES_MAX));
+        assert!(scene.links.want((Time(1), &mut scene.engine, &mut scene.fx), link(0)));
+        assert_eq!((scene.ceded(), scene.links.deliveries), (vec![link(0)], DELIVERIES_MAX / 2));
+        scene.links.close((Time(1), &mut scene.engine, &mut scene.fx));
+        scene.leave(link(3), 1, 5);
+        assert_eq!(scene.ceded(), [link(1), link(3)]);
+        assert!(scene.links.kept.is_empty() && scene.links.until.is_empty());
+    }
+
+    #[test]
+    fn what_is_wanted_meanwhile_is_handed_over_at_once() {
+        let mut scene = Scene::new();
+        assert!(!scene.links.want((Time(1), &mut scene.engine, &mut scene.fx), link(1)));
+        assert!(scene.links.is_wanted(link(1)));
+        // Its terminus would not last.
+        scene.leave(link(1), 1, 0);
+        assert_eq!(scene.ceded(), [link(1)]);
+        assert!(!scene.links.is_wanted(link(1)));
+    }
+
+    #[test]
+    fn the_end_of_a_session_begins_the_time_outs_of_its_links_alone() {
+        let mut scene = Scene::new();
+        let (one, other) = (link(1), link(2));
+        for (n, session, timeout) in [(3, one, 0), (4, one, 7), (5, other, 0)] {
+            let outcomes = Estate::Outcomes(vec![(Tag::new(), Fate::Accepted)]);
+            let lasts = Lasts { timeout, ..Lasts::default() };
+            let with = (Time(1), &mut scene.engine, &mut scene.fx);
+            scene.links.leave(with, link(n), (outcomes, lasts), Ended::Link(session));
+        }
+        assert_eq!((scene.ceded(), scene.links.next()), (vec![], None));
+        let over = Until::Session(one);
+        scene.links.ended((Time(2), &mut scene.engine, &mut scene.fx), over);
+        assert_eq!(scene.ceded(), [link(3)]);
+        let due = Time(2).after(std::time::Duration::from_secs(7));
+        assert_eq!((scene.links.next(), scene.links.kept.len()), (Some(due), 2));
+    }
+}

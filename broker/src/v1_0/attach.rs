@@ -157,8 +157,7 @@ fn incoming(
 ) -> Result<Attaching, Refusal> {
     let second = attach.rcv_settle_mode == fletch_amqp::v1_0::ReceiverSettleMode::SECOND;
     let lasts = Lasts::of(target.expiry_policy, target.timeout);
-    let link =
-        |node, own| Becomes::Incoming(Incoming { node, second, own, resumed: Resumed::default() });
+    let link = |node, own| Becomes::Incoming(Incoming { node, second, own, resumed: None });
     let address = nodes::address(target.address)?;
     if address.is_none() && !target.dynamic {
         // The relay: each message says where it goes.

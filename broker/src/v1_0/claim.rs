@@ -56,6 +56,23 @@ pub(super) struct Resumed {
     pub(super) incomplete: bool,
 }
 
+impl Resumed {
+    /// As a link has it: most often there is nothing.
+    pub(super) fn boxed(self) -> Option<Box<Resumed>> {
+        let something = self.incomplete || !self.known.is_empty() || !self.held.is_empty();
+        something.then(|| Box::new(self))
+    }
+
+    pub(super) fn is_incomplete(resumed: &Option<Box<Resumed>>) -> bool {
+        resumed.as_ref().is_some_and(|resumed| resumed.incomplete)
+    }
+
+    /// What the client holds, which is somebody else's to keep now.
+    pub(super) fn take_held(resumed: &mut Option<Box<Resumed>>) -> Vec<(u32, DeliveryRef)> {
+        resumed.as_mut().map(|resumed| std::mem::take(&mut resumed.held)).unwrap_or_default()
+    }
+}
+
 /// An outcome as it is kept: a refusal.
 pub(crate) fn rejected(reason: Error) -> Fate {
     Refusal::from(reason).fate()
@@ -142,19 +159,21 @@ impl Session {
         };
         let (estate, lasts) = left(&reply);
         let mut resumed = self.resume(ctx, &attach, estate);
-        let planned = self.plan(ctx, peer, (handle, &attach), id).map(|mut attaching| {
-            let others = attaching.answer.len() + attach.name.len() + OTHER_FIELDS;
-            let room = (wire.amqp.max_frame_size() as usize).saturating_sub(others);
-            let unsettled = Unsettled::of(&resumed.known, room);
-            resumed.incomplete |= unsettled.incomplete;
-            attaching.answer.set_unsettled(unsettled);
-            attaching.resumed = resumed;
-            attaching
-        });
-        let refused = planned.as_ref().is_err();
-        self.attach(ctx, wire, handle, planned);
-        if refused {
-            ctx.leave(id, Estate::Nothing, lasts, Ended::Link(self.id));
+        match self.plan(ctx, peer, (handle, &attach), id) {
+            Ok(mut attaching) => {
+                let others = attaching.answer.len() + attach.name.len() + OTHER_FIELDS;
+                let room = (wire.amqp.max_frame_size() as usize).saturating_sub(others);
+                let unsettled = Unsettled::of(&resumed.known, room);
+                resumed.incomplete |= unsettled.incomplete;
+                attaching.answer.set_unsettled(unsettled);
+                attaching.resumed = resumed;
+                self.attach(ctx, wire, attaching);
+            }
+            Err(refused) => {
+                self.give_back(ctx, resumed.held);
+                self.refuse(wire, handle, &refused.0, &refused.1);
+                ctx.leave(id, Estate::Nothing, lasts, Ended::Link(self.id));
+            }
         }
         None
     }

@@ -34,7 +34,8 @@ pub(super) struct Incoming {
     pub(super) second: bool,
     /// A node that goes with the link.
     pub(super) own: Option<Node>,
-    pub(super) resumed: Resumed,
+    /// What goes on from an earlier life of it, most often nothing.
+    pub(super) resumed: Option<Box<Resumed>>,
 }
 
 /// Makes the engine's message of one that came.
@@ -215,7 +216,7 @@ impl Session {
     /// Whether a delivery on a link may not be a new one.
     pub(super) fn resumes_only(&self, handle: u32) -> bool {
         let link = self.links.get(&handle).map(|link| &link.link);
-        matches!(link, Some(Link::Incoming(link)) if link.resumed.incomplete)
+        matches!(link, Some(Link::Incoming(link)) if Resumed::is_incomplete(&link.resumed))
     }
 
     /// The client goes on with a delivery of an earlier life of its link. What the broker does not know is ignored
@@ -225,7 +226,8 @@ impl Session {
         let Some(Link::Incoming(link)) = link else {
             return wire.amqp.finished(wire.channel, sent.handle);
         };
-        let Some(fate) = link.resumed.known.remove(tag).filter(|_| !sent.settled) else {
+        let known = link.resumed.as_mut().and_then(|resumed| resumed.known.remove(tag));
+        let Some(fate) = known.filter(|_| !sent.settled) else {
             return wire.amqp.finished(wire.channel, sent.handle);
         };
         let (second, ids) = (link.second, (sent.id, sent.id));

@@ -1,6 +1,7 @@
 //! The end of links and of sessions: what they held goes back where it came from, or is kept for links that may come
 //! back (part 2.6.4).
 
+use super::claim::Resumed;
 use super::error::Refusal;
 use super::incoming::Incoming;
 use super::nodes::Node;
@@ -41,7 +42,7 @@ impl Session {
                     delete: subscription.own.take().or(lasting),
                     link: (id, lasts),
                     keeps: subscription.keeps && subscription.holds() && !closed,
-                    held: std::mem::take(&mut subscription.resumed.held),
+                    held: Resumed::take_held(&mut subscription.resumed),
                 };
                 subscription.leaving = Some(Box::new(leaving));
                 return self.ask(ctx, Request::Stop { tag }, Then::Leave(tag));
@@ -70,7 +71,7 @@ impl Session {
 
     /// What came on a link that goes and is not settled.
     fn take_sent(&mut self, handle: u32, incoming: &mut Incoming) -> Vec<Sent> {
-        let known = std::mem::take(&mut incoming.resumed.known).into_iter();
+        let known = incoming.resumed.take().into_iter().flat_map(|resumed| resumed.known);
         let mut sent = if incoming.second { self.ledger.take_of(handle) } else { Vec::new() };
         // No publish of this session's was theirs.
         sent.extend(known.map(|(tag, fate)| Sent { op: OpId::MAX, tag, fate: Some(fate) }));
@@ -173,9 +174,10 @@ impl Session {
         for (handle, attached) in std::mem::take(&mut self.links) {
             nodes.extend(self.end_link(ctx, (handle, attached), ended));
         }
-        for (tag, subscription) in std::mem::take(&mut self.subscriptions) {
+        for (tag, mut subscription) in std::mem::take(&mut self.subscriptions) {
             nodes.extend(subscription.own);
-            returned.extend(subscription.resumed.held.into_iter().map(|(_, held)| held));
+            let earlier = Resumed::take_held(&mut subscription.resumed);
+            returned.extend(earlier.into_iter().map(|(_, held)| held));
             let parked = subscription.parked.into_iter().map(|parked| (tag, parked.delivery));
             self.unsent.extend(parked);
             let Some(leaving) = subscription.leaving else { continue };
@@ -226,7 +228,7 @@ impl Session {
             Link::Outgoing(tag) => {
                 let keeping = |s: &&mut Subscription| s.keeps && s.holds() && outlives;
                 let estate = self.subscriptions.get_mut(&tag).filter(keeping).map(|subscription| {
-                    let mut held = std::mem::take(&mut subscription.resumed.held);
+                    let mut held = Resumed::take_held(&mut subscription.resumed);
                     held.extend(self.unsettled.take_with_ids(tag));
                     Estate::Held(held)
                 });

@@ -3,7 +3,7 @@
 
 use super::answer::Answer;
 use super::attach::{Attaching, Becomes, Peer};
-use super::claim::Claiming;
+use super::claim::{Claiming, Resumed};
 use super::deliveries::Disposed;
 use super::error::Refusal;
 use super::incoming::{Incoming, Sent as Delivery, WINDOW};
@@ -175,22 +175,11 @@ impl Session {
         planned.map_err(|refusal| Box::new((Answer::refused(attach), refusal)))
     }
 
-    /// Begins to attach a link, or refuses it.
-    pub(super) fn attach(
-        &mut self,
-        ctx: &mut Ctx<'_>,
-        wire: &mut Wire<'_>,
-        handle: u32,
-        planned: Result<Attaching, Box<(Answer, Refusal)>>,
-    ) {
-        match planned {
-            Ok(attaching) => {
-                self.next_tag = self.next_tag.wrapping_add(1);
-                self.attaching = Some(Box::new(attaching));
-                self.go_on(ctx, wire);
-            }
-            Err(refused) => self.refuse(wire, handle, &refused.0, &refused.1),
-        }
+    /// Begins to attach a link.
+    pub(super) fn attach(&mut self, ctx: &mut Ctx<'_>, wire: &mut Wire<'_>, attaching: Attaching) {
+        self.next_tag = self.next_tag.wrapping_add(1);
+        self.attaching = Some(Box::new(attaching));
+        self.go_on(ctx, wire);
     }
 
     /// Refuses a link.
@@ -223,7 +212,7 @@ impl Session {
         wire.amqp.attach_ok(wire.channel, handle, &answer.attach());
         let link = match becomes {
             Becomes::Incoming(mut incoming) => {
-                incoming.resumed = resumed;
+                incoming.resumed = resumed.boxed();
                 wire.amqp.grant_window(wire.channel, handle, WINDOW);
                 Link::Incoming(incoming)
             }
@@ -234,7 +223,7 @@ impl Session {
             Becomes::Outgoing(_) => {
                 let to = self.subscription_id(tag);
                 if let Some(subscription) = self.subscriptions.get_mut(&tag) {
-                    subscription.resumed = resumed;
+                    subscription.resumed = resumed.boxed();
                 }
                 ctx.engine.set_mode(ctx.now, to, FlowMode::Credit, ctx.fx);
                 // A link counts messages only. If its queue has gone meanwhile, the engine says so.
@@ -342,7 +331,7 @@ impl Session {
         let to = self.subscription_id(tag);
         let Some(subscription) = self.subscriptions.get_mut(&tag) else { return };
         let Some(handle) = subscription.handle else { return };
-        if subscription.asked.is_some() || subscription.resumed.incomplete {
+        if subscription.asked.is_some() || Resumed::is_incomplete(&subscription.resumed) {
             return; // The answer comes back here. And nothing new goes on a link that has not said all.
         }
         let credit = wire.amqp.credit(wire.channel, handle);

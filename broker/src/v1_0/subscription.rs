@@ -70,7 +70,7 @@ pub(super) struct Subscription {
     /// What the client has not settled is to outlive the link, as its terminus does.
     pub(super) keeps: bool,
     /// What it has received in an earlier life of the link, and not said enough about; nothing is sent meanwhile.
-    pub(super) resumed: Resumed,
+    pub(super) resumed: Option<Box<Resumed>>,
     /// Deliveries that the engine may still make.
     pub(super) granted: u32,
     pub(super) asked: Option<Asked>,
@@ -92,7 +92,7 @@ impl Subscription {
             lasting: None,
             own: None,
             keeps: false,
-            resumed: Resumed::default(),
+            resumed: None,
             granted: 0,
             asked: None,
             drain: false,
