@@ -23,8 +23,8 @@ pub type OpId = u64;
 /// A request that needs an answer. Names are the protocol's, resolved by the engine.
 #[derive(Clone, Debug)]
 pub enum Request {
-    /// Registers the session under a name that is unique in the broker (0-10: `session.attach`;
-    /// the front end puts the user into the name). Without `force`, one that is held is busy, unless its
+    /// Registers the session under a name that is unique in the broker (0-10: `session.attach`; 1.0: links, which have a
+    /// number each; the front end puts the user into the name). Without `force`, one that is held is busy, unless its
     /// holder is closing. The holder gets [`Event::Evicted`]; this is answered when it has closed.
     Attach { name: Arc<str>, force: bool },
     /// Everything the session held is released (the front end has stopped and cancelled its

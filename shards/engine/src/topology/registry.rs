@@ -1,4 +1,5 @@
-//! The registry of session names: each is held by one session in the broker.
+//! The registry of names: each is held by one session in the broker, or by what has a number like a session's and nothing
+//! else, such as a link of 1.0.
 //!
 //! A session that takes a held name by force waits until the holder has closed. So does one without
 //! force until the holder's shard has said whether it is closing already: a client that was told of
