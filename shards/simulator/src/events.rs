@@ -71,14 +71,21 @@ impl World<'_> {
         if let Some(drained) = &mut self.drained {
             *drained.entry(delivery.queue).or_default().entry(number).or_default() += 1;
         }
+        let waited = self.model.has_waited(number);
         let session = self.session(to.session);
         let s = session.subscriptions.get_mut(&to.tag);
         let s = s.unwrap_or_else(|| panic!("{to:?} is over and gets {delivery:?}"));
         let size = message.size() as u64;
         s.flow.received(size);
         if s.mode == Mode::Browse {
-            assert!(s.cursor < delivery.position, "{to:?} browses {delivery:?} twice");
-            s.cursor = delivery.position;
+            let news = match waited {
+                true => s.late.insert(delivery.position),
+                false => s.cursor < delivery.position,
+            };
+            assert!(news, "{to:?} browses {delivery:?} twice");
+            if !waited {
+                s.cursor = delivery.position;
+            }
         }
         if session.stage == Stage::Live {
             session.records.push(Record {

@@ -1,5 +1,6 @@
 //! The messages that simulated clients publish: real 0-10 headers, a body that tells its number.
 
+use crate::rng::Rng;
 use fletch_amqp::types::{Map, Uuid};
 use fletch_amqp::v0_10::Compound;
 use fletch_amqp::v0_10::table::message::{DeliveryProperties, MessageProperties};
@@ -44,10 +45,33 @@ pub(crate) struct Content {
     pub(crate) label: Option<Label>,
     /// It has a message-id: its number.
     pub(crate) identified: bool,
+    /// Nobody gets it before: 0, or in milliseconds since 1970, as it says.
+    pub(crate) due: u64,
 }
 
+/// Nanoseconds of a millisecond.
+const MS: u64 = 1_000_000;
+
 impl Content {
-    pub(crate) fn message(&self, key: &str) -> Message {
+    /// When it may be delivered.
+    pub(crate) fn due(&self) -> Time {
+        Time(self.due * MS)
+    }
+
+    /// When a message is due that is published now, and waits: within the next so many milliseconds.
+    pub(crate) fn draw_due(rng: &mut Rng, now: Time, most: usize) -> u64 {
+        now.0 / MS + rng.range(1, most) as u64
+    }
+
+    /// The message as it comes in.
+    pub(crate) fn arrives(&self, now: Time, key: &str) -> Message {
+        match self.due {
+            0 => self.message(key),
+            _ => fletch_engine::scheduled(now, self.message(key)),
+        }
+    }
+
+    fn message(&self, key: &str) -> Message {
         let mut content = Vec::new();
         let label = self.label.unwrap_or_default();
         let delivery = DeliveryProperties {
@@ -62,6 +86,10 @@ impl Content {
         let headers = match label.key {
             Some(key) => headers.with("k", Label::text(key)),
             None => headers,
+        };
+        let headers = match self.due {
+            0 => headers,
+            due => headers.with("x-opt-delivery-time", due as i64),
         };
         let headers = headers.encoded().expect("encodes");
         let mut id = [0; 16];

@@ -94,6 +94,8 @@ pub(crate) struct Mix {
     pub(crate) alternate_percent: u32,
     pub(crate) conditional_percent: u32,
     pub(crate) force_percent: u32,
+    /// Of the messages, those that are not due when they are published.
+    pub(crate) scheduled_percent: u32,
     /// Of the queues, those with limits or flow control.
     pub(crate) limited_percent: u32,
     /// An error ends the session, as in 0-10.
@@ -106,7 +108,17 @@ pub(crate) struct Mix {
 }
 
 impl Mix {
-    pub(crate) fn draw(rng: &mut Rng, steps: Option<u64>) -> Mix {
+    pub(crate) fn draw(seed: u64, rng: &mut Rng, steps: Option<u64>) -> Mix {
+        let mut mix = Mix::draw_usual(rng, steps);
+        // Of its own, so that other seeds stay what they were.
+        if seed % 6 == 1 {
+            mix.scheduled_percent = *Rng::new(!seed).pick(&[10, 40, 90]);
+            mix.time = 1_000_000;
+        }
+        mix
+    }
+
+    fn draw_usual(rng: &mut Rng, steps: Option<u64>) -> Mix {
         let weights = ACTS
             .iter()
             .map(|(_, usual)| match rng.below(5) {
@@ -126,6 +138,7 @@ impl Mix {
             alternate_percent: often(&[0, 50, 90]),
             conditional_percent: often(&[0, 30, 80]),
             force_percent: often(&[0, 50, 100]),
+            scheduled_percent: 0,
             limited_percent: often(&[0, 0, 40, 90]),
             ttl_percent: often(&[0, 0, 20, 60]),
             large_percent: often(&[0, 0, 0, 5]),

@@ -36,6 +36,7 @@ pub(crate) const LOOPED: &str = "looped";
 struct Message {
     publisher: SessionId,
     sequence: u64,
+    due: Time,
     expires: Time,
     /// Where it went, if it may be refused and nobody has said.
     open: Vec<QueueId>,
@@ -266,6 +267,16 @@ impl Model {
 
     // ---- messages ------------------------------------------------------------------------
 
+    /// Whether a message was not due when it was published.
+    pub(crate) fn has_waited(&self, message: MessageId) -> bool {
+        self.messages[message as usize].due > Time(0)
+    }
+
+    /// When the last message is due.
+    pub(crate) fn last_due(&self) -> Time {
+        self.messages.iter().map(|message| message.due).max().unwrap_or_default()
+    }
+
     /// The number of the next message.
     pub(crate) fn next_message(&self) -> MessageId {
         self.messages.len() as MessageId
@@ -276,14 +287,14 @@ impl Model {
         &mut self,
         publisher: SessionId,
         sequence: u64,
-        expires: Time,
+        (due, expires): (Time, Time),
         queues: impl Iterator<Item = QueueId>,
     ) {
         let message = self.next_message();
         let all: Vec<QueueId> = queues.collect();
         let refusable = self.may_refuse(&all);
         let open = if refusable { all.clone() } else { Vec::new() };
-        self.messages.push(Message { publisher, sequence, expires, open });
+        self.messages.push(Message { publisher, sequence, due, expires, open });
         for queue in all {
             self.come(queue, message, (u64::from(!refusable), 1));
         }
@@ -303,6 +314,7 @@ impl Model {
         self.deliveries += 1;
         let known = self.messages.get(message as usize).expect("a message that was published");
         assert!(known.expires > now, "message {message} was sent after it expired");
+        assert!(known.due <= now, "message {message} was sent before it was due");
         let looped = self.looped(message);
         let q = self.queues.get_mut(&delivery.queue).expect("deliveries come from known queues");
         assert!(!q.deleted, "delivery {delivery:?} of a deleted queue");
@@ -337,7 +349,8 @@ impl Model {
             "{delivery:?}: redelivered is {redelivered}, not {}",
             entry.flagged
         );
-        if !entry.taken {
+        // What comes when it is due may come behind others.
+        if !entry.taken && known.due == Time(0) {
             assert!(q.front < delivery.position, "{delivery:?} comes after {}", q.front);
             q.front = delivery.position;
         }

@@ -36,6 +36,8 @@ pub(crate) fn run(seed: u64, steps: Option<u64>, trace: &mut Trace) -> Summary {
     world.set_up();
     world.work();
     world.rest();
+    world.let_come_due();
+    world.rest();
     world.check_served();
     world.end_all();
     world.drain();

@@ -76,6 +76,8 @@ pub(crate) struct Subscription {
     pub(crate) flow: Flow,
     /// Browsers: the last position received.
     pub(crate) cursor: Position,
+    /// And those behind which others were received: of messages that were not due.
+    pub(crate) late: BTreeSet<Position>,
     /// The home has agreed.
     pub(crate) started: bool,
     /// The client has cancelled it.

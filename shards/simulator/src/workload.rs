@@ -15,6 +15,7 @@ use fletch_engine::{
     Binding, CreditUnit, DeclareExchange, DeclareQueue, DeliveryRef, ErrorKind, FlowMode, Mode,
     Outcome, Published, Request, Selection, SessionId, ShardId, Subscribe, SubscriptionId, Time,
 };
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 const BUILT_IN: [&str; 4] = ["amq.direct", "amq.topic", "amq.fanout", "amq.match"];
@@ -317,6 +318,14 @@ impl World<'_> {
         }
     }
 
+    /// When a message is due; 0: at once.
+    fn draw_due(&mut self) -> u64 {
+        match self.mix.scheduled_percent > 0 && self.rng.chance(self.mix.scheduled_percent) {
+            true => Content::draw_due(&mut self.rng, self.now, 8),
+            false => 0,
+        }
+    }
+
     fn publish(&mut self, id: SessionId, exchange: &str, key: &str) {
         let expires = match self.rng.chance(self.mix.ttl_percent) {
             true => Time(self.now.0 + self.rng.range(1, self.mix.time * 10) as u64),
@@ -335,8 +344,9 @@ impl World<'_> {
             durable: false,
             label: None,
             identified: false,
+            due: self.draw_due(),
         };
-        let message = content.message(key);
+        let message = content.arrives(self.now, key);
 
         // The router has tests of its own; here its word is taken for where a message goes.
         let engine = &self.engines[id.shard().index()];
@@ -361,7 +371,8 @@ impl World<'_> {
         session.next_op += 1;
         if routed.is_ok() {
             let queues = routes.iter().map(|r| r.queue);
-            self.model.publish(id, session.next_message, expires, queues);
+            let times = (content.due(), expires);
+            self.model.publish(id, session.next_message, times, queues);
             session.publishing.insert(op, number);
         }
         self.trace.add(id.shard().0, "publishes", id.raw(), u64::from(number));
@@ -432,6 +443,7 @@ impl World<'_> {
             windowing: flow == FlowMode::Window,
             flow: Flow::new(flow),
             cursor: 0,
+            late: BTreeSet::new(),
             started: false,
             cancelled: false,
         };

@@ -12,8 +12,8 @@ use crate::rng::Rng;
 use crate::session::{Asked, Session};
 use crate::trace::{Marks, Trace};
 use fletch_engine::{
-    Config, DeliveryRef, Effects, Engine, Event, Frame, Message, Mode, OpId, Outcome, QueueId,
-    Request, SessionId, ShardId, SubscriptionId, Time, What,
+    Config, DeliveryRef, Effects, Engine, Event, Frame, Message, Mode, OpId, Outcome, Position,
+    QueueId, Request, SessionId, ShardId, SubscriptionId, Time, What,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -64,7 +64,7 @@ pub(crate) struct World<'t> {
 impl<'t> World<'t> {
     pub(crate) fn new(seed: u64, steps: Option<u64>, trace: &'t mut Trace) -> World<'t> {
         let mut rng = Rng::new(seed);
-        let mix = Mix::draw(&mut rng, steps);
+        let mix = Mix::draw(seed, &mut rng, steps);
         let purge_interval = Duration::from_nanos(rng.range(0, mix.time * 20) as u64);
         let engine = |shard| {
             // Small slices would route a deleted queue's messages later than the model does.
@@ -183,7 +183,13 @@ impl<'t> World<'t> {
             let mut merged = Vec::new();
             loop {
                 let heads = [rank(all[0].front()), rank(all[1].front())];
+                // One that comes when it is due comes behind others that were sent before.
+                let browsed = |list: usize, head: (Position, bool)| {
+                    head.1 && all[list].iter().any(|s| rank(Some(s)) == Some((head.0, false)))
+                };
                 let from = match heads {
+                    [Some(other), Some(_)] if browsed(1, other) => 1,
+                    [Some(_), Some(own)] if browsed(0, own) => 0,
                     [Some(other), Some(own)] => usize::from(own < other),
                     _ => usize::from(all[0].is_empty()),
                 };
@@ -318,6 +324,23 @@ impl<'t> World<'t> {
             self.input(shard, |engine, now, fx| engine.tick(now, fx));
         }
         any
+    }
+
+    /// Time passes until every message is due.
+    pub(crate) fn let_come_due(&mut self) {
+        self.now = self.now.max(self.model.last_due());
+        loop {
+            let queues = self.engines.iter().flat_map(|engine| engine.queues());
+            if queues.map(|q| q.scheduled()).sum::<u64>() == 0 {
+                return;
+            }
+            for shard in (0..self.mix.shards).map(ShardId) {
+                let deadline = self.engines[shard.index()].next_deadline();
+                let waits = self.engines[shard.index()].queues().any(|q| q.scheduled() > 0);
+                assert!(!waits || deadline <= self.now, "messages wait that are due");
+                self.input(shard, |engine, now, fx| engine.tick(now, fx));
+            }
+        }
     }
 
     pub(crate) fn pass_time(&mut self) {

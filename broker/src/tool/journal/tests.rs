@@ -174,7 +174,7 @@ fn segments_are_listed() {
         let line = text.lines().find(|line| line.contains(name)).unwrap();
         line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
     };
-    let full = ["0000000000000000.seg", "32,768", "32,768", "8", "8", "0x0", "0x7000", "full"];
+    let full = ["0000000000000000.seg", "32,768", "32,768", "8", "9", "0x0", "0x7000", "full"];
     assert_eq!(row("0000000000000000.seg"), full);
     assert_eq!(
         row("0000000000008000.seg"),
@@ -189,7 +189,7 @@ fn segments_are_listed() {
     let shards = lines(&text);
     assert_eq!(shards.len(), 2);
     assert_eq!(shards[0]["segments"][0]["state"], "full");
-    assert_eq!(shards[0]["segments"][0]["records"], 8);
+    assert_eq!(shards[0]["segments"][0]["records"], 9);
     assert_eq!(shards[0]["segments"][1]["state"], "ahead");
     assert_eq!(shards[1]["segments"][0]["state"], "open");
     assert!(!text.contains("salt"), "whoever knows it can forge a batch");
@@ -200,7 +200,7 @@ fn sound_journals_are_said_to_be() {
     let (dir, generation) = data_dir();
     let (text, error) = run(verify::run, dir.path(), false);
     assert_eq!(error, None, "{text}");
-    let first = "0: sound, in use, or ended by a crash; 8 batches, 8 records, from 0x0 to 0x8000";
+    let first = "0: sound, in use, or ended by a crash; 8 batches, 9 records, from 0x0 to 0x8000";
     assert!(text.lines().next().unwrap().ends_with(first), "{text}");
     // What a crash leaves is no damage.
     let shard = &generation.shards[0];
@@ -218,7 +218,7 @@ fn sound_journals_are_said_to_be() {
     std::fs::write(generation.shards[1].path.join("superblock"), file).unwrap();
     let (text, _) = run(verify::run, dir.path(), true);
     let shards = lines(&text);
-    assert_eq!((&shards[0]["closed"], &shards[0]["records"]), (&false.into(), &8.into()));
+    assert_eq!((&shards[0]["closed"], &shards[0]["records"]), (&false.into(), &9.into()));
     assert_eq!(shards[0]["cut"], serde_json::json!({ "from": 0x8000, "to": 0xa000 }));
     assert_eq!((&shards[1]["closed"], &shards[1]["cut"]), (&true.into(), &serde_json::Value::Null));
 }
@@ -242,7 +242,7 @@ fn damage_is_named_and_ends_nothing() {
     assert!(error.is_some() && text.contains(&damage) && text.contains("damaged"), "{text}");
     let (text, error) = run(cat::run, &generation.shards[0].path, false);
     assert!(error.is_some());
-    assert_eq!(text.lines().count(), 7);
+    assert_eq!(text.lines().count(), 8);
 
     let superblock = generation.shards[0].path.join("superblock");
     std::fs::write(&superblock, [1; 8192]).unwrap();

@@ -48,6 +48,11 @@ impl Model {
             self.check_whole(found, now, &n, marks);
             self.check_transactions(found, now, &n, marks);
             self.check_redelivered(found, marks);
+            let due = |found: &Found| {
+                self.messages[message_id(&found.message) as usize].content.due() > now
+            };
+            let any = found.values().flatten().any(due);
+            marks.hit("messages after a crash that are not due", any);
         }
         self.check_last_values(found, now, after);
         self.check_order(found);

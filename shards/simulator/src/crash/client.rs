@@ -346,12 +346,21 @@ impl World<'_> {
             durable: self.rng.chance(self.mix.persistent_percent),
             label: self.draw_label(),
             identified: self.mix.repeat_percent > 0,
+            due: self.draw_due(),
         };
-        let message = content.message(key);
+        let message = content.arrives(self.now, key);
         // The router has tests of its own; here its word is taken for where a message goes.
         let topology = self.engines[id.shard().index()].topology();
         topology.route(exchange, &message, &mut Routes::default()).ok()?;
         Some((content, message))
+    }
+
+    /// When a message is due; 0: at once.
+    fn draw_due(&mut self) -> u64 {
+        match self.mix.scheduled_percent > 0 && self.rng.chance(self.mix.scheduled_percent) {
+            true => Content::draw_due(&mut self.rng, self.now, 40),
+            false => 0,
+        }
     }
 
     fn publish(&mut self, id: SessionId, exchange: &str, key: &str) {

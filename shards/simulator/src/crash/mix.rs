@@ -125,6 +125,8 @@ pub(super) struct Mix {
     pub(super) branch_percent: u32,
     /// Of the publishes, those of a message that was published before.
     pub(super) repeat_percent: u32,
+    /// Of the messages, those that are not due when they are published.
+    pub(super) scheduled_percent: u32,
     /// Of the queues, those with limits or flow control.
     pub(super) limited_percent: u32,
     /// Of the queues, those with another order than that of arrival.
@@ -159,6 +161,9 @@ impl Mix {
         // What comes later than it was published has no place in their orders.
         let repeats = seed % 7 == 3 && ordered.is_none();
         let repeats = repeats.then(|| *Rng::new(!seed).pick(&[10, 30, 60]));
+        // Nor has what comes in another order than it was published.
+        let scheduled = seed % 9 == 5 && ordered.is_none();
+        let scheduled = scheduled.then(|| *Rng::new(!seed).pick(&[10, 40, 90]));
         let mut acts: Vec<u32> = ACTS[..ACTS.len() - 1]
             .iter()
             .map(|(_, usual)| match rng.below(5) {
@@ -221,6 +226,7 @@ impl Mix {
             fanout_percent,
             branch_percent: if seed % 6 == 5 { 60 } else { 0 },
             repeat_percent: repeats.unwrap_or(0),
+            scheduled_percent: scheduled.unwrap_or(0),
             limited_percent: limited.unwrap_or(0),
             ordered_percent: ordered.unwrap_or(0),
             time: *rng.pick(&[100, 100_000, 30_000_000]),
@@ -234,6 +240,9 @@ impl Mix {
             tight,
             lies: rng.chance(12),
         };
+        if mix.scheduled_percent > 0 {
+            mix.time = 3_000_000;
+        }
         if mix.repeat_percent > 0 {
             // What is deleted while it is published to sends each of two on, and a full disk refuses one of them.
             (mix.alternate_percent, mix.tight) = (0, false);

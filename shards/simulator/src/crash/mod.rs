@@ -62,6 +62,7 @@ impl World<'_> {
                 return;
             }
         }
+        self.let_come_due();
         self.end_all();
         self.check_idle();
         self.check_vouched();

@@ -50,7 +50,7 @@ impl World<'_> {
         if !content.durable || content.expires != Time::NEVER || sent.branch {
             return None;
         }
-        let (shard, message) = (id.shard(), content.message(&key));
+        let (shard, message) = (id.shard(), content.arrives(self.now, &key));
         let mut routes = Routes::default();
         let topology = self.engines[shard.index()].topology();
         topology.route(&*exchange, &message, &mut routes).ok()?;

@@ -176,6 +176,13 @@ impl<'t> World<'t> {
         self.trace.add(shard.0, "sends", u64::from(number), delivery.position);
         self.know(shard, delivery.queue);
         self.model.sent(delivery, message, redelivered, how);
+        let due = self.model.messages[number as usize].content.due();
+        assert!(
+            due <= self.now,
+            "message {number} is due at {due:?}, and was sent at {:?}",
+            self.now
+        );
+        self.marks.hit("delivered when it was due", due > Time(0));
         self.check_selected(to, number);
         (how.0 || how.1).then_some((delivery.queue, number, to, how.0))
     }
@@ -376,6 +383,23 @@ impl<'t> World<'t> {
         }
         self.now = self.now.after(self.mix.flush_timeout);
         true
+    }
+
+    /// Time passes until every message is due.
+    pub(super) fn let_come_due(&mut self) {
+        let due = self.model.messages.iter().map(|sent| sent.content.due()).max();
+        self.now = self.now.max(due.unwrap_or_default());
+        for _ in 0..REST_MAX {
+            let waiting: u64 =
+                self.engines.iter().flat_map(Engine::queues).map(|q| q.scheduled()).sum();
+            if waiting == 0 {
+                return;
+            }
+            for shard in (0..self.shards).map(ShardId) {
+                self.input(shard, |engine, now, fx| engine.tick(now, fx));
+            }
+        }
+        panic!("messages wait that are due");
     }
 
     fn check_logs(&self) {

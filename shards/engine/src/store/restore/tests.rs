@@ -169,3 +169,5 @@ fn bodies_of_transactions_stay_away_when_memory_is_full() {
     let queue = &restore.queues[&QueueId(QUEUE)];
     assert_eq!((queue.messages(), queue.away()), (3, 2));
 }
+
+mod duplicates;
