@@ -8,8 +8,8 @@ use crate::transport::Transport;
 use crate::web::{HTTP_LISTENER, Web};
 use crate::{critical, notice, v1_0};
 use fletch_engine::{
-    self as engine, Effects, Engine, Event, Frame, Notice, PagingConfig, QueueEvent, Restored,
-    SessionId, ShardId, Time, What,
+    self as engine, Effects, Engine, Event, Frame, Notice, PagingConfig, QueueEvent, Reply,
+    Restored, SessionId, ShardId, Time, What,
 };
 use fletch_journal::{Done, Request, Volume, Write};
 use fletch_shards::{ConnectionId, Cx, Disconnect, DiskError, Origin, Peer, Service};
@@ -51,10 +51,18 @@ impl Ctx<'_> {
 #[derive(Debug)]
 enum Holder {
     Connection(ConnectionId, u16),
-    /// It was a session of this connection, whose client is told this when it is over.
-    Ending(Box<Ending>, ConnectionId, Option<Box<[u8]>>),
+    /// It was a session.
+    Ending(Box<Over>),
     /// No session, but a name that somebody on this connection has, or had.
     Claim(ConnectionId, Claimant),
+}
+
+/// The end of a session, on a connection, whose client is told this when it is over.
+#[derive(Debug)]
+struct Over {
+    ending: Box<Ending>,
+    conn: ConnectionId,
+    farewell: Option<Box<[u8]>>,
 }
 
 /// See the module.
@@ -191,7 +199,8 @@ impl Shard {
                 Step::Ended { session, ending, farewell } => {
                     let resume = connection.may_resume();
                     let farewell = (!farewell.is_empty()).then(|| farewell.into());
-                    self.sessions.insert(session, Holder::Ending(ending, conn, farewell));
+                    self.sessions
+                        .insert(session, Holder::Ending(Box::new(Over { ending, conn, farewell })));
                     if resume {
                         cx.resume_reads(conn);
                     }
@@ -200,7 +209,10 @@ impl Shard {
                     let endings = connection.end_sessions(&mut ctx);
                     for (session, ending) in endings {
                         let farewell = Some(Box::default());
-                        self.sessions.insert(session, Holder::Ending(ending, conn, farewell));
+                        self.sessions.insert(
+                            session,
+                            Holder::Ending(Box::new(Over { ending, conn, farewell })),
+                        );
                     }
                     self.dispatch(cx);
                     self.say_goodbye(cx, conn);
@@ -285,7 +297,8 @@ impl Shard {
         };
         match self.sessions.get_mut(&session) {
             None => {}
-            Some(Holder::Ending(ending, conn, farewell)) => {
+            Some(Holder::Ending(over)) => {
+                let Over { ending, conn, farewell } = &mut **over;
                 let over = match event {
                     Event::Deliver { to, delivery, .. } => {
                         ending.deliver(to.tag, delivery);
@@ -361,6 +374,14 @@ impl Shard {
         let entry = self.connections.get_mut(conn.index()).and_then(Option::as_mut);
         let mut connection = entry.filter(|e| e.0 == conn).map(|e| e.1.front());
         match event {
+            Event::Reply { op: links::op::CLAIM, result: Ok(Reply::Held(by)), .. }
+                if connection.as_mut().is_some_and(|connection| {
+                    let holder = match self.sessions.get(&by) {
+                        Some(Holder::Claim(_, holder)) => Some(*holder),
+                        _ => None,
+                    };
+                    !connection.shares(&mut ctx, id, claimant, (holder, by))
+                }) => {}
             Event::Reply { op: links::op::CLAIM, result, .. } => {
                 if result.is_err() {
                     self.sessions.remove(&id);
@@ -451,7 +472,8 @@ impl Shard {
         let mut entry = entry;
         let endings = entry.1.front().end_sessions(&mut ctx);
         for (session, ending) in endings {
-            self.sessions.insert(session, Holder::Ending(ending, conn, None));
+            self.sessions
+                .insert(session, Holder::Ending(Box::new(Over { ending, conn, farewell: None })));
         }
         self.dispatch(cx);
     }

@@ -240,6 +240,21 @@ impl Front {
         matches!(self, Front::V1_0(front) if front.is_container(id))
     }
 
+    /// A link of this connection has the name that another one claims. True if it keeps it; else that is asked for
+    /// again.
+    pub(crate) fn shares(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: SessionId,
+        claimant: Claimant,
+        holder: (Option<Claimant>, SessionId),
+    ) -> bool {
+        match self {
+            Front::V1_0(front) => front.shares(ctx, id, claimant, holder),
+            _ => false,
+        }
+    }
+
     /// Somebody else attaches a link, which is to be left.
     pub(crate) fn stolen(&mut self, ctx: &mut Ctx<'_>, id: SessionId, claimant: Claimant) {
         if let Front::V1_0(front) = self {

@@ -9,7 +9,7 @@ use crate::shard::Ctx;
 use fletch_amqp::serial::CommandId;
 use fletch_amqp::v0_10::table::message;
 use fletch_amqp::v0_10::{self as amqp, AcceptMode, Blame, CloseCode, DetachCode, Event as Wire};
-use fletch_engine::{Event, Format, Message, OpId, Published, SessionId, Time};
+use fletch_engine::{Event, Force, Format, Message, OpId, Published, SessionId, Time};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -369,6 +369,7 @@ impl Connection {
         let force = name.force;
         let name: String = name.octets.iter().map(|b| char::from(*b)).collect();
         let name = Arc::from(format!("{}\u{100}{name}", self.user));
+        let force = if force { Force::All } else { Force::No };
         let request = fletch_engine::Request::Attach { name, force };
         ctx.engine.request(ctx.now, id, ATTACH, request, ctx.fx);
     }

@@ -17,6 +17,7 @@ pub(super) fn answer(
     match reply {
         Reply::Done
         | Reply::Left(_)
+        | Reply::Held(_)
         | Reply::Purged(_)
         | Reply::Moved(_)
         | Reply::Acquired(_)

@@ -7,7 +7,7 @@ use super::filters::Filters;
 use super::incoming::Incoming;
 use super::nodes::{self, Node, Wish};
 use super::properties::{Actual, Properties};
-use super::subscription::Subscription;
+use super::subscription::{Nodes, Subscription};
 use crate::front::Settings;
 use crate::links::Lasts;
 use crate::shard::Ctx;
@@ -28,7 +28,7 @@ const TIMEOUT: &str = "qpid.auto_delete_timeout";
 /// What becomes of an attach once everything is there that it needs.
 #[derive(Debug)]
 pub(super) enum Becomes {
-    Incoming(Incoming),
+    Incoming(Box<Incoming>),
     /// Until the engine is asked for it.
     Outgoing(Option<Subscription>),
     Coordinator,
@@ -90,6 +90,16 @@ impl Attaching {
         let Peer { handle, tag, id, .. } = *peer;
         let (lasts, resumed) = (Lasts::default(), Resumed::default());
         Attaching { handle, id, lasts, resumed, tag, answer, steps, made: None, becomes }
+    }
+}
+
+impl Attaching {
+    /// Nothing of the link outlives it: another one has its name.
+    pub(super) fn forget_at_end(&mut self) {
+        self.lasts = Lasts::default();
+        if let Becomes::Outgoing(Some(subscription)) = &mut self.becomes {
+            subscription.keeps = false;
+        }
     }
 }
 
@@ -157,7 +167,8 @@ fn incoming(
 ) -> Result<Attaching, Refusal> {
     let second = attach.rcv_settle_mode == fletch_amqp::v1_0::ReceiverSettleMode::SECOND;
     let lasts = Lasts::of(target.expiry_policy, target.timeout);
-    let link = |node, own| Becomes::Incoming(Incoming { node, second, own, resumed: None });
+    let link =
+        |node, own| Becomes::Incoming(Box::new(Incoming { node, second, own, resumed: None }));
     let address = nodes::address(target.address)?;
     if address.is_none() && !target.dynamic {
         // The relay: each message says where it goes.
@@ -251,7 +262,7 @@ fn outgoing(
     subscription.keeps = source.durable == TerminusDurability::UNSETTLED_STATE
         && !source.capabilities.contains("shared")
         && own.is_none();
-    (subscription.own, subscription.lasting) = (own, lasting);
+    subscription.set_nodes(Nodes { own, lasting });
     let (browse, settles) = (subscribe.mode == Mode::Browse, subscribe.settles);
     steps.push_back(Request::Subscribe(subscribe));
     let address = nodes::address_of(&node, dynamic_domain);
@@ -334,7 +345,8 @@ fn lasting(ctx: &Ctx<'_>, peer: &Peer<'_>, attach: &Attach<'_>) -> Result<Attach
     };
     let settles = attach.snd_settle_mode != SenderSettleMode::SETTLED;
     let mut subscription = Subscription::new(peer.handle, Mode::Consume, settles);
-    subscription.lasting = Some(Node::Queue(Arc::clone(&queue)));
+    let lasting = Some(Node::Queue(Arc::clone(&queue)));
+    subscription.set_nodes(Nodes { lasting, own: None });
     let mut attaching = Attaching::begin(peer, attach, Becomes::Outgoing(Some(subscription)));
     attaching.steps.push_back(Request::Subscribe(Subscribe {
         tag: peer.tag,

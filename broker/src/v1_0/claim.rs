@@ -12,7 +12,7 @@ use fletch_amqp::v1_0::table::{Attach, DeliveryState, Rejected};
 use fletch_amqp::v1_0::types::{MapRef, ValueRef, put_binary, put_map};
 use fletch_amqp::v1_0::{Composite, Role, amqp_error, link_error};
 use fletch_amqp::wire::{EncodeError, Reader};
-use fletch_engine::{DeliveryRef, Error, Outcome, Reply, Request, SessionId};
+use fletch_engine::{DeliveryRef, Error, Force, Outcome, Reply, Request, SessionId};
 use foldhash::HashMap;
 use std::sync::Arc;
 
@@ -40,6 +40,7 @@ pub(super) fn container_name(container: &str) -> Arc<str> {
 #[derive(Debug)]
 pub(super) struct Claiming {
     pub(super) id: Option<SessionId>,
+    name: Arc<str>,
     handle: u32,
     /// The attach, encoded.
     attach: Vec<u8>,
@@ -118,21 +119,29 @@ pub(super) fn say(fate: &Fate, say: impl FnOnce(DeliveryState<'_>)) {
 
 impl Session {
     /// The client wants a link, whose name is to be asked for.
-    pub(super) fn begin_claim(&mut self, handle: u32, attach: &Attach<'_>) {
+    pub(super) fn begin_claim(&mut self, handle: u32, attach: &Attach<'_>, name: &Arc<str>) {
         let mut octets = Vec::new();
         let copied = attach.encode(&mut octets);
         // What came off the wire goes back on it.
         debug_assert!(copied.is_ok(), "{copied:?}");
-        self.claiming = Some(Box::new(Claiming { id: None, handle, attach: octets }));
+        self.claiming =
+            Some(Box::new(Claiming { id: None, name: Arc::clone(name), handle, attach: octets }));
     }
 
-    /// The name has a number to be asked for under.
-    pub(super) fn claim(&mut self, ctx: &mut Ctx<'_>, id: SessionId, name: Arc<str>) {
+    /// The name has a number to be asked for under. A link of this connection that has it keeps it: as in the
+    /// reference, a connection may have several links of one name, of which one has it in the broker.
+    pub(super) fn claim(&mut self, ctx: &mut Ctx<'_>, id: SessionId, force: Force) {
         if let Some(claiming) = &mut self.claiming {
             claiming.id = Some(id);
-            let request = Request::Attach { name, force: true };
+            let request = Request::Attach { name: Arc::clone(&claiming.name), force };
             ctx.engine.request(ctx.now, id, op::CLAIM, request, ctx.fx);
         }
+    }
+
+    /// Whether a link is attached, and has its name under this number.
+    pub(super) fn is_attached(&self, handle: u32, id: SessionId) -> bool {
+        self.links.get(&handle).is_some_and(|attached| attached.id == id)
+            || self.attaching.as_ref().is_some_and(|attaching| attaching.id == id)
     }
 
     /// The engine has answered a claim. Gives back what it gave if that is not this session's any more.
@@ -157,10 +166,14 @@ impl Session {
                 return None;
             }
         };
+        let nameless = matches!(reply, Reply::Held(_));
         let (estate, lasts) = left(&reply);
         let mut resumed = self.resume(ctx, &attach, estate);
         match self.plan(ctx, peer, (handle, &attach), id) {
             Ok(mut attaching) => {
+                if nameless {
+                    attaching.forget_at_end();
+                }
                 let others = attaching.answer.len() + attach.name.len() + OTHER_FIELDS;
                 let room = (wire.amqp.max_frame_size() as usize).saturating_sub(others);
                 let unsettled = Unsettled::of(&resumed.known, room);

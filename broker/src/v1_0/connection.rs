@@ -16,7 +16,7 @@ use fletch_amqp::v1_0::table::Error as WireError;
 use fletch_amqp::v1_0::types::{Symbol, ValueRef, put_map, put_symbol};
 use fletch_amqp::v1_0::{Role, amqp_error, connection_error};
 use fletch_amqp::wire::Reader;
-use fletch_engine::{Error, Event, Published, Reply, Request, SessionId, Time};
+use fletch_engine::{Error, Event, Force, Published, Reply, Request, SessionId, Time};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -251,7 +251,7 @@ impl Connection {
                     let name =
                         claim::link_name(&self.user, &self.container, attach.role, attach.name);
                     let session = &mut self.sessions[at].1;
-                    session.begin_claim(handle, &attach);
+                    session.begin_claim(handle, &attach, &name);
                     self.waiting = true;
                     return Step::Claim { claimant: Claimant::Link { channel, handle }, name };
                 }
@@ -397,12 +397,12 @@ impl Connection {
         match claimant {
             Claimant::Container => {
                 (self.sole, self.opening) = (Some(id), true);
-                let request = Request::Attach { name, force: false };
+                let request = Request::Attach { name, force: Force::No };
                 ctx.engine.request(ctx.now, id, op::CLAIM, request, ctx.fx);
             }
             Claimant::Link { channel, .. } => {
                 if let Some(at) = at(&self.sessions, channel) {
-                    self.sessions[at].1.claim(ctx, id, name);
+                    self.sessions[at].1.claim(ctx, id, Force::Others);
                 }
             }
         }
@@ -439,6 +439,29 @@ impl Connection {
             }
         }
         None
+    }
+
+    /// A link of this connection has the name that another one claims: that is asked for again if the first is
+    /// gone, or going. True if it stays.
+    pub(crate) fn shares(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: SessionId,
+        claimant: Claimant,
+        holder: (Option<Claimant>, SessionId),
+    ) -> bool {
+        if let (Some(Claimant::Link { channel, handle }), holder) = holder
+            && let Some(at) = at(&self.sessions, channel)
+            && self.sessions[at].1.is_attached(handle, holder)
+        {
+            return true;
+        }
+        if let Claimant::Link { channel, .. } = claimant
+            && let Some(at) = at(&self.sessions, channel)
+        {
+            self.sessions[at].1.claim(ctx, id, Force::All);
+        }
+        false
     }
 
     /// Whether the connection is the only one of its container, by this number.

@@ -2,7 +2,7 @@
 
 use super::error::Refusal;
 use super::session::{Session, State, Wire};
-use super::subscription::Delivery;
+use super::subscription::{Delivery, Subscription};
 use crate::front::{ROOM_BYTES, ROOM_MESSAGES, Record};
 use crate::shard::Ctx;
 use fletch_amqp::convert::Node;
@@ -25,24 +25,23 @@ impl Session {
         let Some(subscription) = self.subscriptions.get_mut(&tag) else { return };
         subscription.granted = subscription.granted.saturating_sub(1);
         // Those that wait come first; and a link that goes sends nothing more.
-        if subscription.handle.is_none() || !subscription.parked.is_empty() {
-            subscription.parked.push_back(delivery);
+        if subscription.handle.is_none() || subscription.parked.is_some() {
+            subscription.park(delivery, false);
             return;
         }
         if let Some(back) = self.send(ctx, wire, tag, delivery)
             && let Some(subscription) = self.subscriptions.get_mut(&tag)
         {
-            subscription.parked.push_back(back);
+            subscription.park(back, false);
         }
     }
 
     /// Sends what waits for credit.
     pub(super) fn send_parked(&mut self, ctx: &mut Ctx<'_>, wire: &mut Wire<'_>, tag: u32) {
-        while let Some(parked) = self.subscriptions.get_mut(&tag).and_then(|s| s.parked.pop_front())
-        {
+        while let Some(parked) = self.subscriptions.get_mut(&tag).and_then(Subscription::unpark) {
             if let Some(back) = self.send(ctx, wire, tag, parked) {
                 if let Some(subscription) = self.subscriptions.get_mut(&tag) {
-                    subscription.parked.push_front(back);
+                    subscription.park(back, true);
                 }
                 return;
             }

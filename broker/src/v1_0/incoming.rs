@@ -243,7 +243,7 @@ impl Session {
     /// Whether the client wants to settle what it sends on a link after the broker has told the outcome.
     fn is_second(&self, handle: u32) -> bool {
         let link = self.links.get(&handle).map(|link| &link.link);
-        matches!(link, Some(Link::Incoming(Incoming { second: true, .. })))
+        matches!(link, Some(Link::Incoming(link)) if link.second)
     }
 }
 

@@ -35,11 +35,12 @@ impl Session {
             Link::Outgoing(tag) => {
                 let Some(subscription) = self.subscriptions.get_mut(&tag) else { return };
                 subscription.handle = None;
-                let lasting = subscription.lasting.take().filter(|_| closed);
+                let nodes = subscription.nodes.take().map(|nodes| *nodes).unwrap_or_default();
+                let lasting = nodes.lasting.filter(|_| closed);
                 let leaving = Leaving {
                     stage: Stage::Stopping,
                     answer,
-                    delete: subscription.own.take().or(lasting),
+                    delete: nodes.own.or(lasting),
                     link: (id, lasts),
                     keeps: subscription.keeps && subscription.holds() && !closed,
                     held: Resumed::take_held(&mut subscription.resumed),
@@ -47,10 +48,10 @@ impl Session {
                 subscription.leaving = Some(Box::new(leaving));
                 return self.ask(ctx, Request::Stop { tag }, Then::Leave(tag));
             }
-            Link::Incoming(Incoming { own: Some(node), .. }) => {
-                return self.ask(ctx, node.deletion(), Then::Detach(id, answer));
-            }
             Link::Incoming(mut incoming) => {
+                if let Some(node) = incoming.own.take() {
+                    return self.ask(ctx, node.deletion(), Then::Detach(id, answer));
+                }
                 let sent = self.take_sent(handle, &mut incoming);
                 if closed {
                     self.departures.add(id, Estate::Nothing, lasts);
@@ -95,8 +96,8 @@ impl Session {
         match leaving.stage {
             Stage::Stopping => {
                 leaving.stage = Stage::Releasing;
-                let parked = std::mem::take(&mut subscription.parked);
-                let parked = parked.into_iter().map(|parked| parked.delivery);
+                let parked = subscription.parked.take().into_iter().flat_map(|parked| *parked);
+                let parked = parked.map(|parked| parked.delivery);
                 let unsent: Vec<_> = if holds { parked.collect() } else { Vec::new() };
                 let (link, lasts) = leaving.link;
                 let outlives = lasts.outlives(Ended::Link(self.id)) || ctx.links.is_wanted(link);
@@ -175,10 +176,11 @@ impl Session {
             nodes.extend(self.end_link(ctx, (handle, attached), ended));
         }
         for (tag, mut subscription) in std::mem::take(&mut self.subscriptions) {
-            nodes.extend(subscription.own);
+            nodes.extend(subscription.nodes.take().and_then(|nodes| nodes.own));
             let earlier = Resumed::take_held(&mut subscription.resumed);
             returned.extend(earlier.into_iter().map(|(_, held)| held));
-            let parked = subscription.parked.into_iter().map(|parked| (tag, parked.delivery));
+            let parked = subscription.parked.take().into_iter().flat_map(|parked| *parked);
+            let parked = parked.map(|parked| (tag, parked.delivery));
             self.unsent.extend(parked);
             let Some(leaving) = subscription.leaving else { continue };
             let Leaving { delete, link: (link, lasts), keeps, mut held, .. } = *leaving;

@@ -41,7 +41,7 @@ pub(super) struct Attached {
 /// What a link does.
 #[derive(Debug)]
 pub(super) enum Link {
-    Incoming(Incoming),
+    Incoming(Box<Incoming>),
     /// By the number of its subscription.
     Outgoing(u32),
     Coordinator,

@@ -55,6 +55,15 @@ pub(super) struct Leaving {
     pub(super) held: Vec<(u32, DeliveryRef)>,
 }
 
+/// Nodes that go with a subscription.
+#[derive(Debug, Default)]
+pub(super) struct Nodes {
+    /// A queue of its own that the client may want deleted: that of a subscription that lasts.
+    pub(super) lasting: Option<Node>,
+    /// A node that goes with the link.
+    pub(super) own: Option<Node>,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Subscription {
@@ -63,10 +72,8 @@ pub(super) struct Subscription {
     pub(super) mode: Mode,
     /// Deliveries want settling.
     pub(super) settles: bool,
-    /// A queue of its own that the client may want deleted: that of a subscription that lasts.
-    pub(super) lasting: Option<Node>,
-    /// A node that goes with the link.
-    pub(super) own: Option<Node>,
+    /// What goes with it, of the few that have something.
+    pub(super) nodes: Option<Box<Nodes>>,
     /// What the client has not settled is to outlive the link, as its terminus does.
     pub(super) keeps: bool,
     /// What it has received in an earlier life of the link, and not said enough about; nothing is sent meanwhile.
@@ -76,7 +83,12 @@ pub(super) struct Subscription {
     pub(super) asked: Option<Asked>,
     /// The client wants the credit used up.
     pub(super) drain: bool,
-    pub(super) parked: VecDeque<Delivery>,
+    /// Empty for most.
+    #[expect(
+        clippy::box_collection,
+        reason = "there are many subscriptions, and few park anything"
+    )]
+    pub(super) parked: Option<Box<VecDeque<Delivery>>>,
     /// Written to the connection and not yet given back as room.
     pub(super) owed_messages: u32,
     pub(super) owed_bytes: u64,
@@ -89,18 +101,43 @@ impl Subscription {
             handle: Some(handle),
             mode,
             settles,
-            lasting: None,
-            own: None,
+            nodes: None,
             keeps: false,
             resumed: None,
             granted: 0,
             asked: None,
             drain: false,
-            parked: VecDeque::new(),
+            parked: None,
             owed_messages: 0,
             owed_bytes: 0,
             leaving: None,
         }
+    }
+
+    /// Has these nodes go with it.
+    pub(super) fn set_nodes(&mut self, nodes: Nodes) {
+        let any = nodes.lasting.is_some() || nodes.own.is_some();
+        self.nodes = any.then(|| Box::new(nodes));
+    }
+
+    /// Keeps a delivery until there is credit for it: behind the others, or before them.
+    pub(super) fn park(&mut self, delivery: Delivery, first: bool) {
+        let parked = self.parked.get_or_insert_default();
+        if first {
+            parked.push_front(delivery);
+        } else {
+            parked.push_back(delivery);
+        }
+    }
+
+    /// The next delivery that waits.
+    pub(super) fn unpark(&mut self) -> Option<Delivery> {
+        let parked = self.parked.as_mut()?;
+        let next = parked.pop_front();
+        if parked.is_empty() {
+            self.parked = None;
+        }
+        next
     }
 
     /// Whether what it is sent is the client's until it is settled.

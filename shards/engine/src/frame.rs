@@ -14,7 +14,7 @@ use crate::ids::{Epoch, Position, QueueId, SessionId, ShardId, SubscriptionId};
 use crate::message::Message;
 use crate::notice::{Notice, QueueEvent};
 use crate::queue::{CreditUnit, FlowMode, Marks, Selection};
-use crate::request::{DeliveryRef, OpId, Outcome, Reply, Subscribe};
+use crate::request::{DeliveryRef, Force, OpId, Outcome, Reply, Subscribe};
 use crate::topology::{Change, Conditions, TopologyRequest};
 use crate::transaction::TxFrame;
 use smallvec::SmallVec;
@@ -84,7 +84,7 @@ pub enum Frame {
     /// C → 0: a change of the topology is asked for.
     Topology { session: SessionId, op: OpId, request: Box<TopologyRequest> },
     /// C → 0: a session wants its name.
-    Attach { session: SessionId, op: OpId, name: Arc<str>, force: bool },
+    Attach { session: SessionId, op: OpId, name: Arc<str>, force: Force },
     /// C → 0: a session has released all it held.
     Close { session: SessionId, op: OpId },
     /// C → 0: a party that has only its name is over, and leaves this.

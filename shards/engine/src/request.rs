@@ -24,9 +24,9 @@ pub type OpId = u64;
 #[derive(Clone, Debug)]
 pub enum Request {
     /// Registers the session under a name that is unique in the broker (0-10: `session.attach`; 1.0: links, which have a
-    /// number each; the front end puts the user into the name). Without `force`, one that is held is busy, unless its
+    /// number each; the front end puts the user into the name). Without [`Force`], one that is held is busy, unless its
     /// holder is closing. The holder gets [`Event::Evicted`]; this is answered when it has closed.
-    Attach { name: Arc<str>, force: bool },
+    Attach { name: Arc<str>, force: Force },
     /// Everything the session held is released (the front end has stopped and cancelled its
     /// subscriptions and released its deliveries): exclusive queues, name.
     Close,
@@ -86,6 +86,17 @@ pub enum Request {
     Route { exchange: Arc<str>, message: Message },
     /// Something about a branch of a distributed transaction.
     Dtx(Box<DtxRequest>),
+}
+
+/// From whom a name is taken that somebody has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Force {
+    /// From nobody.
+    No,
+    /// From other connections. Who has it on the same one keeps it, and the answer is [`Reply::Held`].
+    Others,
+    /// From whoever has it.
+    All,
 }
 
 /// `queue.declare`.
@@ -209,6 +220,8 @@ pub enum Reply {
     Done,
     /// The name is given, and this is what whoever had it before leaves: see [`Request::Cede`].
     Left(Arc<[u8]>),
+    /// This one has the name, on the same connection: see [`Force::Others`].
+    Held(SessionId),
     /// `queue.query`; `None` if there is no such queue.
     Queue(Option<Box<QueueReport>>),
     /// `exchange.query`.

@@ -12,8 +12,8 @@ use crate::rng::Rng;
 use crate::session::{Asked, Session};
 use crate::trace::{Marks, Trace};
 use fletch_engine::{
-    Config, DeliveryRef, Effects, Engine, Event, Frame, Message, Mode, OpId, Outcome, Position,
-    QueueId, Request, SessionId, ShardId, SubscriptionId, Time, What,
+    Config, DeliveryRef, Effects, Engine, Event, Force, Frame, Message, Mode, OpId, Outcome,
+    Position, QueueId, Request, SessionId, ShardId, SubscriptionId, Time, What,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -257,7 +257,11 @@ impl<'t> World<'t> {
         self.next_session += 1;
         let name: Arc<str> = name.into();
         self.sessions.insert(id, Session::new(id, Arc::clone(&name)));
-        self.ask(id, Asked::Attach, Request::Attach { name, force });
+        self.ask(
+            id,
+            Asked::Attach,
+            Request::Attach { name, force: if force { Force::All } else { Force::No } },
+        );
         id
     }
 

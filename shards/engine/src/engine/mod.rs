@@ -213,7 +213,7 @@ impl Engine {
             shards: config.shards,
             topology: Topology::with_policies(&config.policies),
             orderer: (config.shard == ShardId::ORDERER)
-                .then(|| Orderer::new(config.shards, config.queues)),
+                .then(|| Orderer::new(config.shards, config.queues, config.secret)),
             queues: FixedMap::default(),
             subscriptions: FixedMap::default(),
             cancels: FixedMap::default(),
@@ -771,7 +771,7 @@ impl Engine {
                 o.submit(t, session, op, *request, out);
             }),
             Frame::Attach { session, op, name, force } => self.with_orderer(fx, |o, _, out| {
-                o.attach(session, op, name, force, out);
+                o.attach(session, op, &name, force, out);
             }),
             Frame::Close { session, op } => self.with_orderer(fx, |o, t, out| {
                 o.close_session(t, session, op, out);

@@ -15,7 +15,7 @@ use super::registry::{Attached, Registry};
 use crate::error::{Error, ErrorKind};
 use crate::ids::{Epoch, QueueId, SessionId, ShardId};
 use crate::queue::QueueDefaults;
-use crate::request::{OpId, Reply};
+use crate::request::{Force, OpId, Reply};
 use fletch_amqp::types::Map;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -100,7 +100,8 @@ pub struct Orderer {
 
 impl Orderer {
     /// Orders for this many shards, from epoch 0.
-    pub fn new(shards: u16, defaults: QueueDefaults) -> Orderer {
+    /// `secret`: a random number that no peer knows.
+    pub fn new(shards: u16, defaults: QueueDefaults, secret: u64) -> Orderer {
         assert!(shards > 0, "a broker has a shard");
         Orderer {
             shards,
@@ -110,7 +111,7 @@ impl Orderer {
             ballots: BTreeMap::new(),
             owned: FixedMap::default(),
             closing: FixedMap::default(),
-            registry: Registry::default(),
+            registry: Registry::new(secret),
             no_arguments: Arc::new(Map::new()),
             no_room: None,
             defaults,
@@ -215,21 +216,22 @@ impl Orderer {
         self.release_due(out);
     }
 
-    /// A session wants a name that is unique in the broker. With `force`, a holder is evicted;
+    /// A session wants a name that is unique in the broker. By force, a holder is evicted;
     /// without, it is asked whether it is closing, and if not the name is `ResourceLocked`. The
     /// name is given when its holder has closed.
     pub fn attach(
         &mut self,
         session: SessionId,
         op: OpId,
-        name: Arc<str>,
-        force: bool,
+        name: &str,
+        force: Force,
         out: &mut Decisions,
     ) {
         let busy = Error::locked(format!("Session {name} is busy"));
         match self.registry.attach((session, op), name, force) {
             Attached::Granted => out.push(answer((session, op), Ok(Reply::Done))),
             Attached::Busy => out.push(answer((session, op), Err(busy))),
+            Attached::Held(by) => out.push(answer((session, op), Ok(Reply::Held(by)))),
             Attached::Waiting { tell, displaced } => {
                 out.extend(displaced.map(|asker| answer(asker, Err(busy))));
                 out.extend(tell.map(|(session, force)| Decision::Evict { session, force }));

@@ -6,7 +6,9 @@ use super::orders::Wants;
 use super::topology::Name;
 use super::world::World;
 use crate::message::MessageId;
-use fletch_engine::{DeliveryRef, Mode, OpId, Outcome, QueueId, Request, SessionId, ShardId};
+use fletch_engine::{
+    DeliveryRef, Force, Mode, OpId, Outcome, QueueId, Request, SessionId, ShardId,
+};
 use std::collections::BTreeMap;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +111,7 @@ impl World<'_> {
         };
         self.sessions.insert(id, session);
         let name = format!("client-{}", id.raw()).into();
-        self.ask(id, Asked::Attach, Request::Attach { name, force: false });
+        self.ask(id, Asked::Attach, Request::Attach { name, force: Force::No });
         id
     }
 

@@ -10,7 +10,7 @@ use super::*;
 use crate::QueueDefaults;
 use crate::ids::Time;
 use crate::message::{Flags, Format, Meta};
-use crate::request::{self, DeclareExchange, DeclareQueue, OpId, Reply};
+use crate::request::{self, DeclareExchange, DeclareQueue, Force, OpId, Reply};
 use fletch_amqp::v0_10::Compound;
 use fletch_amqp::v0_10::table::message::{DeliveryProperties, MessageProperties};
 use std::collections::VecDeque;
@@ -34,6 +34,8 @@ struct Broker {
     evicted: Vec<SessionId>,
     /// What names were left with, by the request that got them.
     left: Vec<(OpId, Vec<u8>)>,
+    /// Who has the name that was asked for.
+    held: Vec<(OpId, SessionId)>,
     /// Asked whether they are closing.
     wanted: Vec<SessionId>,
     /// Those that are.
@@ -49,7 +51,7 @@ fn session(shard: u16, n: u64) -> SessionId {
 impl Broker {
     fn new(shards: u16) -> Broker {
         Broker {
-            orderer: Orderer::new(shards, QueueDefaults::UNLIMITED),
+            orderer: Orderer::new(shards, QueueDefaults::UNLIMITED, 7),
             replicas: (0..shards).map(|_| Topology::new()).collect(),
             mail: (0..shards).map(|_| VecDeque::new()).collect(),
             answers: Vec::new(),
@@ -57,6 +59,7 @@ impl Broker {
             touched: Vec::new(),
             evicted: Vec::new(),
             left: Vec::new(),
+            held: Vec::new(),
             wanted: Vec::new(),
             closing: Vec::new(),
             out: Vec::new(),
@@ -75,6 +78,9 @@ impl Broker {
                 Decision::Answer { session, op, result } => {
                     if let Ok(Reply::Left(leaves)) = &result {
                         self.left.push((op, leaves.to_vec()));
+                    }
+                    if let Ok(Reply::Held(by)) = result {
+                        self.held.push((op, by));
                     }
                     self.answers.push((session, op, result.map(|_: Reply| ())));
                 }
@@ -119,7 +125,8 @@ impl Broker {
 
     fn attach(&mut self, session: SessionId, name: &str, force: bool) -> OpId {
         let op = self.op();
-        self.orderer.attach(session, op, name.into(), force, &mut self.out);
+        let force = if force { Force::All } else { Force::No };
+        self.orderer.attach(session, op, name, force, &mut self.out);
         self.sort_out();
         for holder in std::mem::take(&mut self.wanted) {
             if !self.closing.contains(&holder) {

@@ -369,6 +369,24 @@ fn who_waits_for_a_name_hears_what_its_holder_leaves() {
 }
 
 #[test]
+fn who_takes_from_others_leaves_its_own_connection_alone() {
+    let mut b = Broker::new(1);
+    let one = session(0, 1);
+    let (two, other) = (one.of_same_connection(2), session(0, 7));
+    let name = "n";
+    b.attach(one, name, false);
+    let op = b.op();
+    b.orderer.attach(two, op, name, Force::Others, &mut b.out);
+    b.sort_out();
+    assert_eq!((b.take_answer(op), b.held.pop()), (Some(Ok(())), Some((op, one))));
+    assert!(b.evicted.is_empty());
+    let op = b.op();
+    b.orderer.attach(other, op, name, Force::Others, &mut b.out);
+    b.sort_out();
+    assert_eq!((b.take_answer(op), &b.evicted[..]), (None, &[one][..]));
+}
+
+#[test]
 fn a_waiting_session_may_give_up() {
     let mut b = Broker::new(1);
     let (one, two) = (session(0, 1), session(0, 2));
