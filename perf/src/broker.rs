@@ -1,11 +1,10 @@
 //! The broker under measurement: a child process with a port of the system's choice, ended with
-//! whoever holds it, and what the kernel says about it. With a data directory it leaves its log beside that.
+//! whoever holds it. With a data directory it leaves its log beside that.
 
-use crate::protocol::Protocol;
+use crate::process::Process;
+use crate::target::Target;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
-use fletch_client::amqp::v0_10::{CreditUnit, FlowMode};
-use fletch_client::{ConnectOptions, Connection, Session, v1_0};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 use std::fs::{self, File};
@@ -104,15 +103,24 @@ impl BrokerOptions {
 /// See the module.
 pub(crate) struct Broker {
     child: Child,
-    port: u16,
+    target: Target,
     log: Option<PathBuf>,
+}
+
+impl std::ops::Deref for Broker {
+    type Target = Target;
+
+    fn deref(&self) -> &Target {
+        &self.target
+    }
 }
 
 impl Broker {
     fn spawn(mut command: Command, log: Option<PathBuf>) -> Result<Broker> {
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let child = command.spawn().with_context(|| format!("{:?}", command.get_program()))?;
-        let mut broker = Broker { child, port: 0, log };
+        let target = Target::local(0, Process(child.id()));
+        let mut broker = Broker { child, target, log };
         let out = broker.child.stdout.take().ok_or_else(|| anyhow!("no standard output"))?;
         let (sender, receiver) = crossbeam_channel::bounded(1);
         std::thread::spawn(move || {
@@ -122,10 +130,9 @@ impl Broker {
             let _ = sender.send(read.map(|_| line));
         });
         let line = receiver.recv_timeout(START).context("the broker named no port")??;
-        broker.port = line
-            .trim()
-            .parse()
-            .with_context(|| format!("not a port: {line:?}\n{}", broker.log()))?;
+        let port = line.trim().parse();
+        let port = port.with_context(|| format!("not a port: {line:?}\n{}", broker.log()))?;
+        broker.target = broker.target.at_port(port);
         Ok(broker)
     }
 
@@ -135,88 +142,11 @@ impl Broker {
         String::from_utf8_lossy(&log).into_owned()
     }
 
-    /// Opens a connection to it.
-    pub(crate) fn connect(&self) -> Result<Connection> {
-        self.connect_with(&ConnectOptions::default())
-    }
-
-    /// Opens a connection with options of its own.
-    pub(crate) fn connect_with(&self, options: &ConnectOptions) -> Result<Connection> {
-        Ok(Connection::connect(("127.0.0.1", self.port), options)?)
-    }
-
-    /// Opens a connection of AMQP 1.0 to it.
-    pub(crate) fn connect_1_0(&self) -> Result<v1_0::Connection> {
-        let address = ("127.0.0.1", self.port);
-        Ok(v1_0::Connection::connect(address, &ConnectOptions::default())?)
-    }
-
-    /// Opens a connection of a protocol to it.
-    pub(crate) fn connect_by(&self, protocol: Protocol) -> Result<Client> {
-        Ok(match protocol {
-            Protocol::V0_10 => Client::V0_10(self.connect()?),
-            Protocol::V1_0 => Client::V1_0(self.connect_1_0()?),
-        })
-    }
-
-    /// Processor time it has used, user and system, all threads, in the clock's ticks of 10 ms.
-    pub(crate) fn cpu(&self) -> Result<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // The name, in parentheses, may contain anything.
-        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-        let mut fields = fields.split_whitespace().skip(11).map(str::parse::<u64>);
-        match (fields.next(), fields.next()) {
-            (Some(Ok(user)), Some(Ok(system))) => {
-                let per_second = rustix::param::clock_ticks_per_second();
-                Ok(Duration::from_secs_f64((user + system) as f64 / per_second as f64))
-            }
-            _ => bail!("/proc/{}/stat: {stat}", self.child.id()),
-        }
-    }
-
-    /// Its resident memory in octets, exact: the figure in `status` lags by pages per thread.
-    pub(crate) fn resident(&self) -> Result<u64> {
-        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id()))?;
-        let kib = rollup.lines().find_map(|line| line.strip_prefix("Rss:"));
-        let kib = kib.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-        kib.map(|kib| kib * 1024).ok_or_else(|| anyhow!("no Rss in smaps_rollup"))
-    }
-
-    /// The most memory it ever had resident, in octets.
-    pub(crate) fn peak_resident(&self) -> Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = kib.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-        kib.map(|kib| kib * 1024).ok_or_else(|| anyhow!("no VmHWM in status"))
-    }
-
-    /// Octets it has had written to disk, whatever for.
-    pub(crate) fn written(&self) -> Result<u64> {
-        let io = fs::read_to_string(format!("/proc/{}/io", self.child.id()))?;
-        let octets = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
-        octets.and_then(|octets| octets.parse().ok()).ok_or_else(|| anyhow!("no write_bytes in io"))
-    }
-
     /// Ends it in no order, by SIGKILL.
     pub(crate) fn kill(mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
-    }
-
-    /// Its resident memory once that has not changed for half a second, or after `most`.
-    pub(crate) fn settled(&self, most: Duration) -> Result<u64> {
-        let deadline = Instant::now() + most;
-        let mut resident = self.resident()?;
-        let mut since = Instant::now();
-        while since.elapsed() < Duration::from_millis(500) && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(50));
-            let now = self.resident()?;
-            if now != resident {
-                (resident, since) = (now, Instant::now());
-            }
-        }
-        Ok(resident)
     }
 
     /// Ends it in order.
@@ -241,18 +171,4 @@ impl Drop for Broker {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// A connection of either protocol.
-pub(crate) enum Client {
-    V0_10(Connection),
-    V1_0(v1_0::Connection),
-}
-
-/// Gives a subscription credit without limit.
-pub(crate) fn unlimited(session: &Session, destination: &str) -> Result<()> {
-    session.set_flow_mode(destination, FlowMode::CREDIT)?;
-    session.flow(destination, CreditUnit::BYTE, CreditUnit::UNLIMITED)?;
-    session.flow(destination, CreditUnit::MESSAGE, CreditUnit::UNLIMITED)?;
-    Ok(())
 }

@@ -4,9 +4,12 @@
 
 mod broker;
 mod journal;
+mod load;
 mod memory;
+mod process;
 mod protocol;
 mod smoke;
+mod target;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

@@ -2,7 +2,8 @@
 //! those of 0-10), empty queues, queued messages; and what of a backlog is left once it is drained. Each measurement has a
 //! broker of its own. Memory of the kernel (sockets, rings that are not mapped) is not in it.
 
-use crate::broker::{Broker, BrokerOptions, unlimited};
+use crate::broker::{Broker, BrokerOptions};
+use crate::target::unlimited;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use fletch_client::amqp::v0_10::AcceptMode;

@@ -1,7 +1,7 @@
 //! What the host can do without any broker: the figures the others are held against.
 
-use crate::smoke::clients::histogram;
-use crate::smoke::joined;
+use crate::load::joined;
+use crate::load::track::histogram;
 use anyhow::{Context, Result, bail};
 use hdrhistogram::Histogram;
 use rustix::buffer::spare_capacity;

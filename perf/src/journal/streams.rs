@@ -3,10 +3,10 @@
 use super::figure::Figure;
 use super::{Measure, declare, message_header};
 use crate::broker::Broker;
+use crate::load::flow::{Flow, Pace};
+use crate::load::{self, Time, joined};
 use crate::protocol::Protocol;
-use crate::smoke::clients::Flow;
-use crate::smoke::{joined, pass};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use fletch_client::amqp::v0_10::table::queue;
 use fletch_client::{ConnectOptions, Connection};
 use fletch_perf::report;
@@ -35,21 +35,15 @@ pub(super) fn stream(measure: &Measure<'_>) -> Result<Vec<Figure>> {
     const PART: &str = "stream";
     let broker = measure.start("stream", &[])?;
     let seconds = measure.time().as_secs_f64() / 2.0;
-    let flow = |durable| Flow {
-        protocol: Protocol::V0_10,
-        fan_out: 1,
-        size: SIZE,
-        ack: true,
-        rate: None,
-        in_flight: IN_FLIGHT,
-        durable,
-    };
+    let pace = Pace::InFlight(IN_FLIGHT);
+    let flow = |durable| Flow { ack: true, durable, ..Flow::plain(Protocol::V0_10, SIZE, pace) };
     let (mut rates, mut cpus) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
     for _ in 0..TURNS {
         for durable in [false, true] {
-            let passed = pass(&broker, &flow(durable), WARM_UP, seconds)?;
+            let passed = load::run(&broker, &flow(durable), Time { warm_up: WARM_UP, seconds })?;
             rates[usize::from(durable)].push(passed.delivered / passed.seconds);
-            cpus[usize::from(durable)].push(passed.cpu.as_secs_f64() * 1e6 / passed.delivered);
+            let used = passed.broker.unwrap_or_default();
+            cpus[usize::from(durable)].push(used.cpu.as_secs_f64() * 1e6 / passed.delivered);
         }
     }
     broker.stop()?;
@@ -153,18 +147,11 @@ pub(super) fn latency(measure: &Measure<'_>) -> Result<Vec<Figure>> {
     let rate = measure.options.rate;
     let broker = measure.start("latency", &[])?;
     let seconds = measure.time().as_secs_f64();
-    let flow = Flow {
-        protocol: Protocol::V0_10,
-        fan_out: 1,
-        size: SIZE,
-        ack: false,
-        rate: Some(rate),
-        in_flight: IN_FLIGHT,
-        durable: false,
-    };
+    let flow = Flow::plain(Protocol::V0_10, SIZE, Pace::Rate(f64::from(rate)));
     let p999 = || -> Result<f64> {
-        let passed = pass(&broker, &flow, WARM_UP, seconds)?;
-        Ok(passed.latency.value_at_quantile(0.999) as f64 / 1e3)
+        let passed = load::run(&broker, &flow, Time { warm_up: WARM_UP, seconds })?;
+        let transfer = passed.transfer.context("no latency")?;
+        Ok(super::micros(&transfer.total(), 0.999))
     };
     let alone = p999()?;
     let load = Load::start(&broker, shards, None)?;

@@ -5,22 +5,17 @@
 //! the body carries the time at which the message was *due*, so that whatever holds the publisher
 //! back counts as latency too.
 
-pub(crate) mod clients;
 mod figures;
-mod v0_10;
-mod v1_0;
 
-use crate::broker::{Broker, BrokerOptions};
+use crate::broker::BrokerOptions;
+use crate::load::flow::{Flow, Pace, STAMP, Topology};
+use crate::load::{self, Time};
 use crate::protocol::{Protocol, Protocols};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
-use clients::{Flow, Shared};
 use figures::{Case, Figures, Report, print};
 use fletch_perf::report;
-use hdrhistogram::Histogram;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -69,8 +64,8 @@ pub(crate) struct Options {
 
 /// Measures all cases.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    if options.sizes.iter().any(|size| *size < clients::STAMP) {
-        bail!("a body has {} octets at least", clients::STAMP);
+    if options.sizes.iter().any(|size| *size < STAMP) {
+        bail!("a body has {} octets at least", STAMP);
     }
     if options.fan_out.contains(&0) || options.runs == 0 || options.rate == 0 {
         bail!("--fan-out, --runs and --rate are 1 at least");
@@ -120,19 +115,22 @@ fn cases(options: &Options) -> Vec<Case> {
 
 fn measure(options: &Options, case: Case, protocol: Protocol) -> Result<Figures> {
     let broker = options.broker.start()?;
-    let flow = Flow {
-        protocol,
-        fan_out: case.fan_out,
-        size: case.size,
-        ack: case.ack,
-        rate: case.rate,
-        in_flight: options.in_flight,
-        durable: false,
+    let topology = match case.fan_out {
+        1 => Topology::Pairs(1),
+        more => Topology::FanOut(more),
     };
-    let passed = pass(&broker, &flow, options.warm_up, options.seconds)?;
+    let pace = match case.rate {
+        Some(rate) => Pace::Rate(f64::from(rate)),
+        None => Pace::InFlight(options.in_flight),
+    };
+    let flow = Flow { topology, ack: case.ack, ..Flow::plain(protocol, case.size, pace) };
+    let time = Time { warm_up: options.warm_up, seconds: options.seconds };
+    let passed = load::run(&broker, &flow, time)?;
     broker.stop()?;
     let messages = passed.delivered / case.fan_out as f64;
-    let quantile = |q: f64| case.rate.map(|_| passed.latency.value_at_quantile(q) as f64 / 1e3);
+    let latency = passed.transfer.map(|transfer| transfer.total());
+    let quantile = |q: f64| latency.as_ref().map(|all| all.value_at_quantile(q) as f64 / 1e3);
+    let used = passed.broker.context("the broker's process is not known")?;
     Ok(Figures {
         published_per_second: messages / passed.seconds,
         delivered_per_second: passed.delivered / passed.seconds,
@@ -140,84 +138,7 @@ fn measure(options: &Options, case: Case, protocol: Protocol) -> Result<Figures>
         p99: quantile(0.99),
         p999: quantile(0.999),
         max: quantile(1.0),
-        cpu_per_message: passed.cpu.as_secs_f64() * 1e6 / messages,
-        resident: passed.resident as f64,
+        cpu_per_message: used.cpu.as_secs_f64() * 1e6 / messages,
+        resident: passed.resident.unwrap_or_default() as f64,
     })
-}
-
-/// What passed through a broker while it was measured.
-pub(crate) struct Passed {
-    pub(crate) seconds: f64,
-    pub(crate) delivered: f64,
-    /// Of messages that were due in that time, in nanoseconds.
-    pub(crate) latency: Histogram<u64>,
-    pub(crate) cpu: Duration,
-    /// At the end.
-    pub(crate) resident: u64,
-}
-
-/// Has a flow pass through a broker for so many seconds, and warm up before.
-pub(crate) fn pass(broker: &Broker, flow: &Flow, warm_up: f64, seconds: f64) -> Result<Passed> {
-    let shared = Arc::new(Shared::new(flow.fan_out));
-    // The publisher connects first: with two shards and one consumer each has a shard.
-    let connection = broker.connect_by(flow.protocol)?;
-    let mut consumers = Vec::new();
-    for at in 0..flow.fan_out {
-        let consumer = clients::Consumer::subscribe(broker, at, flow)?;
-        let shared = Arc::clone(&shared);
-        consumers.push(std::thread::spawn(move || consumer.run(&shared)));
-    }
-    let publisher = {
-        let shared = Arc::clone(&shared);
-        let flow = flow.clone();
-        let publisher = clients::Publisher::attach(connection, &flow)?;
-        std::thread::spawn(move || publisher.run(&flow, &shared))
-    };
-    std::thread::sleep(Duration::from_secs_f64(warm_up));
-    shared.start_recording();
-    let before = Sample::take(broker, &shared)?;
-    std::thread::sleep(Duration::from_secs_f64(seconds));
-    let after = Sample::take(broker, &shared)?;
-    let resident = broker.resident()?;
-    shared.stop_publishing();
-    let published = joined(publisher)?;
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while shared.least_received() < published {
-        if Instant::now() > deadline || consumers.iter().any(|c| c.is_finished()) {
-            bail!("{published} published, {} received", shared.least_received());
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    shared.stop_consuming();
-    if shared.received() != published * flow.fan_out as u64 {
-        bail!("{published} published to {} queues, {} received", flow.fan_out, shared.received());
-    }
-    let mut latency = clients::histogram();
-    for consumer in consumers {
-        latency.add(joined(consumer)?)?;
-    }
-    Ok(Passed {
-        seconds: (after.at - before.at).as_secs_f64(),
-        delivered: (after.received - before.received) as f64,
-        latency,
-        cpu: after.cpu - before.cpu,
-        resident,
-    })
-}
-
-/// What a thread returned; its panic is ours.
-pub(crate) fn joined<T>(thread: std::thread::JoinHandle<Result<T>>) -> Result<T> {
-    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-}
-
-struct Sample {
-    at: Instant,
-    cpu: Duration,
-    received: u64,
-}
-
-impl Sample {
-    fn take(broker: &Broker, shared: &Shared) -> Result<Sample> {
-        Ok(Sample { at: Instant::now(), cpu: broker.cpu()?, received: shared.received() })
-    }
 }
