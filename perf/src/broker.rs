@@ -30,13 +30,17 @@ pub(crate) struct BrokerOptions {
     /// Idle strategy of the shards: park, spin:DURATION or busy.
     #[arg(long, default_value = "park")]
     idle_strategy: String,
-    /// The program is Apache Qpid's qpidd: give it none of Fletch's own options.
+    /// The program is Apache Qpid's qpidd: give it none of Fletch's own options. So it is with any of that name.
     #[arg(long)]
     reference: bool,
+    /// One more option for each broker, such as --with=--durability=device; repeatable.
+    #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
+    with: Vec<String>,
 }
 
 impl BrokerOptions {
-    fn program(&self) -> Result<PathBuf> {
+    /// Which program that is.
+    pub(crate) fn program(&self) -> Result<PathBuf> {
         if let Some(program) = &self.broker {
             return Ok(program.clone());
         }
@@ -50,13 +54,42 @@ impl BrokerOptions {
         Ok(beside)
     }
 
+    /// A program with these options.
+    pub(crate) fn of(
+        program: &Path,
+        shards: u16,
+        idle_strategy: &str,
+        with: &[String],
+    ) -> BrokerOptions {
+        BrokerOptions {
+            broker: Some(program.to_owned()),
+            shards,
+            idle_strategy: idle_strategy.to_owned(),
+            reference: false,
+            with: with.to_owned(),
+        }
+    }
+
+    /// The same with so many shards, which take new connections one after the other.
+    pub(crate) fn sharded(&self, shards: u16) -> BrokerOptions {
+        let mut options = BrokerOptions { shards, ..self.clone() };
+        options.with.extend(["--placement".to_owned(), "round-robin".to_owned()]);
+        options
+    }
+
+    /// Whether it is qpidd.
+    pub(crate) fn is_reference(&self) -> bool {
+        let named = |program: &PathBuf| program.file_name().is_some_and(|name| name == "qpidd");
+        self.reference || self.broker.as_ref().is_some_and(named)
+    }
+
     /// What the figures hold for, in a line.
     pub(crate) fn describe(&self) -> Result<String> {
         let program = self.program()?;
         let cores = std::thread::available_parallelism()?;
         let load = fs::read_to_string("/proc/loadavg")?;
         let load = load.split(' ').next().unwrap_or_default();
-        let of = match self.reference {
+        let of = match self.is_reference() {
             true => String::new(),
             false => format!(", {} shards, idle strategy {}", self.shards, self.idle_strategy),
         };
@@ -67,6 +100,11 @@ impl BrokerOptions {
     /// How many shards it has.
     pub(crate) fn shards(&self) -> u16 {
         self.shards
+    }
+
+    /// How its shards idle.
+    pub(crate) fn idle_strategy(&self) -> &str {
+        &self.idle_strategy
     }
 
     /// Starts a broker without a data directory.
@@ -90,12 +128,13 @@ impl BrokerOptions {
         command.args(["--port", "0", "--auth", "no", "--interface", "127.0.0.1"]);
         // Of the broker's own limits none is measured.
         command.args(["--max-connections", "65530", "--default-queue-limit", "0"]);
-        if self.reference {
+        if self.is_reference() {
             command.args(["--no-module-dir"]);
         } else {
             command.args(["--shards", &self.shards.to_string()]);
             command.args(["--idle-strategy", &self.idle_strategy]);
         }
+        command.args(&self.with);
         Ok(command)
     }
 }

@@ -3,6 +3,7 @@
 //! broker of its own. Memory of the kernel (sockets, rings that are not mapped) is not in it.
 
 use crate::broker::{Broker, BrokerOptions};
+use crate::process::allow_descriptors;
 use crate::target::unlimited;
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -11,7 +12,6 @@ use fletch_client::amqp::v0_10::table::queue;
 use fletch_client::amqp::v1_0::types::Value;
 use fletch_client::{Connection, Outgoing, Session, Subscription, v1_0};
 use fletch_perf::report;
-use rustix::process::{Resource, getrlimit, setrlimit};
 use serde::Serialize;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -342,16 +342,6 @@ fn consume(connection: &Connection, session: &Session, queue: &str, count: u64) 
         }
     }
     session.cancel(DESTINATION)?;
-    Ok(())
-}
-
-/// Raises this process's limit of open files to what is needed, as far as it may.
-fn allow_descriptors(needed: u64) -> Result<()> {
-    let mut limit = getrlimit(Resource::Nofile);
-    if limit.current.is_some_and(|current| current < needed) {
-        limit.current = Some(limit.maximum.map_or(needed, |maximum| maximum.min(needed)));
-        setrlimit(Resource::Nofile, limit)?;
-    }
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! What the kernel says about a process: processor time, context switches, memory, disk. All from `/proc`.
 
 use anyhow::{Context, Result, anyhow, bail};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use std::fs;
 use std::ops::Sub;
 use std::time::Duration;
@@ -89,6 +90,19 @@ impl Process {
     pub(crate) fn written(self) -> Result<u64> {
         field(&self.read("io")?, "write_bytes:").ok_or_else(|| anyhow!("no write_bytes in io"))
     }
+}
+
+/// Raises this process's limit of open files, and of those it starts, to what is needed.
+pub(crate) fn allow_descriptors(needed: u64) -> Result<()> {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.maximum.is_some_and(|maximum| maximum < needed) {
+        bail!("{needed} open files are needed, and the limit (ulimit -Hn) is lower");
+    }
+    if limit.current.is_some_and(|current| current < needed) {
+        limit.current = Some(needed);
+        setrlimit(Resource::Nofile, limit)?;
+    }
+    Ok(())
 }
 
 /// The number on the line that begins with this.

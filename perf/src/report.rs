@@ -1,12 +1,13 @@
 //! How figures are shown: one table, or JSON; progress on standard error when somebody looks.
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, LineStyle, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// An empty table whose columns stand to the right, but for the first `left`.
 pub fn table(header: &[&str], left: usize) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.style_mut().row_separator = LineStyle::none();
     table.set_header(header.to_vec());
     for (at, column) in table.column_iter_mut().enumerate() {
         if at >= left {

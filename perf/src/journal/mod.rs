@@ -3,11 +3,13 @@
 
 mod figure;
 mod publish;
-mod raw;
 mod recovery;
 mod streams;
 
 use crate::broker::{Broker, BrokerOptions};
+use crate::host::disk::{self, Disk};
+use crate::host::loopback;
+use crate::load::flow::Clients;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use figure::Figure;
@@ -17,7 +19,6 @@ use fletch_client::amqp::v0_10::table::queue;
 use fletch_client::{Outgoing, Session};
 use fletch_perf::report;
 use hdrhistogram::Histogram;
-use raw::{Disk, Raw};
 use serde::Serialize;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -62,9 +63,6 @@ pub(crate) struct Options {
     /// The broker's --queue-memory for it, in octets.
     #[arg(long, default_value_t = 128 << 20)]
     queue_memory: u64,
-    /// One more option for each broker with a store, such as --with=--durability=device; repeatable.
-    #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
-    with: Vec<String>,
     /// Measure so often, and show the median of each figure.
     #[arg(long, default_value_t = 1)]
     runs: usize,
@@ -144,7 +142,7 @@ impl Measure<'_> {
     }
 
     fn start_in(&self, dir: &Path, more: &[String]) -> Result<Broker> {
-        self.options.broker.start_on(dir, &[&self.options.with, more].concat())
+        self.options.broker.start_on(dir, more)
     }
 
     /// Keeps the lines of a broker's log that have this word.
@@ -201,8 +199,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         directory = dir.path().display().to_string();
         let measure = Measure { options, dir: dir.path(), quotes: RefCell::default() };
         bar.set_message("the disk alone");
-        let mut disk = Disk::prepare(dir.path())?;
-        let raw = disk.measure(measure.time() / 2, options.publishers)?;
+        let mut disk = Disk::prepare(dir.path(), disk::FILE)?;
+        let raw = Raw::measure(&mut disk, measure.time() / 2, options.publishers)?;
         let mut figures = raw_figures(&raw, options.publishers);
         bar.inc(1);
         for part in &parts {
@@ -240,6 +238,45 @@ fn middle(runs: &[Vec<Figure>]) -> Vec<Figure> {
         }
     }
     groups.iter().map(|group| Figure::middle(group)).collect()
+}
+
+/// The disk and the loopback interface alone.
+struct Raw {
+    /// Of a write of 4 KiB and fdatasync, in nanoseconds.
+    sync: Histogram<u64>,
+    /// The same with direct IO and O_DSYNC, in nanoseconds.
+    direct: Histogram<u64>,
+    /// Octets per second of 1 MiB writes, each with fdatasync.
+    write: f64,
+    /// The same with direct IO and O_DSYNC.
+    write_direct: f64,
+    /// Octets per second of 1 MiB reads with direct IO.
+    read: f64,
+    /// The same without, of what the system has in memory.
+    read_cached: f64,
+    /// Of 64 octets there and back over loopback, in nanoseconds.
+    round_trip: Histogram<u64>,
+    /// Round trips per second of so many clients at once as there are publishers, with a server that does
+    /// nothing: what the host can do for the broker at most.
+    round_trips: f64,
+}
+
+impl Raw {
+    /// Measures all; so many clients at once where that counts.
+    fn measure(disk: &mut Disk, time: Duration, clients: usize) -> Result<Raw> {
+        let (sync, direct) = (disk.syncs(time, false)?, disk.syncs(time, true)?);
+        let [write, write_direct] = disk.bandwidths(time)?;
+        Ok(Raw {
+            sync,
+            direct,
+            write,
+            write_direct,
+            read: disk.reads(time)?,
+            read_cached: disk.cached_reads(time.min(Duration::from_secs(1)))?,
+            round_trip: loopback::round_trips(time.min(Duration::from_secs(1)), Clients::Sleeping)?,
+            round_trips: loopback::many_round_trips(time.min(Duration::from_secs(2)), clients)?,
+        })
+    }
 }
 
 fn raw_figures(raw: &Raw, clients: usize) -> Vec<Figure> {
@@ -290,7 +327,6 @@ fn print(report: &Report<'_>) {
     println!("{}", report.about);
     println!("in {}; median of {} run(s)", report.directory, report.runs);
     let mut table = report::table(&["part", "what", "figure", "", "target", ""], 2);
-    table.style_mut().row_separator = comfy_table::LineStyle::none();
     for at in [3, 5] {
         if let Some(column) = table.column_mut(at) {
             column.set_cell_alignment(comfy_table::CellAlignment::Left);

@@ -1,9 +1,9 @@
 //! Publishing to durable queues: one at a time, many one at a time, and as fast as it goes.
 
 use super::figure::Figure;
-use super::raw::Disk;
 use super::{MB, Measure, declare, message_header, micros};
 use crate::broker::Broker;
+use crate::host::disk::Disk;
 use crate::load::joined;
 use crate::load::track::histogram;
 use anyhow::Result;

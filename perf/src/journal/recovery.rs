@@ -1,9 +1,9 @@
 //! Starting again: with nothing, with many messages, with large ones; and taking a backlog that memory does not hold.
 
 use super::figure::Figure;
-use super::raw::Disk;
 use super::{MIB, Measure, declare, message_header};
 use crate::broker::Broker;
+use crate::host::disk::Disk;
 use anyhow::{Context, Result, bail};
 use fletch_client::Session;
 use fletch_client::amqp::v0_10::table::queue;

@@ -17,7 +17,7 @@ mod waiter;
 
 use crate::process::{Process, Usage};
 use crate::target::Target;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use consumer::Consumer;
 use ends::{Destination, Source};
 use flow::{EXCHANGE, Flow, Pace, Topology};
@@ -46,8 +46,6 @@ pub(crate) struct Time {
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
     pub(crate) seconds: f64,
-    /// Messages sent in that time.
-    pub(crate) sent: f64,
     /// Messages received in that time, by all consumers together.
     pub(crate) delivered: f64,
     /// From when a message was due to when it was given to the socket. Latencies are of paced flows only.
@@ -66,6 +64,8 @@ pub(crate) struct Outcome {
     pub(crate) clients: Usage,
     /// Of the broker's memory at the end, in octets.
     pub(crate) resident: Option<u64>,
+    /// The same when measuring began.
+    pub(crate) resident_before: Option<u64>,
 }
 
 impl Outcome {
@@ -84,19 +84,37 @@ pub(crate) fn unique(what: &str) -> String {
 
 /// Has a flow pass through a broker.
 pub(crate) fn run(target: &Target, flow: &Flow, time: Time) -> Result<Outcome> {
-    run_between(target, target, flow, time)
+    run_apart(target, flow, time, 0)
 }
 
-/// The same with producers at one address of the broker, and consumers at another.
-pub(crate) fn run_between(
-    producing: &Target,
-    consuming: &Target,
+/// The same where the flow may be too much for the broker: none if the broker does not get done with it.
+pub(crate) fn try_run(target: &Target, flow: &Flow, time: Time) -> Result<Option<Outcome>> {
+    Ok(run_whole(target, flow, time, 0)?.ok())
+}
+
+/// The same with so many idle connections opened between those of the producers and those of the consumers: where a
+/// broker places connections one after the other, that chooses who is where.
+pub(crate) fn run_apart(
+    target: &Target,
     flow: &Flow,
     time: Time,
+    between: usize,
 ) -> Result<Outcome> {
+    run_whole(target, flow, time, between)?.map_err(|unfinished| anyhow!(unfinished))
+}
+
+/// An outcome, or in words what the broker did not get done with.
+fn run_whole(
+    target: &Target,
+    flow: &Flow,
+    time: Time,
+    between: usize,
+) -> Result<Result<Outcome, String>> {
     // Producers connect first: with two shards and one of each, each has a shard.
-    let clients = (0..flow.topology.producers()).map(|_| producing.connect_by(flow.protocol));
+    let clients = (0..flow.topology.producers()).map(|_| target.connect_by(flow.protocol));
     let clients = clients.collect::<Result<Vec<_>>>()?;
+    let idle =
+        (0..between).map(|_| target.connect_by(flow.protocol)).collect::<Result<Vec<_>>>()?;
     let mut consumers = Vec::new();
     for at in 0..flow.topology.consumers() {
         let queue = unique("queue");
@@ -104,7 +122,7 @@ pub(crate) fn run_between(
             Topology::FanOut(_) => Source::Copy(&queue, EXCHANGE),
             Topology::Pairs(_) | Topology::FanIn(_) => Source::Own(&queue),
         };
-        let receiving = ends::subscribe(consuming, flow, &queue, source)?;
+        let receiving = ends::subscribe(target, flow, &queue, source)?;
         consumers.push(Consumer { receiving, at });
     }
     let mut producers = Vec::new();
@@ -121,7 +139,9 @@ pub(crate) fn run_between(
     let shared = Arc::new(Shared::new(flow.topology, span(time.warm_up), span(time.seconds)));
     let consumers = spawn(consumers, flow, &shared, consumer::run);
     let publishers = spawn(producers, flow, &shared, publisher::run);
-    measure(producing, flow, &shared, publishers, consumers)
+    let outcome = measure(target, flow, &shared, publishers, consumers);
+    drop(idle);
+    outcome
 }
 
 /// Shares clients out to threads.
@@ -149,48 +169,46 @@ fn measure(
     shared: &Shared,
     publishers: Vec<JoinHandle<Result<publisher::Published>>>,
     consumers: Vec<JoinHandle<Result<Track>>>,
-) -> Result<Outcome> {
+) -> Result<Result<Outcome, String>> {
     shared.sleep_until(shared.window.from);
     let before = Sample::take(target, shared)?;
     shared.sleep_until(shared.window.until);
     let after = Sample::take(target, shared)?;
-    let resident = target.resident_if_known()?;
     let mut send = Track::new(shared.window);
     let (mut confirm, mut transfer) = (send.clone(), send.clone());
-    let mut unsent = 0;
+    let (mut unsent, mut unconfirmed) = (0, 0);
     for publisher in publishers {
         let published = joined(publisher)?;
         send.add(&published.send);
         confirm.add(&published.confirm);
         unsent += published.unsent;
+        unconfirmed += published.unconfirmed;
     }
     let deadline = Instant::now() + DRAIN;
-    while !shared.is_drained() {
-        if consumers.iter().any(JoinHandle::is_finished) {
-            break;
-        }
-        if Instant::now() > deadline {
-            bail!(
-                "of {} messages to {} consumer(s), {} were received within {DRAIN:?}",
-                shared.sent(),
-                flow.topology.copies(),
-                shared.received()
-            );
-        }
+    while !shared.is_drained()
+        && Instant::now() < deadline
+        && !consumers.iter().any(JoinHandle::is_finished)
+    {
         std::thread::sleep(Duration::from_millis(1));
     }
     shared.stop_consuming();
     for consumer in consumers {
         transfer.add(&joined(consumer)?);
     }
-    let expected = shared.sent() * flow.topology.copies();
-    if shared.received() != expected {
-        bail!("{} messages were received, {expected} were sent", shared.received());
+    let (received, expected) = (shared.received(), shared.sent() * flow.topology.copies());
+    if received > expected {
+        bail!("{received} messages were received, {expected} were sent");
+    }
+    if received < expected {
+        let late = format!("of {expected} messages {received} were received within {DRAIN:?}");
+        return Ok(Err(late));
+    }
+    if unconfirmed > 0 {
+        return Ok(Err(format!("{unconfirmed} messages were received and never confirmed")));
     }
     let paced = matches!(flow.pace, Pace::Rate(_));
-    Ok(Outcome {
+    Ok(Ok(Outcome {
         seconds: (after.at - before.at).as_secs_f64(),
-        sent: (after.sent - before.sent) as f64,
         delivered: (after.received - before.received) as f64,
         send: paced.then_some(send),
         confirm: (paced && flow.confirm).then_some(confirm),
@@ -199,8 +217,9 @@ fn measure(
         backlog: after.backlog(flow.topology) - before.backlog(flow.topology),
         broker: after.broker.zip(before.broker).map(|(after, before)| after - before),
         clients: after.clients - before.clients,
-        resident,
-    })
+        resident: after.resident,
+        resident_before: before.resident,
+    }))
 }
 
 /// What a thread returned; its panic is ours.
@@ -212,6 +231,8 @@ struct Sample {
     at: Instant,
     broker: Option<Usage>,
     clients: Usage,
+    /// The broker's.
+    resident: Option<u64>,
     sent: u64,
     received: u64,
 }
@@ -222,6 +243,7 @@ impl Sample {
             at: Instant::now(),
             broker: target.usage().context("the broker is gone")?,
             clients: Process::this().usage()?,
+            resident: target.resident_if_known()?,
             sent: shared.sent(),
             received: shared.received(),
         })

@@ -16,6 +16,7 @@ pub(crate) struct Shared {
     pub(crate) start: Nanos,
     /// Messages due in here count.
     pub(crate) window: Window,
+    publishing: AtomicBool,
     consuming: AtomicBool,
     /// By each producer.
     sent: Vec<AtomicU64>,
@@ -34,6 +35,7 @@ impl Shared {
             epoch: Instant::now(),
             start,
             window: Window { from, until: from + time.as_nanos() as Nanos },
+            publishing: AtomicBool::new(true),
             consuming: AtomicBool::new(true),
             sent: counters(topology.producers()),
             received: counters(topology.consumers()),
@@ -57,6 +59,20 @@ impl Shared {
 
     pub(crate) fn stop_consuming(&self) {
         self.consuming.store(false, Ordering::Relaxed);
+    }
+
+    /// After consumers have ended, others begin.
+    pub(crate) fn consume_again(&self) {
+        self.consuming.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn publishing(&self) -> bool {
+        self.publishing.load(Ordering::Relaxed)
+    }
+
+    /// Before the time is over.
+    pub(crate) fn stop_publishing(&self) {
+        self.publishing.store(false, Ordering::Relaxed);
     }
 
     /// A producer has sent more.

@@ -1,0 +1,167 @@
+//! How much is measured, and for how long.
+
+use crate::load::Time;
+use clap::ValueEnum;
+
+/// The profiles by name. How long each takes on 2 processors, measured, is in `README.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Name {
+    /// Seconds, to see that all works: its figures say nothing.
+    Smallest,
+    /// About two minutes.
+    Quick,
+    /// About twenty minutes.
+    Standard,
+    /// All that there is, hours.
+    Full,
+}
+
+/// The parameters of all scenarios.
+#[derive(Clone, Debug)]
+pub(crate) struct Profile {
+    pub(crate) name: String,
+    pub(crate) repetitions: usize,
+    /// Before each flow, in seconds.
+    pub(crate) warm_up: f64,
+    /// Of each flow.
+    pub(crate) seconds: f64,
+    /// Of each of the host's own measurements.
+    pub(crate) host_seconds: f64,
+    /// Octets of bodies.
+    pub(crate) sizes: Vec<usize>,
+    /// Messages per second.
+    pub(crate) rates: Vec<u32>,
+    pub(crate) durable_rates: Vec<u32>,
+    /// Messages published and not received, where there is no rate.
+    pub(crate) in_flight: u64,
+    pub(crate) fan_outs: Vec<usize>,
+    pub(crate) fan_ins: Vec<usize>,
+    pub(crate) pairs: Vec<usize>,
+    /// Highest rate: what p99.9 may be, in microseconds, and how many rates are tried.
+    pub(crate) limit_us: f64,
+    pub(crate) trials: u32,
+    pub(crate) connections: usize,
+    /// Seconds of opening and closing connections.
+    pub(crate) churn: f64,
+    /// Messages of a backlog.
+    pub(crate) backlog: u64,
+    /// Messages per second, and seconds that a group of consumers is away.
+    pub(crate) absence: (u32, f64),
+    pub(crate) shards: Vec<u16>,
+    /// Seconds.
+    pub(crate) soak: f64,
+}
+
+impl Name {
+    /// As the options have it.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Name::Smallest => "smallest",
+            Name::Quick => "quick",
+            Name::Standard => "standard",
+            Name::Full => "full",
+        }
+    }
+
+    /// Its table.
+    pub(crate) fn profile(self) -> Profile {
+        let name = self.text().to_owned();
+        match self {
+            Name::Smallest => Profile {
+                name,
+                repetitions: 1,
+                warm_up: 0.0,
+                seconds: 0.2,
+                host_seconds: 0.05,
+                sizes: vec![64],
+                rates: vec![1_000],
+                durable_rates: vec![100],
+                in_flight: 1_000,
+                fan_outs: vec![10],
+                fan_ins: vec![10],
+                pairs: vec![1, 2],
+                limit_us: 1e6,
+                trials: 1,
+                connections: 20,
+                churn: 0.2,
+                backlog: 1_000,
+                absence: (1_000, 0.2),
+                shards: vec![1, 2],
+                soak: 0.5,
+            },
+            Name::Quick => Profile {
+                name,
+                repetitions: 1,
+                warm_up: 0.5,
+                seconds: 2.0,
+                host_seconds: 1.0,
+                sizes: vec![64, 1_024],
+                rates: vec![1_000, 10_000, 50_000],
+                durable_rates: vec![1_000, 10_000],
+                in_flight: 10_000,
+                fan_outs: vec![5, 50],
+                fan_ins: vec![50],
+                pairs: vec![1, 4],
+                limit_us: 10_000.0,
+                trials: 6,
+                connections: 1_000,
+                churn: 2.0,
+                backlog: 500_000,
+                absence: (10_000, 2.0),
+                shards: vec![1, 2],
+                soak: 5.0,
+            },
+            Name::Standard => Profile {
+                name,
+                repetitions: 3,
+                warm_up: 1.0,
+                seconds: 5.0,
+                host_seconds: 3.0,
+                sizes: vec![64, 1_024],
+                rates: vec![1_000, 10_000, 50_000, 100_000],
+                durable_rates: vec![1_000, 10_000, 50_000],
+                in_flight: 10_000,
+                fan_outs: vec![5, 50],
+                fan_ins: vec![50],
+                pairs: vec![1, 4],
+                limit_us: 10_000.0,
+                trials: 8,
+                connections: 5_000,
+                churn: 5.0,
+                backlog: 2_000_000,
+                absence: (20_000, 5.0),
+                shards: vec![1, 2],
+                soak: 30.0,
+            },
+            Name::Full => Profile {
+                name,
+                repetitions: 5,
+                warm_up: 2.0,
+                seconds: 10.0,
+                host_seconds: 10.0,
+                sizes: vec![64, 256, 1_024, 16_384],
+                rates: vec![1_000, 10_000, 50_000, 100_000, 250_000],
+                durable_rates: vec![1_000, 10_000, 50_000, 100_000, 250_000],
+                in_flight: 10_000,
+                fan_outs: vec![5, 15, 50, 1_000],
+                fan_ins: vec![50],
+                pairs: vec![1, 4],
+                limit_us: 10_000.0,
+                trials: 10,
+                connections: 10_000,
+                churn: 10.0,
+                backlog: 10_000_000,
+                absence: (50_000, 10.0),
+                shards: vec![1, 2, 4, 8],
+                soak: 600.0,
+            },
+        }
+    }
+}
+
+impl Profile {
+    /// How long a flow lasts.
+    pub(crate) fn time(&self) -> Time {
+        Time { warm_up: self.warm_up, seconds: self.seconds }
+    }
+}
