@@ -148,12 +148,15 @@ pub(crate) struct Curve {
 }
 
 impl Curve {
-    /// Of nanoseconds.
+    /// Of nanoseconds, up to the percentile that the greatest of so many stands for.
     pub(crate) fn of(name: &str, latency: &Histogram<u64>) -> Curve {
+        let last = 1.0 - 1.0 / latency.len().max(1) as f64;
         let steps = latency.iter_quantiles(TICKS_PER_HALF);
-        let points =
-            steps.map(|at| [at.quantile_iterated_to() * 100.0, micros(at.value_iterated_to())]);
-        Curve { name: name.to_owned(), points: points.collect() }
+        let points = steps.map(|at| (at.quantile_iterated_to(), at.value_iterated_to()));
+        let points = points.take_while(|(quantile, _)| *quantile < last);
+        let points = points.chain([(last, latency.max())]);
+        let points = points.map(|(quantile, value)| [quantile * 100.0, micros(value)]).collect();
+        Curve { name: name.to_owned(), points }
     }
 }
 
@@ -223,7 +226,7 @@ mod tests {
         (1..=10_000).for_each(|value| latency.record(value * 1_000).unwrap());
         let points = Curve::of("transfer", &latency).points;
         assert!(points.windows(2).all(|pair| pair[0][0] <= pair[1][0] && pair[0][1] <= pair[1][1]));
-        assert_eq!(points.last().map(|point| point[0]), Some(100.0));
+        assert_eq!(points.last().map(|point| point[0]), Some(99.99));
         assert!((points.last().unwrap()[1] - 10_000.0).abs() < 10.0);
     }
 }

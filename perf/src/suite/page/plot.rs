@@ -75,7 +75,7 @@ impl Plot {
             let places: Vec<String> = line.points.iter().map(place).collect();
             let class = class(at);
             _ = write!(svg, r#"<polyline class="line {class}" points="{}"/>"#, places.join(" "));
-            if line.points.len() > MARKED {
+            if line.points.len() > MARKED || self.x.1 == Kind::Percentile {
                 continue;
             }
             for point in &line.points {

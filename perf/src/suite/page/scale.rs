@@ -21,7 +21,7 @@ pub(crate) struct Scale {
 /// Ticks that a linear axis has about.
 const TICKS: f64 = 5.0;
 /// Percentiles that have ticks.
-const PERCENTILES: [f64; 8] = [0.0, 50.0, 90.0, 99.0, 99.9, 99.99, 99.999, 99.9999];
+const PERCENTILES: [f64; 7] = [50.0, 90.0, 99.0, 99.9, 99.99, 99.999, 99.9999];
 /// Nines beyond this are not told apart.
 const NINES: f64 = 7.0;
 
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn each_nine_of_a_percentile_is_as_far_as_the_one_before() {
         let scale = Scale::over(Kind::Percentile, [50.0, 99.99].into_iter());
-        assert_eq!(scale.ticks(), [0.0, 50.0, 90.0, 99.0, 99.9, 99.99]);
+        assert_eq!(scale.ticks(), [50.0, 90.0, 99.0, 99.9, 99.99]);
         for (percentile, place) in [(0.0, 0.0), (90.0, 0.25), (99.0, 0.5), (99.9, 0.75)] {
             assert!((scale.place(percentile) - place).abs() < 1e-6, "{percentile}");
         }

@@ -1,0 +1,229 @@
+//! The suite as its users run it, with the smallest profile: that all there is to measure is measured and told. No figure
+//! is looked at but for being one.
+
+use fletch_tests::broker::{Broker, bin_dir};
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output};
+
+const SCENARIOS: [&str; 10] = [
+    "latency",
+    "sustained",
+    "throughput",
+    "round-trip",
+    "consumers",
+    "catch-up",
+    "connections",
+    "backlog",
+    "scaling",
+    "soak",
+];
+
+fn perf(arguments: &[&str]) -> Output {
+    let program = env!("CARGO_BIN_EXE_fletch-perf");
+    Command::new(program).args(arguments).output().expect("fletch-perf runs")
+}
+
+/// What it says, if it ends so.
+fn told(arguments: &[&str], success: bool) -> String {
+    let output = perf(arguments);
+    let text = [&output.stdout[..], &output.stderr[..]].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    assert_eq!(output.status.success(), success, "{arguments:?}:\n{text}");
+    text
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// The names of an entry's figures; each has its repetitions, and they are numbers.
+fn figures(entry: &Value) -> Vec<&str> {
+    let figures = entry["figures"].as_array().unwrap();
+    for figure in figures {
+        let values = figure["values"].as_array().unwrap();
+        assert!(!values.is_empty() && values.iter().all(Value::is_number), "{figure}");
+    }
+    figures.iter().map(|figure| figure["name"].as_str().unwrap()).collect()
+}
+
+fn entries<'a>(document: &'a Value, scenario: &str, protocol: &str) -> Vec<&'a Value> {
+    let all = document["results"].as_array().unwrap();
+    all.iter().filter(|e| e["scenario"] == scenario && e["protocol"] == protocol).collect()
+}
+
+#[test]
+fn a_run_measures_everything_in_both_protocols_and_can_be_checked_later() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let fletchd = bin_dir().unwrap().join("fletchd");
+    let (results, page, hdr) = (path("results.json"), path("page.html"), path("hdr"));
+    let text = told(
+        &[
+            "run",
+            "--profile",
+            "smallest",
+            "--protocol",
+            "both",
+            "--revision",
+            "r1234",
+            "--dir",
+            dir.path().to_str().unwrap(),
+            "--broker",
+            fletchd.to_str().unwrap(),
+            "--json",
+            &results,
+            "--html",
+            &page,
+            "--hdr",
+            &hdr,
+        ],
+        true,
+    );
+    let document = json(results.as_ref());
+    assert_eq!(document["schema"], "fletch-perf/1");
+    assert_eq!(document["program"]["revision"], "r1234");
+    assert!(figures(&document["host"]).iter().any(|name| name.contains("fdatasync")));
+    for without in document["without"].as_array().unwrap() {
+        assert_eq!(without["failed"], false, "{without}");
+    }
+    for protocol in ["amqp0-10", "amqp1.0"] {
+        for scenario in SCENARIOS {
+            let found = entries(&document, scenario, protocol);
+            assert!(!found.is_empty(), "{scenario} in {protocol}");
+            assert!(text.contains(&format!("\n{scenario}: ")), "{scenario} on the terminal");
+            found.into_iter().for_each(|entry| assert!(!figures(entry).is_empty(), "{entry}"));
+        }
+        for entry in entries(&document, "latency", protocol) {
+            let names = figures(entry);
+            let durable = entry["parameters"]["mode"] == "durable";
+            assert_eq!(names.contains(&"confirm p50"), durable, "{names:?}");
+            for name in ["transfer p50", "send delay p50", "broker CPU", "clients CPU"] {
+                assert!(names.contains(&name), "{name} in {names:?}");
+            }
+            let rises = |curve: &Value| {
+                let points: Vec<f64> = curve["points"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|point| point[1].as_f64().unwrap())
+                    .collect();
+                points.len() > 1 && points.is_sorted()
+            };
+            assert!(entry["curves"].as_array().unwrap().iter().all(rises), "{entry}");
+            assert!(!entry["courses"].as_array().unwrap().is_empty());
+        }
+    }
+
+    let html = std::fs::read_to_string(&page).unwrap();
+    for outside in ["http:", "https:", "<script", "src=", "@import", "url("] {
+        assert!(!html.contains(outside), "the page has {outside}");
+    }
+    let again = path("again.html");
+    told(&["page", &results, &again], true);
+    assert_eq!(std::fs::read_to_string(again).unwrap(), html);
+    for extension in ["hlog", "hgrm"] {
+        let files = std::fs::read_dir(&hdr).unwrap();
+        let found = files.filter(|f| f.as_ref().unwrap().path().extension().unwrap() == extension);
+        assert!(found.count() > 10, "{extension}");
+    }
+
+    assert!(told(&["check", &results, "--new", &results], true).contains(" 0 worse, 0 better"));
+    let mut slower = document.clone();
+    // The first case is one of latency.
+    let figures = slower["results"][0]["figures"].as_array_mut().unwrap();
+    let figure = figures.iter_mut().find(|figure| figure["name"] == "transfer p50").unwrap();
+    let value = figure["values"][0].as_f64().unwrap() * 2.0;
+    figure["values"] = vec![value].into();
+    figure["median"] = value.into();
+    let worse = path("worse.json");
+    std::fs::write(&worse, slower.to_string()).unwrap();
+    let said = told(&["check", &results, "--new", &worse], false);
+    assert!(said.contains("WORSE") && said.contains(" 1 worse, 0 better"), "{said}");
+    // What is no longer measured is no improvement.
+    slower["results"].as_array_mut().unwrap().clear();
+    std::fs::write(&worse, slower.to_string()).unwrap();
+    assert!(told(&["check", &results, "--new", &worse], false).contains("no case in common"));
+}
+
+#[test]
+fn a_broker_that_runs_already_is_measured_by_its_url() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let results = dir.path().join("results.json");
+    let broker = Broker::start(&[]).unwrap();
+    let (url, pid) = (format!("amqp://{}", broker.address()), broker.pid().to_string());
+    let usual = ["run", "--profile", "smallest", "--only", "throughput,scaling", "--url", &url];
+    let write = ["--json", results.to_str().unwrap(), "--dir", dir.path().to_str().unwrap()];
+    told(&[&usual[..], &write].concat(), true);
+    let document = json(&results);
+    assert_eq!(document["broker"]["url"], url);
+    for entry in entries(&document, "throughput", "amqp0-10") {
+        let names = figures(entry);
+        assert!(names.contains(&"clients CPU") && !names.contains(&"broker CPU"), "{names:?}");
+    }
+    // Its shards are what they are.
+    assert!(entries(&document, "scaling", "amqp0-10").is_empty());
+    assert!(document["without"].as_array().unwrap().iter().all(|w| w["failed"] == false));
+    told(&[&usual[..], &write, &["--pid", &pid]].concat(), true);
+    for entry in entries(&json(&results), "throughput", "amqp0-10") {
+        assert!(figures(entry).contains(&"broker memory"), "{entry}");
+    }
+    broker.stop().unwrap();
+}
+
+#[test]
+fn two_brokers_are_compared_pair_by_pair() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let results = dir.path().join("results.json");
+    let fletchd = bin_dir().unwrap().join("fletchd");
+    let running = Broker::start(&[]).unwrap();
+    let url = format!("amqp://{}", running.address());
+    let text = told(
+        &[
+            "compare",
+            "--profile",
+            "smallest",
+            "--only",
+            "round-trip",
+            "--repetitions",
+            "2",
+            "--a",
+            &url,
+            "--b-broker",
+            fletchd.to_str().unwrap(),
+            "--b-with=--tcp-nodelay=yes",
+            "--dir",
+            dir.path().to_str().unwrap(),
+            "--json",
+            results.to_str().unwrap(),
+        ],
+        true,
+    );
+    assert!(text.contains("B ÷ A"));
+    let comparison = json(&results);
+    let figure = &comparison["results"][0]["figures"][0];
+    assert_eq!(figure["ratios"].as_array().unwrap().len(), 2);
+    for side in ["a", "b"] {
+        let runs = comparison[side]["results"][0]["figures"][0]["values"].as_array().unwrap();
+        assert_eq!(runs.len(), 2);
+    }
+    running.stop().unwrap();
+}
+
+#[test]
+fn what_cannot_be_measured_is_refused_before_anything_is() {
+    let refused = [
+        (vec!["run", "--only", "speed"], "there is no such scenario, but latency, "),
+        (vec!["run", "--sizes", "7"], "a body has 8 octets at least"),
+        (vec!["run", "--rates", "0"], "--rates: 1 at least"),
+        (vec!["run", "--seconds", "0"], "--seconds is more than 0"),
+        (vec!["run", "--url", "localhost:5672"], "amqp://HOST:PORT"),
+        (vec!["run", "--url", "amqp://localhost", "--shards", "2"], "cannot be used with"),
+        (vec!["compare", "--a", "amqp://localhost"], "--b"),
+        (vec!["page", "/dev/null", "/dev/null"], "/dev/null"),
+    ];
+    for (arguments, text) in refused {
+        let said = told(&arguments, false);
+        assert!(said.contains(text), "{arguments:?}: {said}");
+    }
+}
