@@ -13,7 +13,7 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 /// Messages sent between two looks at what others have done.
-const BATCH: u64 = 64;
+pub(crate) const BATCH: u64 = 64;
 /// How long it may take to send what is due after the time is over.
 const PATIENCE: Nanos = 10 * SECOND;
 /// How long it may take to hear of the last confirmations.

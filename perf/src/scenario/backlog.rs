@@ -1,6 +1,6 @@
 //! A backlog: so many messages into one queue that nobody reads, and out again. Rates, and the memory that it takes.
 
-use super::{Case, Chart, Plan, Scenario, json};
+use super::{Case, Chart, Plan, Scenario, json, octets};
 use crate::load::ends::{self, Destination, Kept, Source};
 use crate::load::flow::{Flow, Pace, STAMP};
 use crate::load::unique;
@@ -33,7 +33,7 @@ impl Scenario for Backlog {
     fn cases(&self, plan: &Plan<'_>) -> Vec<Case> {
         let Some(&size) = plan.profile.sizes.first() else { return Vec::new() };
         let count = plan.profile.backlog;
-        let name = format!("{} messages of {size} B", thousands(count as f64));
+        let name = format!("{} messages of {}", thousands(count as f64), octets(size));
         let parameters = [("messages", json!(count)), ("size", json!(size))];
         vec![Case::new(name, parameters, move |bench| measure(bench, count, size))]
     }

@@ -1,7 +1,7 @@
 //! A group of consumers goes away while messages keep coming by the clock, and comes back: how long until nothing is left
 //! of what came meanwhile. The consumers accept; the queue is there all the time.
 
-use super::{Case, Chart, Plan, Scenario, json};
+use super::{Case, Chart, Plan, Scenario, json, octets};
 use crate::load::consumer::{self, Consumer};
 use crate::load::ends::{self, Destination, Kept, Source};
 use crate::load::flow::{Flow, Pace, Topology};
@@ -44,7 +44,7 @@ impl Scenario for CatchUp {
     fn cases(&self, plan: &Plan<'_>) -> Vec<Case> {
         let Some(&size) = plan.profile.sizes.first() else { return Vec::new() };
         let ((rate, away), warm_up) = (plan.profile.absence, plan.profile.warm_up);
-        let name = format!("{size} B, {}/s, {away} s away", thousands(f64::from(rate)));
+        let name = format!("{}, {}/s, {away} s away", octets(size), thousands(f64::from(rate)));
         let parameters =
             [("size", json!(size)), ("rate", json!(rate)), ("away_seconds", json!(away))];
         vec![Case::new(name, parameters, move |bench| {

@@ -1,7 +1,7 @@
 //! What one consumer of a fan-out does to the others: one that is slow, one that has stopped reading, and one that stopped
 //! and then died. The others' latency counts; beside it stands the same with nobody ill.
 
-use super::{Case, Chart, Plan, Scenario, json};
+use super::{Case, Chart, Plan, Scenario, json, octets};
 use crate::load::ends::{self, Source};
 use crate::load::flow::{EXCHANGE, Flow, Pace, Topology};
 use crate::load::{self, joined, unique};
@@ -84,7 +84,7 @@ fn case(
     rate: u32,
 ) -> Case {
     let time = plan.profile.time();
-    let name = format!("{HEALTHY} {beside}, {size} B, {}/s", thousands(f64::from(rate)));
+    let name = format!("{HEALTHY} {beside}, {}, {}/s", octets(size), thousands(f64::from(rate)));
     let parameters = [("beside", json!(beside)), ("size", json!(size)), ("rate", json!(rate))];
     Case::new(name, parameters, move |bench| {
         let topology = Topology::FanOut(HEALTHY);

@@ -1,6 +1,6 @@
 //! One-way latency by the clock: one publisher, one queue, one consumer. Durable messages are confirmed and accepted.
 
-use super::{Case, Chart, Plan, Scenario, json, mode};
+use super::{Case, Chart, Plan, Scenario, json, mode, octets};
 use crate::load::{self, flow::Pace};
 use crate::suite::measurement::Measurement;
 use fletch_perf::report::thousands;
@@ -57,7 +57,7 @@ impl Scenario for Latency {
 
 fn case(plan: &Plan<'_>, size: usize, rate: u32, durable: bool) -> Case {
     let time = plan.profile.time();
-    let name = format!("{} B, {}/s, {}", size, thousands(f64::from(rate)), mode(durable));
+    let name = format!("{}, {}/s, {}", octets(size), thousands(f64::from(rate)), mode(durable));
     let parameters = [("size", json!(size)), ("rate", json!(rate)), ("mode", json!(mode(durable)))];
     Case::new(name, parameters, move |bench| {
         let plain = bench.flow(size, Pace::Rate(f64::from(rate)));

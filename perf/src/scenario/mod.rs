@@ -17,6 +17,7 @@ use crate::suite::document::Parameters;
 use crate::suite::measurement::Measurement;
 use crate::suite::profile::Profile;
 use anyhow::Result;
+use fletch_perf::report::thousands;
 use serde_json::{Value, json};
 
 /// What the cases of a scenario depend on.
@@ -97,6 +98,11 @@ pub(crate) const ALL: [&dyn Scenario; 10] = [
     &scaling::Scaling,
     &soak::Soak,
 ];
+
+/// A size in words.
+fn octets(size: usize) -> String {
+    format!("{} B", thousands(size as f64))
+}
 
 fn mode(durable: bool) -> &'static str {
     if durable { "durable" } else { "transient" }

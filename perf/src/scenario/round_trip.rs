@@ -1,7 +1,7 @@
 //! Closed loop: one client sends a message through a queue to itself and waits for it before it sends the next. What a
 //! pass through the broker costs when nothing else is going on; beside it stands the same over a bare socket.
 
-use super::{Case, Chart, Plan, Scenario, json};
+use super::{Case, Chart, Plan, Scenario, json, octets};
 use crate::load::ends::{self, Destination, Source};
 use crate::load::flow::{Clients, Flow, Pace, STAMP};
 use crate::load::track::{Track, Window};
@@ -34,7 +34,7 @@ impl Scenario for RoundTrip {
                 let (name, time) = (clients.name(), plan.profile.time());
                 let parameters = [("size", json!(size)), ("clients", json!(name))];
                 cases.push(Case::new(
-                    format!("{size} B, clients {name}"),
+                    format!("{}, clients {name}", octets(size)),
                     parameters,
                     move |bench| {
                         // What is in flight does not matter: one is.

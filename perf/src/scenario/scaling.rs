@@ -2,7 +2,7 @@
 //! placed one after the other, so who connects when decides who lives where: producers first, then consumers with their
 //! queues.
 
-use super::{Case, Chart, Plan, Scenario, json};
+use super::{Case, Chart, Plan, Scenario, json, octets};
 use crate::load::flow::{Flow, Pace, Topology};
 use crate::load::track::histogram;
 use crate::load::{self, Outcome, Time};
@@ -84,7 +84,7 @@ fn throughput(plan: &Plan<'_>, shards: u16, size: usize, placement: &'static str
     // After as many producers as shards the first consumer is where the first producer is; one connection more puts
     // each consumer on the shard after its producer's.
     let between = usize::from(placement == "remote");
-    let name = format!("{shards} shards, {placement}, {size} B");
+    let name = format!("{shards} shards, {placement}, {}", octets(size));
     let parameters =
         [("shards", json!(shards)), ("placement", json!(placement)), ("size", json!(size))];
     Case::new(name, parameters, move |bench| {
@@ -101,7 +101,7 @@ fn throughput(plan: &Plan<'_>, shards: u16, size: usize, placement: &'static str
 fn hop(plan: &Plan<'_>, shards: u16, size: usize, rate: u32) -> Case {
     let Time { warm_up, seconds } = plan.profile.time();
     let time = Time { warm_up, seconds: seconds / f64::from(TURNS) };
-    let name = format!("{shards} shards, hop, {size} B, {}/s", thousands(f64::from(rate)));
+    let name = format!("{shards} shards, hop, {}, {}/s", octets(size), thousands(f64::from(rate)));
     let parameters = [("shards", json!(shards)), ("size", json!(size)), ("rate", json!(rate))];
     Case::new(name, parameters, move |bench| {
         let flow = bench.flow(size, Pace::Rate(f64::from(rate)));

@@ -1,6 +1,6 @@
 //! The same by the clock for long: whether latency and memory stay what they were.
 
-use super::{Case, Chart, Plan, Scenario, json};
+use super::{Case, Chart, Plan, Scenario, json, octets};
 use crate::load::flow::Pace;
 use crate::load::track::{Track, histogram};
 use crate::load::{self, Time};
@@ -33,7 +33,8 @@ impl Scenario for Soak {
             return Vec::new();
         };
         let time = Time { warm_up: profile.warm_up, seconds: profile.soak };
-        let name = format!("{size} B, {}/s, {} s", thousands(f64::from(rate)), profile.soak);
+        let name =
+            format!("{}, {}/s, {} s", octets(size), thousands(f64::from(rate)), profile.soak);
         let parameters =
             [("size", json!(size)), ("rate", json!(rate)), ("seconds", json!(profile.soak))];
         vec![Case::new(name, parameters, move |bench| {

@@ -1,6 +1,6 @@
 //! The highest rate that is sustained: p99.9 within a limit, and no backlog that grows.
 
-use super::{Case, Chart, Plan, Scenario, json, mode};
+use super::{Case, Chart, Plan, Scenario, json, mode, octets};
 use crate::load::{self, Outcome, flow::Flow, flow::Pace};
 use crate::suite::bench::Bench;
 use crate::suite::document::{Better, micros};
@@ -26,7 +26,7 @@ impl Scenario for Sustained {
     }
 
     fn cases(&self, plan: &Plan<'_>) -> Vec<Case> {
-        let sizes = &plan.profile.sizes;
+        let sizes = &plan.profile.sustained_sizes;
         let both = |size: &usize| [false, true].map(|durable| case(plan, *size, durable));
         sizes.iter().flat_map(both).collect()
     }
@@ -50,7 +50,7 @@ impl Scenario for Sustained {
 fn case(plan: &Plan<'_>, size: usize, durable: bool) -> Case {
     let (limit, trials, time) = (plan.profile.limit_us, plan.profile.trials, plan.profile.time());
     let limit_text = thousands(limit);
-    let name = format!("{size} B, {}, p99.9 ≤ {limit_text} µs", mode(durable));
+    let name = format!("{}, {}, p99.9 ≤ {limit_text} µs", octets(size), mode(durable));
     let parameters =
         [("size", json!(size)), ("mode", json!(mode(durable))), ("limit_us", json!(limit))];
     Case::new(name, parameters, move |bench| {

@@ -1,6 +1,6 @@
 //! As many messages as go: pairs of one publisher and one consumer, fan-out and fan-in, with and without acceptance.
 
-use super::{Case, Chart, Plan, Scenario, json};
+use super::{Case, Chart, Plan, Scenario, json, octets};
 use crate::load;
 use crate::load::flow::{Flow, Pace, Topology};
 use crate::suite::measurement::Measurement;
@@ -57,7 +57,7 @@ fn case(plan: &Plan<'_>, topology: Topology, size: usize, ack: bool) -> Case {
     let (time, in_flight) = (plan.profile.time(), plan.profile.in_flight);
     let accept = if ack { "explicit" } else { "none" };
     let accepted = if ack { ", accepted" } else { "" };
-    let name = format!("{}, {size} B{accepted}", topology.name());
+    let name = format!("{}, {}{accepted}", topology.name(), octets(size));
     let parameters =
         [("topology", json!(topology.name())), ("size", json!(size)), ("accept", json!(accept))];
     Case::new(name, parameters, move |bench| {

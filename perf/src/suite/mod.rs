@@ -15,6 +15,7 @@ mod table;
 use crate::broker::BrokerOptions;
 use crate::host;
 use crate::load::flow::{Clients, STAMP};
+use crate::load::publisher::BATCH;
 use crate::protocol::Protocols;
 use crate::scenario::{self, Scenario};
 use crate::target::Target;
@@ -53,6 +54,15 @@ pub(crate) struct Measuring {
     /// Messages per second where that is fixed.
     #[arg(long, value_delimiter = ',')]
     rates: Vec<u32>,
+    /// Throughput with so many pairs of a publisher and a consumer. Of the three topologies those that are given.
+    #[arg(long, value_delimiter = ',')]
+    pairs: Vec<usize>,
+    /// Throughput from one publisher to so many consumers.
+    #[arg(long, value_delimiter = ',')]
+    fan_out: Vec<usize>,
+    /// Throughput from so many publishers to one consumer.
+    #[arg(long, value_delimiter = ',')]
+    fan_in: Vec<usize>,
     /// Seconds that each flow is measured.
     #[arg(long)]
     seconds: Option<f64>,
@@ -65,6 +75,9 @@ pub(crate) struct Measuring {
     /// What p99.9 may be for a rate to count as sustained, in microseconds.
     #[arg(long, value_name = "MICROSECONDS")]
     limit: Option<f64>,
+    /// Messages published and not yet received where there is no rate.
+    #[arg(long)]
+    in_flight: Option<u64>,
     /// Connections to open.
     #[arg(long)]
     connections: Option<usize>,
@@ -93,14 +106,25 @@ impl Measuring {
         let mut profile = self.profile.profile();
         if !self.sizes.is_empty() {
             profile.sizes.clone_from(&self.sizes);
+            profile.sustained_sizes.clone_from(&self.sizes);
         }
         if !self.rates.is_empty() {
             profile.rates.clone_from(&self.rates);
             profile.durable_rates.clone_from(&self.rates);
         }
+        let topologies = [&self.pairs, &self.fan_out, &self.fan_in];
+        if topologies.iter().any(|counts| !counts.is_empty()) {
+            profile.pairs.clone_from(&self.pairs);
+            profile.fan_outs.clone_from(&self.fan_out);
+            profile.fan_ins.clone_from(&self.fan_in);
+        }
+        if topologies.iter().any(|counts| counts.contains(&0)) {
+            bail!("--pairs, --fan-out and --fan-in are 1 at least");
+        }
         profile.seconds = self.seconds.unwrap_or(profile.seconds);
         profile.warm_up = self.warm_up.unwrap_or(profile.warm_up);
         profile.repetitions = self.repetitions.unwrap_or(profile.repetitions);
+        profile.in_flight = self.in_flight.unwrap_or(profile.in_flight);
         profile.limit_us = self.limit.unwrap_or(profile.limit_us);
         profile.connections = self.connections.unwrap_or(profile.connections);
         profile.backlog = self.backlog.unwrap_or(profile.backlog);
@@ -110,6 +134,10 @@ impl Measuring {
         }
         if profile.rates.contains(&0) {
             bail!("--rates: 1 at least");
+        }
+        // Publishers send in batches of this, and one must fit.
+        if profile.in_flight < BATCH {
+            bail!("--in-flight is {BATCH} at least");
         }
         if profile.repetitions == 0 || profile.connections == 0 || profile.backlog == 0 {
             bail!("--repetitions, --connections and --backlog are 1 at least");

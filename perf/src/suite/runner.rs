@@ -11,7 +11,7 @@ use crate::scenario::{Case, Plan, Scenario};
 use anyhow::Result;
 use fletch_perf::report;
 use hdrhistogram::Histogram;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// A broker, and how it is spoken to: a bench for each protocol.
@@ -53,42 +53,29 @@ pub(crate) fn measure(
             without: Vec::new(),
         })
         .collect();
-    // Contenders may differ in which cases apply to them, not in the cases.
-    let cases: Vec<Vec<(&str, Case)>> =
-        contenders.iter().map(|contender| cases(order, contender)).collect();
-    let protocols = contenders.first().map_or(0, |contender| contender.benches.len());
-    let count = cases.first().map_or(0, Vec::len);
-    let repetitions = order.profile.repetitions;
-    let bar = report::progress((count * protocols * contenders.len() * repetitions) as u64);
-    for at in 0..count {
-        let mut runs: Vec<Vec<Run>> =
-            contenders.iter().map(|_| (0..protocols).map(|_| Run::default()).collect()).collect();
-        for repetition in 1..=repetitions {
-            for protocol in 0..protocols {
-                for (which, contender) in contenders.iter().enumerate() {
-                    let (scenario, case) = &cases[which][at];
-                    let bench = &contender.benches[protocol];
-                    bar.set_message(format!(
-                        "{scenario}: {}, {}",
-                        case.name,
-                        bench.protocol.name()
-                    ));
-                    let place = format!(
-                        "{}-{}-{}-{which}-{repetition}",
-                        scenario,
-                        case.name,
-                        bench.protocol.name()
-                    );
-                    runs[which][protocol].once(case, bench, order, &place)?;
-                    bar.inc(1);
-                }
+    // Protocol by protocol, and of each all contenders.
+    let protocols = contenders.iter().map(|contender| contender.benches.len()).min().unwrap_or(0);
+    let mut lanes: Vec<Lane<'_>> = (0..protocols)
+        .flat_map(|at| contenders.iter().map(move |contender| &contender.benches[at]).enumerate())
+        .map(|(document, bench)| Lane { document, bench, cases: cases(order, bench).into_iter() })
+        .collect();
+    let count: usize = lanes.iter().map(|lane| lane.cases.len()).sum();
+    let bar = report::progress((count * order.profile.repetitions) as u64);
+    loop {
+        // The same case of each lane: they may differ in whether it applies to them, not in which there are.
+        let mut round: Vec<Turn<'_>> = lanes.iter_mut().filter_map(Lane::next).collect();
+        if round.is_empty() {
+            break;
+        }
+        for repetition in 1..=order.profile.repetitions {
+            for turn in &mut round {
+                bar.set_message(turn.name());
+                turn.once(order.hdr.as_deref(), repetition)?;
+                bar.inc(1);
             }
         }
-        for (which, runs) in runs.into_iter().enumerate() {
-            let (scenario, case) = &cases[which][at];
-            for (bench, run) in contenders[which].benches.iter().zip(runs) {
-                run.into(scenario, case, bench, &mut documents[which]);
-            }
+        for turn in round {
+            turn.finish(&mut documents);
         }
     }
     bar.finish_and_clear();
@@ -98,8 +85,7 @@ pub(crate) fn measure(
     Ok(documents)
 }
 
-fn cases(order: &Order<'_>, contender: &Contender) -> Vec<(&'static str, Case)> {
-    let Some(bench) = contender.benches.first() else { return Vec::new() };
+fn cases(order: &Order<'_>, bench: &Bench) -> Vec<(&'static str, Case)> {
     let plan = Plan { profile: order.profile, under: &bench.under };
     let of = |scenario: &&'static dyn Scenario| {
         let name = scenario.name();
@@ -108,22 +94,46 @@ fn cases(order: &Order<'_>, contender: &Contender) -> Vec<(&'static str, Case)> 
     order.scenarios.iter().flat_map(of).collect()
 }
 
-/// The repetitions of a case, up to the first that failed.
-#[derive(Default)]
-struct Run {
+/// A broker by one protocol, and the cases to come. Its results go to the document of that place.
+struct Lane<'a> {
+    document: usize,
+    bench: &'a Bench,
+    cases: std::vec::IntoIter<(&'static str, Case)>,
+}
+
+impl<'a> Lane<'a> {
+    fn next(&mut self) -> Option<Turn<'a>> {
+        let (scenario, case) = self.cases.next()?;
+        let Lane { document, bench, .. } = *self;
+        Some(Turn { document, bench, scenario, case, measurements: Vec::new(), failed: None })
+    }
+}
+
+/// A case of a lane, with its repetitions up to the first that failed.
+struct Turn<'a> {
+    document: usize,
+    bench: &'a Bench,
+    scenario: &'static str,
+    case: Case,
     measurements: Vec<Measurement>,
     failed: Option<String>,
 }
 
-impl Run {
-    fn once(&mut self, case: &Case, bench: &Bench, order: &Order<'_>, place: &str) -> Result<()> {
-        if self.failed.is_some() || case.without.is_some() {
+impl Turn<'_> {
+    fn name(&self) -> String {
+        format!("{}: {}, {}", self.scenario, self.case.name, self.bench.protocol.name())
+    }
+
+    fn once(&mut self, hdr: Option<&Path>, repetition: usize) -> Result<()> {
+        if self.failed.is_some() || self.case.without.is_some() {
             return Ok(());
         }
-        match (case.measure)(bench) {
+        match (self.case.measure)(self.bench) {
             Ok(measurement) => {
-                if let Some(dir) = &order.hdr {
-                    histograms::write(dir, place, &measurement)?;
+                if let Some(dir) = hdr {
+                    // Of several brokers each has a place.
+                    let name = format!("{} {} {repetition}", self.name(), self.document + 1);
+                    histograms::write(dir, &name, &measurement)?;
                 }
                 self.measurements.push(measurement);
             }
@@ -132,20 +142,20 @@ impl Run {
         Ok(())
     }
 
-    fn into(self, scenario: &str, case: &Case, bench: &Bench, document: &mut Document) {
-        let (scenario, protocol) = (scenario.to_owned(), bench.protocol.name().to_owned());
-        let why = case.without.clone().or(self.failed.clone());
-        if let Some(why) = why {
-            let failed = self.failed.is_some();
-            let case = case.name.clone();
+    fn finish(self, documents: &mut [Document]) {
+        let document = &mut documents[self.document];
+        let (scenario, case) = (self.scenario.to_owned(), self.case.name);
+        let protocol = self.bench.protocol.name().to_owned();
+        let failed = self.failed.is_some();
+        if let Some(why) = self.case.without.or(self.failed) {
             document.without.push(Without { scenario, case, protocol, why, failed });
             return;
         }
         document.results.push(Entry {
             scenario,
-            case: case.name.clone(),
+            case,
             protocol,
-            parameters: case.parameters.clone(),
+            parameters: self.case.parameters,
             figures: figures(&self.measurements),
             curves: curves(&self.measurements),
             courses: courses(&self.measurements),
