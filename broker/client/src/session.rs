@@ -95,6 +95,12 @@ impl Session {
         self.call(&sync.into()).map(|_| ())
     }
 
+    /// Asks the broker to say when everything sent before is complete, and does not wait for that: see
+    /// [`Session::incomplete`].
+    pub fn ask_sync(&self) -> Result<CommandId, Error> {
+        self.lock().ask_sync(self.place)
+    }
+
     /// Writes everything that is to be written, among it what was received and accepted.
     pub fn flush(&self) -> Result<(), Error> {
         self.lock().flush()

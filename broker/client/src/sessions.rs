@@ -196,6 +196,17 @@ impl Driver<Sessions> {
         Ok(id)
     }
 
+    /// Sends `execution.sync`, whose completion the broker tells at once, and does not wait for it.
+    pub(crate) fn ask_sync(&mut self, (channel, token): (u16, u64)) -> Result<CommandId, Error> {
+        let state = self.live(channel, token)?;
+        state.incomplete = state.incomplete.saturating_add(1);
+        // With this, all that was sent before is asked for.
+        state.unasked = 0;
+        let id = self.protocol.amqp.execution_sync(channel)?;
+        self.write_if_large()?;
+        Ok(id)
+    }
+
     /// Sends a message whose header segment `header` appends to an empty buffer.
     pub(crate) fn transfer(
         &mut self,

@@ -4,7 +4,7 @@ use super::ends::{Destination, Incoming, Outgoing, Source};
 use super::flow::{Flow, WINDOW};
 use crate::target::{Target, unlimited};
 use anyhow::Result;
-use fletch_client::amqp::v0_10::table::{exchange, execution, queue};
+use fletch_client::amqp::v0_10::table::{exchange, queue};
 use fletch_client::amqp::v0_10::{AcceptMode, DeliveryMode};
 use fletch_client::{Connection, Delivery, Session, Subscription};
 use std::collections::VecDeque;
@@ -134,7 +134,7 @@ impl Outgoing for Publisher {
     }
 
     fn ask(&mut self) -> Result<()> {
-        self.session.command(&execution::Sync {}.into())?;
+        self.session.ask_sync()?;
         self.asked.push_back(self.commands);
         self.commands += 1;
         Ok(())

@@ -24,10 +24,13 @@ const THREADS: usize = 4;
 const DESCRIPTORS: u64 = 256;
 /// How long memory may take to settle.
 const SETTLE: Duration = Duration::from_secs(5);
-/// Connections from one address before the next is taken: well below its ports.
-const PER_ADDRESS: u64 = 10_000;
+/// Connections from one address before the next is taken. Few: the kernel looks for a free port among those that are taken,
+/// and that would be measured.
+const PER_ADDRESS: u64 = 500;
 /// Addresses of this machine that are used in turn. A port is free again a minute after its connection was closed.
-const ADDRESSES: u64 = 200;
+const ADDRESSES: u64 = 250;
+/// Connections opened by this process: no two brokers in a row are reached from the same addresses.
+static OPENED: AtomicU64 = AtomicU64::new(0);
 
 /// See the module.
 pub(super) struct Connections;
@@ -69,12 +72,11 @@ impl Scenario for Connections {
 struct Opener {
     target: Target,
     protocol: Protocol,
-    opened: AtomicU64,
 }
 
 impl Opener {
     fn open(&self) -> Result<Link> {
-        let count = self.opened.fetch_add(1, Ordering::Relaxed);
+        let count = OPENED.fetch_add(1, Ordering::Relaxed);
         let local = self.target.host().starts_with("127.");
         let place = count / PER_ADDRESS % ADDRESSES;
         let from = local.then(|| Ipv4Addr::new(127, 0, 1, 1 + place as u8));
@@ -86,11 +88,7 @@ fn measure(bench: &Bench, count: usize, churn: f64) -> Result<Measurement> {
     // A broker started from here inherits the limit, and needs as many.
     allow_descriptors(count as u64 + DESCRIPTORS)?;
     let broker = bench.start(&bench.flow(8, Pace::InFlight(1)))?;
-    let opener = Arc::new(Opener {
-        target: (*broker).clone(),
-        protocol: bench.protocol,
-        opened: AtomicU64::new(0),
-    });
+    let opener = Arc::new(Opener { target: (*broker).clone(), protocol: bench.protocol });
     // What the first ones take is not what one takes.
     drop((0..THREADS).map(|_| opener.open()).collect::<Result<Vec<_>>>()?);
     let known = broker.usage()?.is_some();

@@ -224,7 +224,11 @@ impl Measuring {
         let order = Order {
             profile: &profile,
             scenarios: &scenarios,
-            revision: self.revision.clone(),
+            // Else that with which this program was built.
+            revision: self
+                .revision
+                .clone()
+                .or(option_env!("FLETCH_PERF_REVISION").map(str::to_owned)),
             hdr: self.hdr.clone(),
         };
         runner::measure(&order, &contenders, &host)
