@@ -47,7 +47,7 @@ impl Scenario for Latency {
     fn charts(&self) -> &'static [Chart] {
         const FIGURES: &[&str] = &["transfer p50", "transfer p99", "transfer p99.9"];
         &[
-            Chart::Against { parameter: "rate", figures: FIGURES, log: true },
+            Chart::Against { parameter: "rate", figures: FIGURES },
             Chart::Percentiles { tracks: &["transfer"], series: "rate" },
             Chart::Percentiles { tracks: &["confirm"], series: "rate" },
             Chart::Course("transfer"),

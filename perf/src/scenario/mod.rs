@@ -61,8 +61,8 @@ pub(crate) enum Chart {
     Percentiles { tracks: &'static [&'static str], series: &'static str },
     /// A latency over time, for each case a plot with p50, p99 and the maximum.
     Course(&'static str),
-    /// Figures against a parameter, a plot for each combination of the others.
-    Against { parameter: &'static str, figures: &'static [&'static str], log: bool },
+    /// Figures against a parameter, both by powers of ten; a plot for each combination of the other parameters.
+    Against { parameter: &'static str, figures: &'static [&'static str] },
     /// A figure of all cases, as bars.
     Bars(&'static str),
 }

@@ -69,9 +69,8 @@ impl Scenario for Scaling {
     }
 
     fn charts(&self) -> &'static [Chart] {
-        const FIGURES: &[&str] = &["messages in"];
         &[
-            Chart::Against { parameter: "shards", figures: FIGURES, log: false },
+            Chart::Bars("messages in"),
             Chart::Percentiles { tracks: &["local", "remote"], series: "shards" },
         ]
     }

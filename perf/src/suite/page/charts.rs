@@ -15,7 +15,7 @@ fn one(chart: &Chart, entries: &[&Entry]) -> Vec<String> {
     match chart {
         Chart::Percentiles { tracks, series } => percentiles(tracks, series, entries),
         Chart::Course(track) => course(track, entries),
-        Chart::Against { parameter, figures, log } => against(parameter, figures, *log, entries),
+        Chart::Against { parameter, figures } => against(parameter, figures, entries),
         Chart::Bars(figure) => bars(figure, entries),
     }
 }
@@ -24,15 +24,16 @@ fn one(chart: &Chart, entries: &[&Entry]) -> Vec<String> {
 fn text(name: &str, value: &Value) -> String {
     let value = match value {
         Value::String(text) => text.clone(),
-        Value::Number(number) => {
-            number.as_f64().map_or_else(String::new, fletch_perf::report::thousands)
+        Value::Number(number) if number.is_u64() => {
+            fletch_perf::report::thousands(number.as_f64().unwrap_or_default())
         }
         other => other.to_string(),
     };
     match name {
         "size" => format!("{value} B"),
         "rate" => format!("{value}/s"),
-        "shards" => format!("{value} shards"),
+        "shards" | "connections" => format!("{value} {name}"),
+        name if name.ends_with("seconds") => format!("{value} s"),
         _ => value,
     }
 }
@@ -60,18 +61,21 @@ fn groups<'a>(entries: &[&'a Entry], parameter: &str) -> Vec<(String, Vec<&'a En
 fn percentiles(tracks: &[&str], series: &str, entries: &[&Entry]) -> Vec<String> {
     let mut plots = Vec::new();
     for (name, group) in groups(entries, series) {
-        let mut lines = Vec::new();
+        let (mut lines, alone) = (Vec::new(), group.len() == 1);
         for entry in group {
             let label = entry.parameters.get(series).map_or_else(String::new, |v| text(series, v));
             for curve in entry.curves.iter().filter(|curve| tracks.contains(&curve.name.as_str())) {
                 let Curve { name, points } = curve;
-                let label =
-                    if tracks.len() > 1 { format!("{label}, {name}") } else { label.clone() };
+                let label = match (tracks.len() > 1, alone) {
+                    (true, true) => name.clone(),
+                    (true, false) => format!("{label}, {name}"),
+                    (false, _) => label.clone(),
+                };
                 lines.push(Line { label, points: points.clone() });
             }
         }
         if !lines.is_empty() {
-            let title = format!("{} by percentile: {name}", tracks.join(" and "));
+            let title = format!("{} by percentile: {name}", tracks.join(", "));
             plots.push(
                 Plot {
                     title,
@@ -107,8 +111,7 @@ fn course(track: &str, entries: &[&Entry]) -> Vec<String> {
     plots
 }
 
-fn against(parameter: &str, figures: &[&str], log: bool, entries: &[&Entry]) -> Vec<String> {
-    let kind = if log { Kind::Log } else { Kind::Linear };
+fn against(parameter: &str, figures: &[&str], entries: &[&Entry]) -> Vec<String> {
     let mut plots = Vec::new();
     for (name, group) in groups(entries, parameter) {
         // The unit of all is that of the first.
@@ -133,7 +136,7 @@ fn against(parameter: &str, figures: &[&str], log: bool, entries: &[&Entry]) -> 
         // One point is no course.
         if lines.iter().any(|line| line.points.len() > 1) {
             let (title, x) = (format!("By {parameter}: {name}"), parameter.to_owned());
-            plots.push(Plot { title, x: (x, kind), y: (unit, kind), lines }.render());
+            plots.push(Plot { title, x: (x, Kind::Log), y: (unit, Kind::Log), lines }.render());
         }
     }
     plots
