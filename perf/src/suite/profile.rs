@@ -10,9 +10,9 @@ pub(crate) enum Name {
     Smallest,
     /// About two minutes.
     Quick,
-    /// About twenty minutes.
+    /// A quarter of an hour.
     Standard,
-    /// All that there is, hours.
+    /// All that there is, some hours.
     Full,
 }
 
