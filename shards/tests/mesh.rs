@@ -75,6 +75,38 @@ fn sockets_are_not_read_while_frames_cannot_leave() {
 }
 
 #[test]
+fn a_reader_that_finds_the_outboxes_full_once_more_is_not_forgotten() {
+    use std::io::{Read, Write};
+    let mut config = config(2);
+    config.ring_frames = 8;
+    config.outbox_mark = 16;
+    let echo = start(config);
+    let mut streams: Vec<_> = (0..16).map(|_| echo.connect()).collect();
+    for stream in &mut streams {
+        stream.write_all(b"a").unwrap();
+        stream.read_exact(&mut [0; 1]).unwrap();
+    }
+    for _ in 0..20 {
+        echo.wait("the outboxes are empty", |stats| stats.outbox_frames() == 0);
+        let (release, held) = channel();
+        echo.control(1, Control::Block { until: held });
+        let before = echo.stats(0).congestions();
+        let (done, result) = channel();
+        echo.control(0, Control::Flood { to: 1, count: 1000, done });
+        echo.wait_until("congestion", || echo.stats(0).congestions() > before);
+        // The first one that is read then fills the outboxes again, before the others have their turn.
+        streams.iter_mut().for_each(|stream| stream.write_all(b"F").unwrap());
+        std::thread::sleep(Duration::from_millis(5));
+        release.send(()).unwrap();
+        for stream in &mut streams {
+            stream.read_exact(&mut [0; 1]).expect("its turn comes");
+        }
+        result.recv_timeout(LONG).unwrap();
+    }
+    echo.stop();
+}
+
+#[test]
 fn timers_fire_in_time() {
     let echo = start(config(1));
     for millis in [1, 20, 3, 50] {

@@ -54,7 +54,7 @@ pub(super) struct Connection {
     pub(super) eof: bool,
     pub(super) paused: bool,
     /// In the list of readers that wait for the outboxes.
-    held: bool,
+    pub(super) held: bool,
     /// What is unconsumed is to be offered again although nothing was added.
     pub(super) offer: bool,
     pub(super) dirty: bool,

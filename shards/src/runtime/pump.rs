@@ -206,6 +206,12 @@ impl<S: Service> Shard<S> {
         }
         if self.core.outlets.flush(&self.core.stats) {
             let held = std::mem::take(&mut self.core.held);
+            // They may find the outlets full once more, and are held again then.
+            for id in &held {
+                if let Some(connection) = self.core.get(*id) {
+                    connection.held = false;
+                }
+            }
             self.core.wake_readers(held);
         }
         self.check_finished();

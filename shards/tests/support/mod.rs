@@ -10,7 +10,7 @@ use fletch_journal::Volume;
 use fletch_shards::*;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -100,6 +100,16 @@ impl Service for Echo {
             cx.pause_reads(conn);
             cx.offer_again(conn);
             return input.len();
+        }
+        if input[0] == b'F' {
+            let next = Echo::next(cx);
+            for _ in 0..100 {
+                // None of a flood that somebody counts.
+                let flood = Frame::Flood { number: u64::MAX, last: false, done: channel().0 };
+                cx.send(next, flood);
+            }
+            self.open(conn).output.push(b'f');
+            return 1;
         }
         if input[0] == b'L' {
             let Some(length) = input.get(1..5) else { return 0 };
