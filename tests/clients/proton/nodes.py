@@ -83,6 +83,28 @@ def queue_subject(scene):
     equal([message.body for message in contents(connection, name)], ["b"], "what is left")
 
 
+GROUPED = {"qpid.group_header_key": "key", "qpid.shared_msg_group": 1}
+
+
+@check("group-id", queues={"group-id": GROUPED})
+def group_id(scene):
+    """Messages of a group go to one receiver at a time, wherever the group is said."""
+    connection = scene.connect()
+    name = queue("group-id")
+    link = connection.create_sender(name).link
+    for number, group in enumerate(["a", "a", "b", "b"]):
+        more = {"properties": {"key": group}} if number % 2 else {"group_id": group}
+        outcome(connection, link, Message(body=number, **more))
+    one = Receiver(connection, name, credit=1)
+    first = one.next()
+    equal(first.message.body, 0)
+    other = Receiver(connection, name, credit=10)
+    equal([received.message.body for received in other.take(2)], [2, 3], "the other group")
+    other.nothing()
+    one.flow(1)
+    equal(one.next().message.body, 1)
+
+
 @check("selector-bad")
 def selector_bad(scene):
     """A selector that cannot be read is refused, with the link."""

@@ -5,7 +5,7 @@
 //! message, and so are those of each owner: finding the next message for a consumer takes two look-ups,
 //! however many groups there are.
 
-use super::header::with_text;
+use super::header::with_group;
 use super::named::Named;
 use super::owned::Owned;
 use super::positions::Positions;
@@ -116,7 +116,7 @@ impl Groups {
     /// A message has come.
     pub(super) fn push(&mut self, position: Position, message: &Message) {
         let (groups, default) = (&mut self.groups, &*self.default);
-        let id = with_text(message, &self.header, |text| {
+        let id = with_group(message, &self.header, |text| {
             groups.number(if text.is_empty() { default } else { text })
         });
         self.of.insert(position, id);
