@@ -108,8 +108,13 @@ fn what_an_address_asserts_must_be_so() {
     assert!(refused.contains("requested node properties not met: exchange-type"), "{refused}");
     send("amq.fanout; {assert: always, node: {x-declare: {type: fanout}}}").ok();
     let receive = broker.tool("receive").args(V1_0);
-    let refused = receive.args(["-a", "q/about; {assert: receiver}"]).fails();
-    assert!(refused.contains("desired filters not met: subject-filter"), "{refused}");
+    let unheard_of = "{name: odd, descriptor: 'example:odd:string', value: x}";
+    let refused =
+        receive.args(["-a", &format!("q; {{assert: receiver, link: {{filter: {unheard_of}}}}}")]);
+    let refused = refused.fails();
+    assert!(refused.contains("desired filters not met: odd"), "{refused}");
+    // Queues take filters of subjects.
+    broker.tool("receive").args(V1_0).args(["-a", "q/about; {assert: receiver}"]).ok();
 }
 
 #[test]
