@@ -46,7 +46,7 @@ def equal(found, wanted, what="value"):
         raise AssertionError("%s: %r is not %r" % (what, found, wanted))
 
 
-# Proton would name a link by its address; no session may have two of a name.
+# Proton would name a link by its address, and these are on several connections of a container.
 LINK_NAMES = ("link %d" % number for number in itertools.count())
 
 

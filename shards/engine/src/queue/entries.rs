@@ -295,7 +295,9 @@ impl Entries {
     pub(super) fn failures(&self, position: Position, redelivered: bool) -> u32 {
         match redelivered {
             false => 0,
-            true => 1 + self.returned.get(&position).map_or(0, |returned| returned.more),
+            true => {
+                self.returned.get(&position).map_or(0, |returned| returned.more).saturating_add(1)
+            }
         }
     }
 
