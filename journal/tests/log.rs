@@ -336,6 +336,32 @@ fn what_was_taken_on_before_the_disk_was_full_is_not_written_into_the_reserve() 
 }
 
 #[test]
+fn the_last_segment_that_is_ready_is_not_begun_before_it_is_known_whether_there_is_another() {
+    for full in [false, true] {
+        let mut disk = Disk::new(1);
+        publish(&mut disk, 1, 100);
+        disk.settle();
+        disk.full = full;
+        // A writer that is faster than the disk makes segments.
+        let last = (2..50).map(|n| publish(&mut disk, n, 100_000)).last();
+        while let Some(write) = disk.write() {
+            disk.log.done(Done::Written { number: write.number });
+        }
+        assert_eq!(disk.log.used(), 2 * LogConfig::SEGMENT_MIN, "two of the three");
+        disk.requests();
+        if full {
+            let from = disk.log.excess().expect("what is left is too much");
+            (from.0..=last.map_or(0, |seq| seq.0)).for_each(|n| {
+                disk.log.retract(Seq(n)).expect("nothing of it is written");
+            });
+            assert!(!disk.log.admits(1000), "the reserve is left");
+        }
+        disk.settle();
+        assert_eq!(Some(disk.log.durable()), last);
+    }
+}
+
+#[test]
 fn a_full_disk_keeps_its_room_for_dequeues_if_cleaning_would_not_come_to_its_end() {
     // What came and went fills so many batches: with room behind them for what lives, and without.
     for (batches, cleans) in [(13, true), (16, false)] {

@@ -51,8 +51,12 @@ impl<P: Payload> Log<P> {
         }
     }
 
-    /// Goes on to the next segment, if it is there.
+    /// Goes on to the next segment, if it is there. Not before it is known whether the disk has room for the one
+    /// after it: if not, this one is the reserve, and publishes that are staged are not for it.
     fn next_segment(&mut self) -> bool {
+        if !self.full && self.ahead.get(1).is_some_and(|after| !after.ready) {
+            return false;
+        }
         let Some(next) = self.ahead.pop_front_if(|a| a.ready) else { return false };
         debug_assert_eq!(next.base, self.head);
         // A record that is under way began in an earlier one.

@@ -460,7 +460,7 @@ impl Engine {
 
     /// The end of a turn: stages what was gathered, sends what has become due.
     pub(super) fn journal_turn_end(&mut self, now: Time, fx: &mut Effects) {
-        self.page();
+        self.page(now);
         self.clean(Volume::Paging);
         self.take_back_pages(now, fx);
         self.release_publishers(fx);

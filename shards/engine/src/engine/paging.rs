@@ -17,6 +17,7 @@ use crate::request::{DeliveryRef, Event};
 use crate::store::{Load, Stored, Waiter, payload_len, volume_of};
 use fletch_journal::record::{Assembler, Part, RecordError, fragments, ops};
 use fletch_journal::{BATCH_MAX, Batch, Log, Lsn, Op, Ref, Refs, Request, Seq, Volume};
+use std::time::Duration;
 
 /// The numbers of these reads have this bit, those of the cleaner do not.
 pub(super) const READS: u64 = 1 << 63;
@@ -26,6 +27,10 @@ const SENT: usize = 4096;
 
 /// Bytes on their way to the paging file, about.
 const STAGED: u64 = 4 * BATCH_MAX as u64;
+
+/// How long nothing goes to a paging file after its disk was full. Giving back what it took is enough for
+/// there to be room again, and it would take the same once more, and so on for ever.
+const AFTER_FULL: Duration = Duration::from_secs(1);
 
 /// A batch that is looked for is in one of so many slices.
 const SLICES: u32 = 3;
@@ -100,11 +105,11 @@ impl Engine {
     }
 
     /// The end of a turn: lets bodies go if there are too many, and asks for those that are wanted.
-    pub(super) fn page(&mut self) {
+    pub(super) fn page(&mut self, now: Time) {
         if self.store.is_none() && self.pager.pages.is_none() {
             return;
         }
-        self.shed();
+        self.shed(now);
         self.read_wanted();
     }
 
@@ -141,10 +146,10 @@ impl Engine {
         self.pager.estimate > most && self.count_resident() > most
     }
 
-    fn shed(&mut self) {
+    fn shed(&mut self, now: Time) {
         if !self.pager.over.is_empty() {
             let mut over = std::mem::take(&mut self.pager.over);
-            over.retain(|queue| self.relieve(*queue));
+            over.retain(|queue| self.relieve(now, *queue));
             self.pager.over = over;
         }
         let budget = self.pager.budget;
@@ -156,7 +161,7 @@ impl Engine {
             return;
         }
         let largest = self.queues.iter().max_by_key(|(_, q)| q.resident()).map(|(id, _)| *id);
-        let more = largest.is_some_and(|queue| self.send_away(queue));
+        let more = largest.is_some_and(|queue| self.send_away(now, queue));
         let resident = self.count_resident();
         self.pager.shedding = more && resident > budget / 4 * 3;
         // Nor is this search, when nothing may leave or the paging file is full.
@@ -164,12 +169,12 @@ impl Engine {
     }
 
     /// Lets bodies of a paged queue go that has too many. Whether there is more to do.
-    fn relieve(&mut self, queue: QueueId) -> bool {
+    fn relieve(&mut self, now: Time, queue: QueueId) -> bool {
         if !self.queues.get(&queue).is_some_and(Queue::is_full) {
             self.queues.get_mut(&queue).map(Queue::relieved);
             return false;
         }
-        let more = self.send_away(queue);
+        let more = self.send_away(now, queue);
         if !more && let Some(q) = self.queues.get_mut(&queue) {
             q.relieved();
         }
@@ -178,7 +183,7 @@ impl Engine {
 
     /// Lets bodies of a queue go, and writes others to where they can be read back. False if nothing comes
     /// of it.
-    fn send_away(&mut self, queue: QueueId) -> bool {
+    fn send_away(&mut self, now: Time, queue: QueueId) -> bool {
         let journal = self.durable(Volume::Journal);
         let pages = self.durable(Volume::Paging);
         let Some(q) = self.queues.get_mut(&queue) else { return false };
@@ -189,7 +194,7 @@ impl Engine {
         let sent = q.send_away(is_safe, self.pager.kept, SENT);
         let Some(pages) = &mut self.pager.pages else { return sent > 0 };
         let room = STAGED.saturating_sub(pages.log.staged_bytes()) as usize;
-        if pages.log.is_full() {
+        if pages.log.is_full() || now < pages.again {
             return sent > 0;
         }
         for (position, message) in q.without_record(self.pager.kept, room) {
@@ -207,6 +212,7 @@ impl Engine {
         let Some(pages) = self.pager.pages.as_mut().filter(|pages| pages.log.is_full()) else {
             return;
         };
+        pages.again = now.after(AFTER_FULL);
         let mut kept: Vec<(Refs, Message)> = Vec::new();
         for (refs, stored) in pages.log.take_back_all() {
             let (Stored::Paged(message) | Stored::Durable(message)) = stored;
@@ -381,7 +387,7 @@ impl Engine {
             self.work(fx);
         }
         self.returned(now, queue, fx);
-        self.page();
+        self.page(now);
     }
 
     /// Bodies of a queue came back.

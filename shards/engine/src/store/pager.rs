@@ -1,7 +1,7 @@
 //! Which bodies should leave memory, and which are on their way back.
 
 use super::{Stored, Waiter};
-use crate::ids::{Position, QueueId};
+use crate::ids::{Position, QueueId, Time};
 use crate::topology::FixedMap;
 use fletch_journal::record::Assembler;
 use fletch_journal::{BATCH_MAX, Log, LogConfig, Lsn, Position as LogPosition, Seq, Volume};
@@ -34,6 +34,8 @@ pub(crate) struct Pages {
     pub(crate) path: Arc<str>,
     /// Publishes that are held up until so much is written.
     pub(crate) waiting: VecDeque<(Seq, Waiter)>,
+    /// Nothing goes to it before this time: its disk was full a moment ago.
+    pub(crate) again: Time,
 }
 
 impl Pages {
@@ -43,6 +45,7 @@ impl Pages {
             log: Log::new(config.log, position),
             path: Arc::clone(&config.path),
             waiting: VecDeque::new(),
+            again: Time(0),
         }
     }
 }

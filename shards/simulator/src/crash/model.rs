@@ -359,6 +359,7 @@ impl Model {
         let n = self.deleting.entry(Arc::clone(name)).or_default();
         if asked {
             *n += 1;
+            self.may_forget(name);
         } else {
             *n = n.saturating_sub(1);
         }

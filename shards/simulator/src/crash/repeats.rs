@@ -103,6 +103,14 @@ impl Model {
         }
     }
 
+    /// The delete of a queue is asked for. A crash may bring the queue back without what it remembered, as it may
+    /// without its messages.
+    pub(super) fn may_forget(&mut self, name: &str) {
+        let queues = &self.queues;
+        let named = |queue: &QueueId| queues.get(queue).is_some_and(|q| &*q.facts.name == name);
+        self.repeats.had.retain(|(queue, _)| !named(queue));
+    }
+
     /// Whether it is settled that a publish did not get through, and no other is under way.
     pub(super) fn is_refused(&mut self, number: MessageId) -> bool {
         let sent = &mut self.messages[number as usize];
