@@ -301,8 +301,13 @@ impl Model {
         let mut sure = Vec::new();
         let by_arrival = q.facts.order != Order::LastValue;
         for (number, c) in &mut q.copies {
-            let expires = self.messages[*number as usize].content.expires != Time::NEVER;
+            let Sent { content, to, .. } = &self.messages[*number as usize];
+            let expires = content.expires != Time::NEVER;
+            // If there is another queue on another shard, such a queue has it only when it learns of the
+            // decision, and it is confirmed before.
+            let later = q.facts.takes_once && content.durable && to.len() > 1;
             if c.came == (1, 1)
+                && !later
                 && c.left.1 == 0
                 && c.direct
                 && !c.delivered
