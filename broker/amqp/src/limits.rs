@@ -9,7 +9,8 @@ pub const MAX_NESTING: usize = 32;
 
 /// How many zero-width elements (`void`, `bit`) an array may announce: they take no octets, so the
 /// bytes present do not bound them. The number is the reference broker's. In 1.0 (`null`, `true`,
-/// `uint0` and the like) it is for all arrays of one value together.
+/// `uint0` and the like) it is for all arrays of one value together, and of
+/// one message that a link brings.
 pub const MAX_ZERO_WIDTH_ELEMENTS: u32 = 256;
 
 /// How many ranges one `sequence-set` can carry: its size is a `uint16` of octets, eight a range.

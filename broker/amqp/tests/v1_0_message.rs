@@ -6,9 +6,9 @@ use fletch_amqp::v1_0::message::{
     Annotated, Body, MessageError, MessageView, Section, annotate, ingest, put_header,
 };
 use fletch_amqp::v1_0::table::Properties;
-use fletch_amqp::v1_0::types::{Symbol, Value, ValueRef, put_described};
+use fletch_amqp::v1_0::types::{Symbol, Value, ValueRef, code, put_described};
 use fletch_amqp::v1_0::{Composite, SequenceNo};
-use fletch_amqp::wire::Reader;
+use fletch_amqp::wire::{DecodeError, Reader};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -132,6 +132,19 @@ fn bodies_of_values_are_seen() {
     for body in [sequence, encoded] {
         assert!(ingest(&body, &mut Vec::new()).expect("sound").has_body);
     }
+}
+
+/// Each sequence takes ten octets here, and would be kilobytes for those who are told each null.
+#[test]
+fn arrays_of_no_octets_are_bounded_over_a_message() {
+    let sequence = [0, 0x53, 0x76, code::LIST8, 5, 1, code::ARRAY8, 2, 128, code::NULL];
+    let two = sequence.repeat(2);
+    assert!(ingest(&two, &mut Vec::new()).expect("as many as one value may have").has_body);
+    let mut out = Vec::new();
+    let error = ingest(&sequence.repeat(3), &mut out).expect_err("one more than that");
+    let source = DecodeError::CountTooLarge { count: 128, bytes: 0 };
+    assert_eq!(error, MessageError::Content { section: Section::Sequence, source });
+    assert!(out.is_empty());
 }
 
 #[test]

@@ -48,6 +48,8 @@ pub fn ingest<'a>(encoded: &'a [u8], out: &mut Vec<u8>) -> Result<Ingested<'a>, 
     // Where the part that is kept begins, and where its head ends.
     let (mut kept, mut head) = (0, None);
     let mut has_body = false;
+    // One for all sections: a sequence takes few octets, and there may be any number of them.
+    let mut allowance = Allowance::of_outline();
     let mut sections = Sections::new(encoded);
     let mut start = 0;
     while let Some(section) = sections.next()? {
@@ -59,19 +61,23 @@ pub fn ingest<'a>(encoded: &'a [u8], out: &mut Vec<u8>) -> Result<Ingested<'a>, 
                 kept = sections.at();
             }
             Section::DeliveryAnnotations => {
-                check_map(reader, Keys::Annotations).map_err(content)?;
+                check_map(reader, Keys::Annotations, &mut allowance).map_err(content)?;
                 kept = sections.at();
             }
-            Section::MessageAnnotations => check_map(reader, Keys::Annotations).map_err(content)?,
+            Section::MessageAnnotations => {
+                check_map(reader, Keys::Annotations, &mut allowance).map_err(content)?
+            }
             Section::Properties => properties = Some(check_properties(reader)?),
-            Section::ApplicationProperties => check_map(reader, Keys::Strings).map_err(content)?,
+            Section::ApplicationProperties => {
+                check_map(reader, Keys::Strings, &mut allowance).map_err(content)?
+            }
             Section::Data | Section::Sequence | Section::Value => {
-                check_body(section, reader).map_err(content)?;
+                check_body(section, reader, &mut allowance).map_err(content)?;
                 has_body = true;
                 head.get_or_insert(start);
             }
             Section::Footer => {
-                check_map(reader, Keys::Annotations).map_err(content)?;
+                check_map(reader, Keys::Annotations, &mut allowance).map_err(content)?;
                 head.get_or_insert(start);
             }
         }
@@ -105,7 +111,11 @@ enum Keys {
     Annotations,
 }
 
-fn check_map(reader: &mut Reader<'_>, keys: Keys) -> Result<(), DecodeError> {
+fn check_map(
+    reader: &mut Reader<'_>,
+    keys: Keys,
+    allowance: &mut Allowance,
+) -> Result<(), DecodeError> {
     let code = reader.u8()?;
     let data = match code {
         code::MAP8 => reader.bytes8()?,
@@ -114,7 +124,6 @@ fn check_map(reader: &mut Reader<'_>, keys: Keys) -> Result<(), DecodeError> {
     };
     let map = MapRef::new(code, data)?;
     let mut items = Reader::new(map.items());
-    let mut allowance = Allowance::of_outline();
     for _ in 0..map.len() {
         match (items.u8()?, keys) {
             (code::STRING8, _) | (code::SYMBOL8, Keys::Annotations) => items.bytes8()?,
@@ -129,7 +138,7 @@ fn check_map(reader: &mut Reader<'_>, keys: Keys) -> Result<(), DecodeError> {
                 return Err(DecodeError::WrongType { expected: "symbol", found });
             }
         };
-        outline(&mut items, DEPTH + 1, &mut allowance)?;
+        outline(&mut items, DEPTH + 1, allowance)?;
     }
     items.finish()
 }
@@ -149,7 +158,11 @@ fn check_properties<'a>(reader: &mut Reader<'a>) -> Result<Properties<'a>, Messa
     Ok(properties)
 }
 
-fn check_body(section: Section, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+fn check_body(
+    section: Section,
+    reader: &mut Reader<'_>,
+    allowance: &mut Allowance,
+) -> Result<(), DecodeError> {
     if section == Section::Data {
         return binary(reader).map(drop);
     }
@@ -158,5 +171,5 @@ fn check_body(section: Section, reader: &mut Reader<'_>) -> Result<(), DecodeErr
     {
         return Err(DecodeError::WrongType { expected: "list", found });
     }
-    outline(reader, DEPTH, &mut Allowance::of_outline())
+    outline(reader, DEPTH, allowance)
 }
