@@ -57,8 +57,8 @@ pub struct Output {
     pub finished: Vec<Finished>,
     /// The test whose `start` or name was seen last, without an outcome so far.
     pub running: Option<String>,
-    /// The client's own thread died in the running test: a race in it that has nothing to do with
-    /// the broker.
+    /// The client's own thread died since the last test that ended: a race in it that has nothing to do
+    /// with the broker.
     pub client_died: bool,
     /// Lines that belong to no test: an import error, say.
     pub stray: Vec<String>,
@@ -80,10 +80,12 @@ impl Output {
             self.running = None;
             self.client_died = false;
             self.finished.push(Finished { name: name.to_owned(), outcome, reason: Vec::new() });
-        } else if self.running.is_some() {
-            self.client_died |= line.contains("qpid.messaging thread died:")
-                && CLOSED_UNDER_IT.iter().any(|what| line.contains(what));
-        } else if !line.starts_with("Totals:") {
+            return;
+        }
+        // Also between two tests: the one before closed the socket, and the next has no thread.
+        self.client_died |= line.contains("qpid.messaging thread died:")
+            && CLOSED_UNDER_IT.iter().any(|what| line.contains(what));
+        if self.running.is_none() && !line.starts_with("Totals:") {
             match self.finished.last_mut() {
                 Some(last) if last.outcome != Outcome::Pass => last.reason.push(line.to_owned()),
                 _ => self.stray.push(line.to_owned()),
@@ -157,6 +159,22 @@ Totals: 4 tests, 2 passed, 1 skipped, 0 ignored, 1 failed";
         output.line("qpid_tests.b.T.two ....... start");
         output.line("  words");
         assert_eq!(output.running.as_deref(), Some("qpid_tests.b.T.two"));
+    }
+
+    #[test]
+    fn a_client_without_its_thread_is_known_until_a_test_ends() {
+        let died = "2026-11-26 16:21:26,100 ERROR qpid.messaging thread died: [Errno 9] Bad file descriptor";
+        let mut output = Output::default();
+        output.line("qpid_tests.b.T.one ....... pass");
+        output.line(died);
+        output.rest("qpid_tests.b.T.two .......");
+        assert!(output.client_died && output.running.is_some());
+        let mut output = Output::default();
+        output.line("qpid_tests.b.T.two ....... start");
+        output.line(died);
+        assert!(output.client_died);
+        output.line("qpid_tests.b.T.two ....... pass");
+        assert!(!output.client_died);
     }
 
     #[test]
