@@ -3,7 +3,8 @@
 //! Reading: a task per connection polls the socket with the shard's one scratch buffer, which
 //! works because the event loop tries to receive first and only then waits; an idle connection
 //! owns no buffer. What a service leaves unconsumed is kept apart and put back in front. Each
-//! reader has a share of a turn; then it waits until the ring was looked at again.
+//! reader has a share of a turn; then it waits until the ring was looked at again. While the shard
+//! spins, the pump reads those that were busy a moment ago itself; see `watched.rs`.
 //!
 //! Writing: the pump sends without waiting. Only a socket that is full gets a task, which waits
 //! for room, sends once and leaves the rest to the pump.
@@ -15,7 +16,7 @@ use crate::service::{ConnectionId, Disconnect, Service};
 use crate::stats::add;
 use futures_io::{AsyncRead, AsyncWrite};
 use glommio::net::TcpStream;
-use rustix::net::{SendFlags, Shutdown};
+use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
@@ -60,6 +61,8 @@ pub(super) struct Connection {
     pub(super) dirty: bool,
     /// The socket took no more; the writer task waits for it.
     pub(super) blocked: bool,
+    /// The pump asks the socket itself; see `watched.rs`.
+    pub(super) watched: bool,
     pub(super) unconsumed: Vec<u8>,
     reader: Option<Waker>,
     writer: Option<Waker>,
@@ -78,6 +81,7 @@ impl Connection {
             offer: false,
             dirty: false,
             blocked: false,
+            watched: false,
             unconsumed: Vec::new(),
             reader: None,
             writer: None,
@@ -92,6 +96,11 @@ impl Connection {
     pub(super) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         Ok(rustix::net::send(self.fd(), bytes, flags)?)
+    }
+
+    /// Reads without waiting.
+    pub(super) fn receive(&self, room: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::net::recv(self.fd(), room, RecvFlags::DONTWAIT)?.0)
     }
 
     /// What was received is acknowledged at once. The kernel forgets that after a while.
@@ -126,6 +135,16 @@ fn keep_waker(place: &mut Option<Waker>, cx: &Context<'_>) {
     if place.is_none() {
         *place = Some(cx.waker().clone());
     }
+}
+
+/// What a read brought.
+pub(super) enum Came {
+    /// Something, and there may be more.
+    Some,
+    /// As much as one read may bring.
+    Full,
+    /// Nothing, and nothing will come.
+    End,
 }
 
 /// The task that reads a connection. Ends when the connection is gone.
@@ -181,36 +200,60 @@ impl<S: Service> Shard<S> {
                 return Poll::Pending;
             }
             let room = &mut self.scratch[kept..kept + self.read_size];
-            match Pin::new(&mut connection.stream).poll_read(cx, room) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(0)) => {
-                    connection.eof = true;
-                    match connection.phase {
-                        Phase::Open => self.core.end(id, Disconnect::Eof, true),
-                        Phase::Lingering => self.core.fail(id, Disconnect::Eof),
-                        _ => {}
+            let result = match self.watches {
+                true => match connection.receive(room) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        if connection.watched && open {
+                            return Poll::Pending;
+                        }
+                        Pin::new(&mut connection.stream).poll_read(cx, room)
                     }
+                    result => Poll::Ready(result),
+                },
+                false => Pin::new(&mut connection.stream).poll_read(cx, room),
+            };
+            let Poll::Ready(result) = result else { return Poll::Pending };
+            match self.came(id, result) {
+                Came::Some => self.watch(id),
+                Came::Full => {
+                    self.core.deferred.push(id);
                     return Poll::Pending;
                 }
-                Poll::Ready(Err(error)) => {
-                    self.core.fail(id, Disconnect::Failed(error));
-                    return Poll::Pending;
+                Came::End => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Something was read into the scratch buffer, behind what is unconsumed; or nothing will be any more.
+    pub(super) fn came(&mut self, id: ConnectionId, result: io::Result<usize>) -> Came {
+        let Some(connection) = self.core.get(id) else { return Came::End };
+        match result {
+            Ok(0) => {
+                connection.eof = true;
+                match connection.phase {
+                    Phase::Open => self.core.end(id, Disconnect::Eof, true),
+                    Phase::Lingering => self.core.fail(id, Disconnect::Eof),
+                    _ => {}
                 }
-                Poll::Ready(Ok(count)) => {
-                    if self.quick_ack {
-                        connection.acknowledge();
-                    }
-                    if open {
-                        self.scratch[..kept].copy_from_slice(&connection.unconsumed);
-                        self.offer(id, kept + count);
-                    }
-                    self.core.worked = true;
-                    add(&self.core.stats.bytes_received, count as u64);
-                    if count == self.read_size {
-                        self.core.deferred.push(id);
-                        return Poll::Pending;
-                    }
+                Came::End
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Came::Some,
+            Err(error) => {
+                self.core.fail(id, Disconnect::Failed(error));
+                Came::End
+            }
+            Ok(count) => {
+                if self.quick_ack {
+                    connection.acknowledge();
                 }
+                if connection.phase.open() {
+                    let kept = connection.unconsumed.len();
+                    self.scratch[..kept].copy_from_slice(&connection.unconsumed);
+                    self.offer(id, kept + count);
+                }
+                self.core.worked = true;
+                add(&self.core.stats.bytes_received, count as u64);
+                if count == self.read_size { Came::Full } else { Came::Some }
             }
         }
     }

@@ -5,6 +5,7 @@ mod core;
 mod disk;
 mod pump;
 mod shard;
+mod watched;
 
 pub use self::core::Cx;
 

@@ -8,6 +8,7 @@
 use super::connection::Phase;
 use super::core::{Core, Cx};
 use super::disk::{Disks, Io, OpenFiles};
+use super::watched::Watched;
 use super::{Command, Shared};
 use crate::mesh::Inlet;
 use crate::service::{ConnectionId, Disconnect, Peer, Service};
@@ -54,6 +55,9 @@ pub(super) struct Shard<S: Service> {
     pub(super) read_size: usize,
     pub(super) unconsumed_limit: usize,
     pub(super) quick_ack: bool,
+    /// Whether connections are watched at all: the shard spins.
+    pub(super) watches: bool,
+    pub(super) watched: Watched,
     shared: Shared,
     pub(super) disks: Disks,
     /// The outputs of the last turn are not written yet, because IO was to be started.
@@ -108,6 +112,8 @@ impl<S: Service> Shard<S> {
             read_size,
             unconsumed_limit,
             quick_ack: shared.config.quick_ack,
+            watches: !shared.config.idle.spin().is_zero(),
+            watched: Watched::new(),
             shared,
             disks,
             late: false,
@@ -121,6 +127,7 @@ impl<S: Service> Shard<S> {
     /// One wake of the pump: turns until there is nothing to do, within bounds.
     pub(super) fn run(&mut self) -> Next {
         self.core.begin_turn();
+        self.unwatch_idle();
         let until = self.core.now.after(SLICE);
         loop {
             let more = self.turn();
@@ -138,6 +145,7 @@ impl<S: Service> Shard<S> {
                     return Next::Again;
                 }
             } else if !self.arrivals() {
+                self.unwatch_all();
                 self.core.announce_sleep();
                 if !self.arrivals() {
                     return Next::Wait(self.deadline());
@@ -155,6 +163,12 @@ impl<S: Service> Shard<S> {
             for _ in 0..POLLS {
                 if self.arrivals() {
                     return true;
+                }
+                if !self.watched.is_empty() {
+                    if self.read_watched() {
+                        return true;
+                    }
+                    break; // Each round takes as long as a reading of the clock, or longer.
                 }
                 std::hint::spin_loop();
             }
