@@ -33,6 +33,8 @@ const SENDS: usize = 4;
 /// How long the pump goes on, with frames that keep coming or polling for some, before the ring
 /// is looked at: what a hop gains here a socket may lose.
 const SLICE: Duration = Duration::from_micros(10);
+/// The same while it watches sockets itself: those on which something is to be expected.
+const WATCHING: Duration = Duration::from_micros(30);
 /// Looks for arrivals between two readings of the clock while polling.
 const POLLS: usize = 32;
 /// Connections whose output is written before IO of the same turn is started: to start it, the
@@ -128,7 +130,8 @@ impl<S: Service> Shard<S> {
     pub(super) fn run(&mut self) -> Next {
         self.core.begin_turn();
         self.unwatch_idle();
-        let until = self.core.now.after(SLICE);
+        let slice = if self.watched.is_empty() { SLICE } else { WATCHING };
+        let until = self.core.now.after(slice);
         loop {
             let more = self.turn();
             if self.ended() {

@@ -14,7 +14,7 @@ use std::time::Duration;
 /// As many at most: each takes its time in every round.
 const MOST: usize = 8;
 /// How long after the last input.
-const FOR: Duration = Duration::from_millis(1);
+const FOR: Duration = Duration::from_millis(10);
 
 /// Who is watched, each until when.
 pub(super) type Watched = Vec<(ConnectionId, Time)>;
