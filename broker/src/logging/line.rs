@@ -11,6 +11,14 @@ use tracing::field::{Field, Visit};
 use super::LogConfig;
 use super::selector::{self, Level};
 
+/// The zone of this machine. Its name is of no interest, and to look for it takes milliseconds of each start.
+fn local_zone() -> TimeZone {
+    let named = std::env::var_os("TZ").is_some();
+    let rules = std::fs::read("/etc/localtime").ok().filter(|_| !named);
+    let zone = rules.and_then(|rules| TimeZone::tzif("local", &rules).ok());
+    zone.unwrap_or_else(TimeZone::system)
+}
+
 /// How lines look, and the time zone, read once: looking it up reads a file.
 #[derive(Debug)]
 pub(super) struct LineFormat {
@@ -20,7 +28,7 @@ pub(super) struct LineFormat {
 
 impl LineFormat {
     pub(super) fn new(config: LogConfig) -> Self {
-        Self { config, zone: TimeZone::system() }
+        Self { config, zone: local_zone() }
     }
 
     /// Appends the line for an event, with its line feed.
