@@ -1,5 +1,5 @@
 //! Profiles of deployments: what `--profile` sets, beneath everything that is set by itself. What each costs
-//! and gives is in the README.
+//! and gives is in perf/NOTES.md.
 
 use super::sources::{ConfigError, Source, Values};
 
@@ -11,7 +11,7 @@ const PROFILES: [(&str, &[(&str, &str)]); 3] = [
         &[
             ("idle-strategy", "busy"),
             ("placement", "least-connections"),
-            ("read-size", "16k"),
+            ("read-size", "64k"),
             ("tcp-busy-poll", "50us"),
             ("tcp-quick-ack", "yes"),
         ],

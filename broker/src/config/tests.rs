@@ -261,9 +261,10 @@ fn a_profile_sets_what_is_not_set_by_itself() {
     assert_eq!((plain.read_size, plain.tcp_quick_ack), (64 * 1024, false));
     assert!(plain.tcp_busy_poll.is_zero());
     let fast = config(&["--profile", "low-latency"]);
-    assert_eq!((fast.idle, fast.read_size), (IdleStrategy::Busy, 16 * 1024));
+    assert_eq!((fast.idle, fast.read_size), (IdleStrategy::Busy, 64 * 1024));
     assert_eq!((fast.tcp_busy_poll, fast.tcp_quick_ack), (Duration::from_micros(50), true));
     let mixed = config(&["--profile", "low-latency", "--idle-strategy", "park"]);
-    assert_eq!((mixed.idle, mixed.read_size), (IdleStrategy::Park, 16 * 1024));
+    assert_eq!((mixed.idle, mixed.read_size), (IdleStrategy::Park, 64 * 1024));
+    assert_eq!(config(&["--profile", "throughput"]).read_size, 256 * 1024);
     assert!(error(&["--profile", "fast"]).contains("low-latency, throughput, shared"));
 }
