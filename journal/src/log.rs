@@ -60,9 +60,9 @@ pub struct LogConfig {
 impl LogConfig {
     /// The smallest segment that anybody should use.
     pub const SEGMENT_MIN: u64 = 1 << 20;
-    /// The first segment of a journal is no longer than this, so that the first write need not wait
-    /// for many zeros.
-    const FIRST: u64 = 4 << 20;
+    /// The first segment of a journal is no longer than this, so that neither the start nor the first
+    /// write need wait for many zeros.
+    const FIRST: u64 = 1 << 20;
 
     /// The size of a journal's first segment.
     pub fn first(&self) -> u64 {

@@ -63,6 +63,8 @@ pub(super) struct Connection {
     pub(super) blocked: bool,
     /// The pump asks the socket itself; see `watched.rs`.
     pub(super) watched: bool,
+    /// Something was received that is to be acknowledged at once: by the output, if there is any.
+    pub(super) unacknowledged: bool,
     pub(super) unconsumed: Vec<u8>,
     reader: Option<Waker>,
     writer: Option<Waker>,
@@ -82,6 +84,7 @@ impl Connection {
             dirty: false,
             blocked: false,
             watched: false,
+            unacknowledged: false,
             unconsumed: Vec::new(),
             reader: None,
             writer: None,
@@ -104,7 +107,7 @@ impl Connection {
     }
 
     /// What was received is acknowledged at once. The kernel forgets that after a while.
-    fn acknowledge(&self) {
+    pub(super) fn acknowledge(&self) {
         // Without it the peer waits longer, and nothing is wrong.
         let _ = rustix::net::sockopt::set_tcp_quickack(self.fd(), true);
     }
@@ -243,9 +246,7 @@ impl<S: Service> Shard<S> {
                 Came::End
             }
             Ok(count) => {
-                if self.quick_ack {
-                    connection.acknowledge();
-                }
+                connection.unacknowledged |= self.quick_ack;
                 if connection.phase.open() {
                     let kept = connection.unconsumed.len();
                     self.scratch[..kept].copy_from_slice(&connection.unconsumed);

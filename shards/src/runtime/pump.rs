@@ -345,11 +345,15 @@ impl<S: Service> Shard<S> {
     fn output(&mut self, id: ConnectionId) {
         for _ in 0..SENDS {
             let Some(connection) = self.core.get(id) else { return };
+            let unacknowledged = std::mem::take(&mut connection.unacknowledged);
             if connection.blocked || !matches!(connection.phase, Phase::Open | Phase::Flushing(_)) {
                 return;
             }
             let output = self.service.output(id);
             if output.is_empty() {
+                if unacknowledged {
+                    connection.acknowledge();
+                }
                 if matches!(connection.phase, Phase::Flushing(_)) {
                     self.core.ending.push(id);
                 }
