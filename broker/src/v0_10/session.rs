@@ -747,6 +747,7 @@ fn declare_queue(c: &queue::Declare<'_>) -> Result<Request, Refusal> {
         durable: c.durable,
         exclusive: c.exclusive,
         auto_delete: c.auto_delete,
+        near: false,
         alternate: alternate(c.alternate_exchange),
         arguments,
     }))

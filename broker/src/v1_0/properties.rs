@@ -102,6 +102,7 @@ impl Properties {
             durable: self.durable,
             exclusive: self.exclusive,
             auto_delete: self.auto_delete && !(dynamic && matches!(self.lifetime, Some(ON_CLOSE))),
+            near: dynamic,
             alternate: self.alternate,
             arguments,
         };

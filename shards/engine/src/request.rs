@@ -112,6 +112,9 @@ pub struct DeclareQueue {
     pub exclusive: bool,
     /// Deleted when the last consumer (or the owner) leaves.
     pub auto_delete: bool,
+    /// Will hardly be used by others than who declares it: its home is that session's shard, unless it asks for
+    /// another.
+    pub near: bool,
     /// Where rejected messages, and those of a deleted queue, go.
     pub alternate: Option<Arc<str>>,
     /// As given; kept and reported.

@@ -23,7 +23,10 @@ pub(super) fn home_for(
     if declare.exclusive || declare.auto_delete {
         return Ok(session.shard());
     }
-    Ok(asked.unwrap_or_else(|| by_name(shards, &declare.name)))
+    Ok(asked.unwrap_or_else(|| match declare.near {
+        true => session.shard(),
+        false => by_name(shards, &declare.name),
+    }))
 }
 
 /// The home of a queue that exists, in a broker of another number of shards than it was made in.
@@ -87,6 +90,8 @@ mod tests {
         assert_eq!(home_for(4, session, &exclusive), Ok(ShardId(2)));
         let auto = DeclareQueue { auto_delete: true, ..plain.clone() };
         assert_eq!(home_for(4, session, &auto), Ok(ShardId(2)));
+        let near = DeclareQueue { near: true, ..plain.clone() };
+        assert_eq!(home_for(4, session, &near), Ok(ShardId(2)));
         let asking = |value: fletch_amqp::Value| DeclareQueue {
             arguments: Map::new().with(SHARD, value),
             ..plain.clone()
@@ -94,6 +99,8 @@ mod tests {
         assert_eq!(home_for(4, session, &asking(fletch_amqp::Value::Int32(3))), Ok(ShardId(3)));
         let text = fletch_amqp::Value::Str16("1".into());
         assert_eq!(home_for(4, session, &asking(text)), Ok(ShardId(1)));
+        let near = DeclareQueue { near: true, ..asking(fletch_amqp::Value::Int32(3)) };
+        assert_eq!(home_for(4, session, &near), Ok(ShardId(3)));
         for wrong in [
             fletch_amqp::Value::Int32(4),
             fletch_amqp::Value::Int32(-1),
