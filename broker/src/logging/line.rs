@@ -11,7 +11,7 @@ use tracing::field::{Field, Visit};
 use super::LogConfig;
 use super::selector::{self, Level};
 
-/// The zone of this machine. Its name is of no interest, and to look for it takes milliseconds of each start.
+/// The zone of this machine. Its name is of no interest, and to look for it walks all of the database at each start.
 fn local_zone() -> TimeZone {
     let named = std::env::var_os("TZ").is_some();
     let rules = std::fs::read("/etc/localtime").ok().filter(|_| !named);
