@@ -286,6 +286,34 @@ impl Shard {
         }
     }
 
+    /// Flushes the connections that have something new to say.
+    fn flush_touched(&mut self, cx: &mut Cx<'_, Frame>) {
+        let mut touched = std::mem::take(&mut self.touched);
+        // Flushing may make events (room given back), and those touch connections again.
+        while let Some(conn) = touched.pop() {
+            let mut ended = false;
+            if let Some(entry) = self.connections.get_mut(conn.index()).and_then(Option::as_mut)
+                && entry.0 == conn
+            {
+                let mut ctx = Ctx {
+                    now: cx.now(),
+                    engine: &mut self.engine,
+                    fx: &mut self.fx,
+                    scratch: &mut self.scratch,
+                    links: &mut self.links,
+                };
+                ended = entry.1.front().turn_end(&mut ctx);
+                cx.dirty(conn);
+            }
+            if ended {
+                self.drive(cx, conn, &[]);
+            }
+            self.dispatch(cx);
+            touched.append(&mut self.touched);
+        }
+        self.touched = touched;
+    }
+
     fn on_event(&mut self, cx: &mut Cx<'_, Frame>, event: Event) {
         let session = event.session();
         let mut ctx = Ctx {
@@ -581,32 +609,16 @@ impl Service for Shard {
 
     fn turn_end(&mut self, cx: &mut Cx<'_, Frame>) {
         self.dispatch(cx);
-        let mut touched = std::mem::take(&mut self.touched);
-        // Flushing may make events (room given back), and those touch connections again.
-        while let Some(conn) = touched.pop() {
-            let mut ended = false;
-            if let Some(entry) = self.connections.get_mut(conn.index()).and_then(Option::as_mut)
-                && entry.0 == conn
-            {
-                let mut ctx = Ctx {
-                    now: cx.now(),
-                    engine: &mut self.engine,
-                    fx: &mut self.fx,
-                    scratch: &mut self.scratch,
-                    links: &mut self.links,
-                };
-                ended = entry.1.front().turn_end(&mut ctx);
-                cx.dirty(conn);
-            }
-            if ended {
-                self.drive(cx, conn, &[]);
-            }
+        loop {
+            self.flush_touched(cx);
+            self.engine.turn_end(cx.now(), &mut self.fx);
             self.dispatch(cx);
-            touched.append(&mut self.touched);
+            if self.touched.is_empty() {
+                break;
+            }
+            // A message that was taken back before it was written is safe by now, and its publisher hears of it: what is
+            // not flushed in this turn waits for the next, which nothing else may bring about.
         }
-        self.touched = touched;
-        self.engine.turn_end(cx.now(), &mut self.fx);
-        self.dispatch(cx);
         if self.stopping && self.is_deserted() {
             self.engine.close_journal();
         }

@@ -36,6 +36,9 @@ pub(crate) struct BrokerOptions {
     /// One more option for each broker, such as --with=--durability=device; repeatable.
     #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
     with: Vec<String>,
+    /// The same for those with a data directory only, such as --with-store=--load-module=PATH/linearstore.so.
+    #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
+    with_store: Vec<String>,
 }
 
 impl BrokerOptions {
@@ -59,7 +62,7 @@ impl BrokerOptions {
         program: &Path,
         shards: u16,
         idle_strategy: &str,
-        with: &[String],
+        [with, with_store]: [&[String]; 2],
     ) -> BrokerOptions {
         BrokerOptions {
             broker: Some(program.to_owned()),
@@ -67,13 +70,19 @@ impl BrokerOptions {
             idle_strategy: idle_strategy.to_owned(),
             reference: false,
             with: with.to_owned(),
+            with_store: with_store.to_owned(),
         }
     }
 
-    /// The same with so many shards, which take new connections one after the other.
-    pub(crate) fn sharded(&self, shards: u16) -> BrokerOptions {
+    /// The same with so many shards, which take new connections one after the other; pinned on these processors, if any
+    /// are given.
+    pub(crate) fn sharded(&self, shards: u16, cpus: &[usize]) -> BrokerOptions {
         let mut options = BrokerOptions { shards, ..self.clone() };
         options.with.extend(["--placement".to_owned(), "round-robin".to_owned()]);
+        if !cpus.is_empty() {
+            let cpus: Vec<String> = cpus.iter().map(usize::to_string).collect();
+            options.with.extend(["--cpus".to_owned(), cpus.join(",")]);
+        }
         options
     }
 
@@ -119,6 +128,7 @@ impl BrokerOptions {
         let log = data.with_extension("log");
         let mut command = self.command()?;
         command.arg("--data-dir").arg(data).args(["--log-enable", "notice+"]).args(more);
+        command.args(&self.with_store);
         command.stderr(File::create(&log)?);
         Broker::spawn(command, Some(log))
     }

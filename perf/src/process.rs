@@ -44,10 +44,20 @@ impl Process {
 
     /// Processor time it has used, user and system, all threads, in the clock's ticks of 10 ms.
     pub(crate) fn cpu(self) -> Result<Duration> {
+        self.ticks(11)
+    }
+
+    /// The same of those it had started, as far as they have ended and it knows.
+    pub(crate) fn children_cpu(self) -> Result<Duration> {
+        self.ticks(13)
+    }
+
+    /// User and system time, from that field of `stat` on.
+    fn ticks(self, at: usize) -> Result<Duration> {
         let stat = self.read("stat")?;
         // The name, in parentheses, may contain anything.
         let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-        let mut fields = fields.split_whitespace().skip(11).map(str::parse::<u64>);
+        let mut fields = fields.split_whitespace().skip(at).map(str::parse::<u64>);
         match (fields.next(), fields.next()) {
             (Some(Ok(user)), Some(Ok(system))) => {
                 let per_second = rustix::param::clock_ticks_per_second();

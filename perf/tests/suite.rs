@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
 
-const SCENARIOS: [&str; 10] = [
+const SCENARIOS: [&str; 11] = [
     "latency",
     "sustained",
     "throughput",
@@ -16,6 +16,7 @@ const SCENARIOS: [&str; 10] = [
     "connections",
     "backlog",
     "scaling",
+    "isolation",
     "soak",
 ];
 
@@ -217,6 +218,7 @@ fn what_cannot_be_measured_is_refused_before_anything_is() {
         (vec!["run", "--sizes", "7"], "a body has 8 octets at least"),
         (vec!["run", "--rates", "0"], "--rates: 1 at least"),
         (vec!["run", "--seconds", "0"], "--seconds is more than 0"),
+        (vec!["run", "--only", "qpid-clients"], "--qpid-clients DIR says where they are"),
         (vec!["run", "--url", "localhost:5672"], "amqp://HOST:PORT"),
         (vec!["run", "--url", "amqp://localhost", "--shards", "2"], "cannot be used with"),
         (vec!["compare", "--a", "amqp://localhost"], "--b"),

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use fletch_client::Subscription;
+use fletch_client::amqp::v0_10::{AcceptMode, CreditUnit};
 use fletch_tests::numbered::{numbered, send_numbered};
 use fletch_tests::scene::*;
 use fletch_tests::store::*;
@@ -198,4 +200,31 @@ fn either_durability_survives_a_kill_of_the_process() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Such a message leaves nothing to be written, and with one shard nothing else happens: its publisher must not have to
+/// wait until something does.
+#[test]
+fn a_publisher_hears_at_once_of_what_was_consumed_before_it_was_written() -> Result<()> {
+    const MESSAGES: usize = 20;
+    let store = Store::new()?;
+    let scene = store.scene(1)?;
+    said(&scene, |scene| {
+        let publisher = scene.session("publisher")?;
+        declare_durable(&publisher, "q", 0)?;
+        let consumer = scene.session("consumer")?;
+        let accept_mode = AcceptMode::NONE;
+        let subscription = Subscription { queue: "q", accept_mode, ..Default::default() };
+        consume_as(&consumer, &subscription, CreditUnit::UNLIMITED)?;
+        let began = Instant::now();
+        for number in 0..MESSAGES {
+            publish_durable(&publisher, "q", "m", number..number + 1)?;
+        }
+        // The watchdog has an idle shard look around twice a second.
+        let took = began.elapsed();
+        ensure!(took < Duration::from_millis(500) * MESSAGES as u32 / 2, "{took:?}");
+        assert_eq!(texts(&take(&consumer, MESSAGES)?), expected("m", 0..MESSAGES));
+        Ok(())
+    })?;
+    scene.done()
 }

@@ -1,11 +1,11 @@
 //! How long a thread that wants nothing but a processor is kept from it: the part of any latency here that no broker and no
 //! client is to blame for.
 
-use crate::load::joined;
+use super::processors;
 use crate::load::track::histogram;
+use crate::load::{joined, pin};
 use anyhow::Result;
 use hdrhistogram::Histogram;
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::time::{Duration, Instant};
 
 /// Gaps from here on count: a turn of the loop takes some tens of nanoseconds.
@@ -23,12 +23,7 @@ pub(crate) struct Hiccups {
 /// Looks at the clock for so long, on the last of the processors that this process may use.
 pub(crate) fn measure(time: Duration) -> Result<Hiccups> {
     joined(std::thread::spawn(move || {
-        let may = sched_getaffinity(None)?;
-        if let Some(last) = (0..CpuSet::MAX_CPU).rev().find(|cpu| may.is_set(*cpu)) {
-            let mut one = CpuSet::new();
-            one.set(last);
-            sched_setaffinity(None, &one)?;
-        }
+        processors()?.last().map_or(Ok(()), |last| pin(*last))?;
         let (mut gaps, mut lost) = (histogram(), Duration::ZERO);
         let start = Instant::now();
         let mut last = start;

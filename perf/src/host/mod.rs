@@ -10,12 +10,19 @@ use crate::suite::document::{Better, Curve, Figure, Host, micros};
 use anyhow::{Context, Result};
 use disk::Disk;
 use hdrhistogram::Histogram;
+use rustix::thread::{CpuSet, sched_getaffinity};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 /// Octets of the file for syncs: enough that a sync never meets the one before.
 const FILE: usize = 16 << 20;
+
+/// The processors that this process may use.
+pub(crate) fn processors() -> Result<Vec<usize>> {
+    let may = sched_getaffinity(None)?;
+    Ok((0..CpuSet::MAX_CPU).filter(|cpu| may.is_set(*cpu)).collect())
+}
 
 /// Measures all, each for so long; the disk in a directory on the one that counts.
 pub(crate) fn measure(time: Duration, dir: &Path) -> Result<Host> {

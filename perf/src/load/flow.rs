@@ -102,6 +102,8 @@ pub(crate) struct Flow {
     /// The publisher asks the broker to confirm each message, and what that takes is recorded.
     pub(crate) confirm: bool,
     pub(crate) clients: Clients,
+    /// The processor that they are kept on.
+    pub(crate) cpu: Option<usize>,
 }
 
 impl Flow {
@@ -116,6 +118,7 @@ impl Flow {
             durable: false,
             confirm: false,
             clients: Clients::Sleeping,
+            cpu: None,
         }
     }
 

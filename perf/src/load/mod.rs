@@ -16,12 +16,13 @@ mod v1_0;
 mod waiter;
 
 use crate::process::{Process, Usage};
-use crate::target::Target;
+use crate::target::{Client, Target};
 use anyhow::{Context, Result, anyhow, bail};
 use consumer::Consumer;
 use ends::{Destination, Source};
 use flow::{EXCHANGE, Flow, Pace, Topology};
 use publisher::Producer;
+use rustix::thread::{CpuSet, sched_setaffinity};
 use shared::Shared;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -110,6 +111,20 @@ fn run_whole(
     time: Time,
     between: usize,
 ) -> Result<Result<Outcome, String>> {
+    set_up(target, flow, between)?.whole(target, time)
+}
+
+/// The clients of a flow, connected, subscribed, and with nothing sent.
+pub(crate) struct Ready {
+    flow: Flow,
+    producers: Vec<Producer>,
+    consumers: Vec<Consumer>,
+    /// Held until the end.
+    idle: Vec<Client>,
+}
+
+/// Connects them: producers, then so many idle ones, then consumers.
+pub(crate) fn set_up(target: &Target, flow: &Flow, between: usize) -> Result<Ready> {
     // Producers connect first: with two shards and one of each, each has a shard.
     let clients = (0..flow.topology.producers()).map(|_| target.connect_by(flow.protocol));
     let clients = clients.collect::<Result<Vec<_>>>()?;
@@ -135,13 +150,25 @@ fn run_whole(
         let sending = ends::attach(client, flow, &unique("producer"), to)?;
         producers.push(Producer { sending, at });
     }
-    let span = |seconds| Duration::from_secs_f64(seconds);
-    let shared = Arc::new(Shared::new(flow.topology, span(time.warm_up), span(time.seconds)));
-    let consumers = spawn(consumers, flow, &shared, consumer::run);
-    let publishers = spawn(producers, flow, &shared, publisher::run);
-    let outcome = measure(target, flow, &shared, publishers, consumers);
-    drop(idle);
-    outcome
+    Ok(Ready { flow: flow.clone(), producers, consumers, idle })
+}
+
+impl Ready {
+    /// Has the flow pass through.
+    pub(crate) fn run(self, target: &Target, time: Time) -> Result<Outcome> {
+        self.whole(target, time)?.map_err(|unfinished| anyhow!(unfinished))
+    }
+
+    fn whole(self, target: &Target, time: Time) -> Result<Result<Outcome, String>> {
+        let Ready { flow, producers, consumers, idle } = self;
+        let span = |seconds| Duration::from_secs_f64(seconds);
+        let shared = Arc::new(Shared::new(flow.topology, span(time.warm_up), span(time.seconds)));
+        let consumers = spawn(consumers, &flow, &shared, consumer::run);
+        let publishers = spawn(producers, &flow, &shared, publisher::run);
+        let outcome = measure(target, &flow, &shared, publishers, consumers);
+        drop(idle);
+        outcome
+    }
 }
 
 /// Shares clients out to threads.
@@ -158,9 +185,19 @@ fn spawn<C: Send + 'static, R: Send + 'static>(
     }
     let thread = |share| {
         let (flow, shared) = (flow.clone(), Arc::clone(shared));
-        std::thread::spawn(move || run(share, &flow, &shared))
+        std::thread::spawn(move || {
+            flow.cpu.map_or(Ok(()), pin)?;
+            run(share, &flow, &shared)
+        })
     };
     shares.into_iter().map(thread).collect()
+}
+
+/// Keeps this thread on one processor.
+pub(crate) fn pin(cpu: usize) -> Result<()> {
+    let mut one = CpuSet::new();
+    one.set(cpu);
+    Ok(sched_setaffinity(None, &one)?)
 }
 
 fn measure(

@@ -5,13 +5,16 @@ mod backlog;
 mod catch_up;
 mod connections;
 mod consumers;
+mod isolation;
 mod latency;
+mod qpid_clients;
 mod round_trip;
 mod scaling;
 mod soak;
 mod sustained;
 mod throughput;
 
+use crate::protocol::Protocol;
 use crate::suite::bench::{Bench, Under};
 use crate::suite::document::Parameters;
 use crate::suite::measurement::Measurement;
@@ -24,6 +27,7 @@ use serde_json::{Value, json};
 pub(crate) struct Plan<'a> {
     pub(crate) profile: &'a Profile,
     pub(crate) under: &'a Under,
+    pub(crate) protocol: Protocol,
 }
 
 type Measure = Box<dyn Fn(&Bench) -> Result<Measurement>>;
@@ -86,7 +90,7 @@ pub(crate) trait Scenario: Sync {
 }
 
 /// All of them, in the order of measurement.
-pub(crate) const ALL: [&dyn Scenario; 10] = [
+pub(crate) const ALL: [&dyn Scenario; 12] = [
     &latency::Latency,
     &sustained::Sustained,
     &throughput::Throughput,
@@ -96,7 +100,9 @@ pub(crate) const ALL: [&dyn Scenario; 10] = [
     &connections::Connections,
     &backlog::Backlog,
     &scaling::Scaling,
+    &isolation::Isolation,
     &soak::Soak,
+    &qpid_clients::QpidClients,
 ];
 
 /// A size in words.

@@ -6,7 +6,7 @@ use super::{Case, Chart, Plan, Scenario, json, octets};
 use crate::load::flow::{Flow, Pace, Topology};
 use crate::load::track::histogram;
 use crate::load::{self, Outcome, Time};
-use crate::suite::bench::{Bench, Under};
+use crate::suite::bench::Bench;
 use crate::suite::document::{Better, micros};
 use crate::suite::measurement::Measurement;
 use anyhow::{Context, Result};
@@ -41,11 +41,7 @@ impl Scenario for Scaling {
             }
         }
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let without = match plan.under {
-            Under::There(_) => Some("the shards of a broker that runs already cannot be chosen"),
-            Under::Program(options) if options.is_reference() => Some("qpidd has no shards"),
-            Under::Program(_) => None,
-        };
+        let without = plan.under.without_shards();
         let apply = |case: Case| match without {
             Some(why) => case.without(why),
             None if case.parameters["shards"].as_u64() > Some(cores as u64) => {
@@ -123,7 +119,7 @@ fn hop(plan: &Plan<'_>, shards: u16, size: usize, rate: u32) -> Case {
 }
 
 fn once(bench: &Bench, flow: &Flow, shards: u16, time: Time, between: usize) -> Result<Outcome> {
-    let broker = bench.start_sharded(shards)?;
+    let broker = bench.start_sharded(shards, &[])?;
     let outcome = load::run_apart(&broker, flow, time, between)?;
     broker.end()?;
     Ok(outcome)

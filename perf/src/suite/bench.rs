@@ -18,6 +18,17 @@ pub(crate) enum Under {
     There(Target),
 }
 
+impl Under {
+    /// Why the number of its shards cannot be chosen, if that is so.
+    pub(crate) fn without_shards(&self) -> Option<&'static str> {
+        match self {
+            Under::There(_) => Some("the shards of a broker that runs already cannot be chosen"),
+            Under::Program(options) if options.is_reference() => Some("qpidd has no shards"),
+            Under::Program(_) => None,
+        }
+    }
+}
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub(crate) struct Bench {
@@ -57,9 +68,14 @@ impl Held {
 impl Bench {
     /// A broker for a flow: with a store if the flow is durable.
     pub(crate) fn start(&self, flow: &Flow) -> Result<Held> {
+        self.broker(flow.durable)
+    }
+
+    /// A broker, with a store if it needs one.
+    pub(crate) fn broker(&self, durable: bool) -> Result<Held> {
         match &self.under {
             Under::There(target) => Ok(Held { target: target.clone(), started: None }),
-            Under::Program(options) if flow.durable => {
+            Under::Program(options) if durable => {
                 let data = TempDir::new_in(&self.dir)?;
                 let broker = options.start_on(&data.path().join("data"), &[])?;
                 Ok(Held::of(broker, Some(data)))
@@ -68,10 +84,10 @@ impl Bench {
         }
     }
 
-    /// One with so many shards, which take connections one after the other.
-    pub(crate) fn start_sharded(&self, shards: u16) -> Result<Held> {
+    /// One with so many shards, which take connections one after the other; on these processors, if any are given.
+    pub(crate) fn start_sharded(&self, shards: u16, cpus: &[usize]) -> Result<Held> {
         match &self.under {
-            Under::Program(options) => Ok(Held::of(options.sharded(shards).start()?, None)),
+            Under::Program(options) => Ok(Held::of(options.sharded(shards, cpus).start()?, None)),
             Under::There(_) => bail!("the shards of a broker that runs already cannot be chosen"),
         }
     }

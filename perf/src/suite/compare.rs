@@ -38,6 +38,9 @@ pub(crate) struct CompareOptions {
     /// One more option for A; repeatable.
     #[arg(long, value_name = "OPTION", allow_hyphen_values = true, requires = "a_broker")]
     a_with: Vec<String>,
+    /// The same where it has a data directory only.
+    #[arg(long, value_name = "OPTION", allow_hyphen_values = true, requires = "a_broker")]
+    a_with_store: Vec<String>,
     /// B, a broker that runs already.
     #[arg(
         long,
@@ -55,6 +58,9 @@ pub(crate) struct CompareOptions {
     /// One more option for B; repeatable.
     #[arg(long, value_name = "OPTION", allow_hyphen_values = true, requires = "b_broker")]
     b_with: Vec<String>,
+    /// The same where it has a data directory only.
+    #[arg(long, value_name = "OPTION", allow_hyphen_values = true, requires = "b_broker")]
+    b_with_store: Vec<String>,
     /// Shards of what is started.
     #[arg(long, default_value_t = 2)]
     shards: u16,
@@ -71,7 +77,7 @@ impl CompareOptions {
         url: Option<&String>,
         pid: Option<u32>,
         program: Option<&PathBuf>,
-        with: &[String],
+        with: [&[String]; 2],
     ) -> Result<Under> {
         if let Some(url) = url {
             return Ok(Under::There(Target::parse(url, pid)?));
@@ -120,13 +126,13 @@ pub(super) fn run(options: &CompareOptions) -> Result<ExitCode> {
         options.a.as_ref(),
         options.a_pid,
         options.a_broker.as_ref(),
-        &options.a_with,
+        [&options.a_with, &options.a_with_store],
     )?;
     let b = options.under(
         options.b.as_ref(),
         options.b_pid,
         options.b_broker.as_ref(),
-        &options.b_with,
+        [&options.b_with, &options.b_with_store],
     )?;
     let mut measuring = options.measuring.clone();
     let usual = measuring.profile()?.repetitions;

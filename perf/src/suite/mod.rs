@@ -87,6 +87,9 @@ pub(crate) struct Measuring {
     /// Seconds of the soak.
     #[arg(long)]
     soak: Option<f64>,
+    /// Where qpid-perftest, qpid-latency-test, qpid-send and qpid-receive of Apache Qpid are: they are run as well.
+    #[arg(long, value_name = "DIR")]
+    qpid_clients: Option<PathBuf>,
     /// Data directories and the disk's own measurement go below this one; by default the system's for temporary files.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -129,6 +132,7 @@ impl Measuring {
         profile.connections = self.connections.unwrap_or(profile.connections);
         profile.backlog = self.backlog.unwrap_or(profile.backlog);
         profile.soak = self.soak.unwrap_or(profile.soak);
+        profile.qpid_clients.clone_from(&self.qpid_clients);
         if profile.sizes.iter().any(|size| *size < STAMP) {
             bail!("--sizes: a body has {STAMP} octets at least");
         }
@@ -163,6 +167,9 @@ impl Measuring {
                 let all: Vec<&str> = scenario::ALL.iter().map(|scenario| scenario.name()).collect();
                 bail!("--only {name}: there is no such scenario, but {}", all.join(", "));
             }
+        }
+        if self.only.iter().any(|name| name == "qpid-clients") && self.qpid_clients.is_none() {
+            bail!("--only qpid-clients: --qpid-clients DIR says where they are");
         }
         let wanted = |scenario: &&dyn Scenario| {
             self.only.is_empty() || self.only.iter().any(|name| name == scenario.name())
@@ -241,7 +248,7 @@ pub(crate) struct Choice {
     #[command(flatten)]
     program: BrokerOptions,
     /// A broker that runs already, amqp://[USER:PASSWORD@]HOST[:PORT].
-    #[arg(long, conflicts_with_all = ["broker", "shards", "idle_strategy", "reference", "with"])]
+    #[arg(long, conflicts_with_all = ["broker", "shards", "idle_strategy", "reference", "with", "with_store"])]
     url: Option<String>,
     /// The process of that broker, if it is on this machine: for its processor time and memory.
     #[arg(long, requires = "url")]

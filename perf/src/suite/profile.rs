@@ -2,6 +2,7 @@
 
 use crate::load::Time;
 use clap::ValueEnum;
+use std::path::PathBuf;
 
 /// The profiles by name. How long each takes on 2 processors, measured, is in `README.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -51,6 +52,8 @@ pub(crate) struct Profile {
     pub(crate) shards: Vec<u16>,
     /// Seconds.
     pub(crate) soak: f64,
+    /// Where the programs of Apache Qpid are, if they are to be run.
+    pub(crate) qpid_clients: Option<PathBuf>,
 }
 
 impl Name {
@@ -90,6 +93,7 @@ impl Name {
                 absence: (1_000, 0.2),
                 shards: vec![1, 2],
                 soak: 0.5,
+                qpid_clients: None,
             },
             Name::Quick => Profile {
                 name,
@@ -113,6 +117,7 @@ impl Name {
                 absence: (10_000, 2.0),
                 shards: vec![1, 2],
                 soak: 5.0,
+                qpid_clients: None,
             },
             Name::Standard => Profile {
                 name,
@@ -136,6 +141,7 @@ impl Name {
                 absence: (20_000, 4.0),
                 shards: vec![1, 2],
                 soak: 20.0,
+                qpid_clients: None,
             },
             Name::Full => Profile {
                 name,
@@ -159,6 +165,7 @@ impl Name {
                 absence: (50_000, 10.0),
                 shards: vec![1, 2, 4, 8],
                 soak: 600.0,
+                qpid_clients: None,
             },
         }
     }

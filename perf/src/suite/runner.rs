@@ -86,7 +86,7 @@ pub(crate) fn measure(
 }
 
 fn cases(order: &Order<'_>, bench: &Bench) -> Vec<(&'static str, Case)> {
-    let plan = Plan { profile: order.profile, under: &bench.under };
+    let plan = Plan { profile: order.profile, under: &bench.under, protocol: bench.protocol };
     let of = |scenario: &&'static dyn Scenario| {
         let name = scenario.name();
         scenario.cases(&plan).into_iter().map(move |case| (name, case))
