@@ -26,31 +26,13 @@ pub struct JournalConfig {
 }
 
 /// When a write counts as durable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
     /// When the disk has it for good, its cache flushed.
-    Sync(SyncBy),
+    #[default]
+    Sync,
     /// When the disk has taken it: for disks whose cache survives the loss of power.
     Device,
-}
-
-impl Default for Durability {
-    fn default() -> Durability {
-        Durability::Sync(SyncBy::default())
-    }
-}
-
-/// How the disk is told to flush its cache.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SyncBy {
-    /// A write, then fdatasync, which io_uring hands to a worker thread that may run on any
-    /// processor.
-    #[default]
-    Fdatasync,
-    /// Files are opened with O_DSYNC. The quicker one on a disk that writes through its cache (FUA) or
-    /// has none. On others a kernel thread of the shard's own processor flushes the cache after the
-    /// write, and while the shard spins it waits for the next tick of the scheduler: 4 ms.
-    Dsync,
 }
 
 /// The disk of a journal failed. No room is no failure; see [`Done::Full`](fletch_journal::Done).

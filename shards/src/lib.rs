@@ -54,7 +54,7 @@ pub use self::{
     clock::Clock,
     config::Config,
     cpus::{CpuList, CpuListError},
-    disk::{DiskError, Durability, JournalConfig, SyncBy, WRITE_MAX, check_direct_io},
+    disk::{DiskError, Durability, JournalConfig, WRITE_MAX, check_direct_io},
     idle::{DurationError, IdleStrategy, IdleStrategyError, parse_duration},
     paging::{clear_paging, prepare_paging},
     placement::{ConnectionPlacement, Listener, PlacementError},

@@ -7,10 +7,12 @@
 
 use super::core::Cx;
 use super::pump::{Shard, Task};
+use super::rest::Rest;
 use super::shard::AbortOnPanic;
 use super::{Command, ShardLink};
-use crate::disk::{DiskError, Durability, JournalConfig, SyncBy, WRITE_MAX};
+use crate::disk::{DiskError, Durability, JournalConfig, WRITE_MAX};
 use crate::files::{FileOp, FileSystem, Files, System, Volatile, segment_name};
+use crate::idle::IdleStrategy;
 use crate::service::Service;
 use crate::stats::{add, raise};
 use crossbeam_channel::{Sender, unbounded};
@@ -84,10 +86,33 @@ impl Drop for Store {
     }
 }
 
+/// How the disk's cache is flushed behind a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flush {
+    /// Not at all.
+    Never,
+    /// By the write itself, to a file opened with O_DSYNC: the least work, and on a disk whose cache has to be flushed
+    /// apart a kernel thread does that on the shard's own processor. So it is for shards that rest, see [`Rest`].
+    Within,
+    /// By fdatasync, which io_uring hands to a worker thread that may run on any processor: two more wake-ups, and nobody
+    /// waits for a shard that never sleeps, as that kernel thread would until the scheduler's next tick, up to 4 ms.
+    After,
+}
+
+impl Flush {
+    fn of(durability: Durability, rest: &mut Rest, now: Time) -> Flush {
+        match durability {
+            Durability::Device => Flush::Never,
+            Durability::Sync if rest.rests(now) => Flush::Within,
+            Durability::Sync => Flush::After,
+        }
+    }
+}
+
 /// One thing to do on the event loop.
 pub(super) enum Io {
     /// Writes a batch, asked for at this time.
-    Write(Write, DmaBuffer, Time),
+    Write(Write, DmaBuffer, Flush, Time),
     /// Reads `len` bytes.
     Read { number: u64, segment: Lsn, offset: u64, len: usize },
     /// Opens the file of a segment that is prepared, so that no write has to wait for it.
@@ -107,11 +132,11 @@ pub(super) struct Disks {
 }
 
 impl Disks {
-    pub(super) fn new(stores: Vec<Store>) -> Disks {
+    pub(super) fn new(stores: Vec<Store>, idle: IdleStrategy) -> Disks {
         let mut disks = Disks::default();
         for store in stores {
             let volume = store.volume;
-            *disks.of(volume) = Some(Disk::new(store));
+            *disks.of(volume) = Some(Disk::new(store, idle));
         }
         disks
     }
@@ -143,13 +168,15 @@ struct Disk {
     files: Rc<OpenFiles>,
     /// IO of the event loop that was started and has not ended.
     under_way: usize,
+    /// How much of its time the shard has slept since the last write.
+    rest: Rest,
 }
 
 impl Disk {
-    fn new(store: Store) -> Disk {
+    fn new(store: Store, idle: IdleStrategy) -> Disk {
         let (volume, dir, durability) = (store.volume, store.dir.clone(), store.durability);
         let files = OpenFiles { volume, dir, durability, open: RefCell::new(Vec::new()) };
-        Disk { store, files: Rc::new(files), under_way: 0 }
+        Disk { store, files: Rc::new(files), under_way: 0, rest: Rest::new(idle) }
     }
 
     fn files(&self) -> Rc<OpenFiles> {
@@ -177,7 +204,9 @@ impl<S: Service> Shard<S> {
             let mut buffer = glommio::allocate_dma_buffer(size);
             let write = service.fill(volume, buffer.as_bytes_mut());
             buffer.trim_to_size(write.len);
-            start(disk, Io::Write(write, buffer, core.clock.now()));
+            let now = core.clock.now();
+            let flush = Flush::of(disk.store.durability, &mut disk.rest, now);
+            start(disk, Io::Write(write, buffer, flush, now));
         }
         while let Some((volume, request)) = service.next_request() {
             let Some(disk) = disks.of(volume) else { break };
@@ -250,8 +279,8 @@ pub(super) async fn perform<S: Service>(
 ) {
     let volume = files.volume;
     let outcome = match io {
-        Io::Write(write, buffer, started) => {
-            let written = files.write(&write, buffer).await;
+        Io::Write(write, buffer, flush, started) => {
+            let written = files.write(&write, buffer, flush).await;
             if written.is_ok() {
                 shard.borrow().written(volume, write.len, started);
             }
@@ -261,7 +290,9 @@ pub(super) async fn perform<S: Service>(
             let bytes = files.read(segment, offset, len).await;
             bytes.map(|bytes| Some(Done::Read { number, bytes }))
         }
-        Io::Open(segment) => files.file(segment).await.map(|_| Some(Done::Prepared { segment })),
+        Io::Open(segment) => {
+            files.open_all(segment).await.map(|()| Some(Done::Prepared { segment }))
+        }
         Io::Close(segment, len) => {
             let closed = files.close(segment).await;
             if closed.is_ok() {
@@ -274,12 +305,20 @@ pub(super) async fn perform<S: Service>(
     shard.borrow_mut().io_ended(volume, outcome);
 }
 
-/// The segments' files that are open: a few, found by their first LSN.
+/// The segments' files that are open: a few, found by their first LSN. Where writes may be durable in themselves each is
+/// open twice.
 pub(super) struct OpenFiles {
     volume: Volume,
     dir: PathBuf,
     durability: Durability,
-    open: RefCell<Vec<(Lsn, Rc<DmaFile>)>>,
+    open: RefCell<Vec<OpenFile>>,
+}
+
+struct OpenFile {
+    segment: Lsn,
+    /// Whether with O_DSYNC.
+    dsync: bool,
+    file: Rc<DmaFile>,
 }
 
 impl OpenFiles {
@@ -297,19 +336,27 @@ impl OpenFiles {
         move |error| DiskError { path, operation, offset, source: error.into().0 }
     }
 
-    fn find(&self, segment: Lsn) -> Option<Rc<DmaFile>> {
-        self.open.borrow().iter().find(|(of, _)| *of == segment).map(|(_, file)| file.clone())
+    fn find(&self, segment: Lsn, dsync: bool) -> Option<Rc<DmaFile>> {
+        let open = self.open.borrow();
+        let found = open.iter().find(|open| open.segment == segment && open.dsync == dsync)?;
+        Some(found.file.clone())
+    }
+
+    /// Opens the file of a segment in each way that it may be written.
+    async fn open_all(&self, segment: Lsn) -> Result<(), DiskError> {
+        self.file(segment, false).await?;
+        if self.durability == Durability::Sync {
+            self.file(segment, true).await?;
+        }
+        Ok(())
     }
 
     /// The file of a segment; opens it if it is not open.
-    async fn file(&self, segment: Lsn) -> Result<Rc<DmaFile>, DiskError> {
-        if let Some(file) = self.find(segment) {
+    async fn file(&self, segment: Lsn, dsync: bool) -> Result<Rc<DmaFile>, DiskError> {
+        if let Some(file) = self.find(segment, dsync) {
             return Ok(file);
         }
-        let flags = match self.durability {
-            Durability::Sync(SyncBy::Dsync) => OFlags::DSYNC,
-            Durability::Sync(SyncBy::Fdatasync) | Durability::Device => OFlags::empty(),
-        };
+        let flags = if dsync { OFlags::DSYNC } else { OFlags::empty() };
         let opened = OpenOptions::new()
             .read(true)
             .write(true)
@@ -317,19 +364,19 @@ impl OpenFiles {
             .dma_open(self.path(segment))
             .await
             .map_err(self.failed("open", segment, None))?;
-        if let Some(file) = self.find(segment) {
+        if let Some(file) = self.find(segment, dsync) {
             // Another task was quicker.
             opened.close().await.map_err(self.failed("close", segment, None))?;
             return Ok(file);
         }
         let file = Rc::new(opened);
-        self.open.borrow_mut().push((segment, file.clone()));
+        self.open.borrow_mut().push(OpenFile { segment, dsync, file: file.clone() });
         Ok(file)
     }
 
-    async fn write(&self, write: &Write, buffer: DmaBuffer) -> Result<(), DiskError> {
+    async fn write(&self, write: &Write, buffer: DmaBuffer, flush: Flush) -> Result<(), DiskError> {
         let Write { segment, offset, len, .. } = *write;
-        let file = self.file(segment).await?;
+        let file = self.file(segment, flush == Flush::Within).await?;
         let written = file.write_at(buffer, offset).await.map_err(self.failed(
             "write",
             segment,
@@ -341,7 +388,7 @@ impl OpenFiles {
                 format!("{written} of {len} bytes written"),
             ))));
         }
-        if self.durability == Durability::Sync(SyncBy::Fdatasync) {
+        if flush == Flush::After {
             file.fdatasync().await.map_err(self.failed("sync", segment, None))?;
         }
         Ok(())
@@ -349,7 +396,7 @@ impl OpenFiles {
 
     /// Reads so much, in pieces that are no larger than writes.
     async fn read(&self, segment: Lsn, offset: u64, len: usize) -> Result<Vec<u8>, DiskError> {
-        let file = self.file(segment).await?;
+        let file = self.file(segment, false).await?;
         let mut bytes = Vec::with_capacity(len);
         while bytes.len() < len {
             let at = offset + bytes.len() as u64;
@@ -372,21 +419,21 @@ impl OpenFiles {
 
     /// Closes the file of a segment that nothing is written to or read from any more.
     async fn close(&self, segment: Lsn) -> Result<(), DiskError> {
-        let file = {
-            let mut open = self.open.borrow_mut();
-            let index = open.iter().position(|(of, _)| *of == segment);
-            index.map(|index| open.swap_remove(index).1)
-        };
-        if let Some(file) = file {
+        loop {
+            let file = {
+                let mut open = self.open.borrow_mut();
+                let index = open.iter().position(|open| open.segment == segment);
+                index.map(|index| open.swap_remove(index).file)
+            };
+            let Some(file) = file else { return Ok(()) };
             file.close_rc().await.map_err(self.failed("close", segment, None))?;
         }
-        Ok(())
     }
 
     /// The last thing: closes all files.
     pub(super) async fn close_all(&self) {
         let open = self.open.take();
-        for (segment, file) in open {
+        for OpenFile { segment, file, .. } in open {
             if let Err(error) = file.close_rc().await {
                 // All that was reported as durable is.
                 let error = self.failed("close", segment, None)(error);

@@ -4,6 +4,7 @@ mod connection;
 mod core;
 mod disk;
 mod pump;
+mod rest;
 mod shard;
 mod watched;
 

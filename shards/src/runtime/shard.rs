@@ -131,7 +131,7 @@ async fn main<S: Service>(
     let Seat { id, port, inbox, stats, touch, stores, .. } = seat;
     let Port { outlets, inlets } = port;
     let core = Core::new(id, outlets, seat.signal.clone(), stats, shared.config.linger);
-    let disks = Disks::new(stores);
+    let disks = Disks::new(stores, shared.config.idle);
     let files = disks.files();
     let shard = Shard::new(service, core, inlets, inbox, shared, disks);
     let shard = Rc::new(RefCell::new(shard));
