@@ -9,8 +9,10 @@ use std::time::Duration;
 
 /// How long what was seen is taken to hold.
 const HOLDS: Duration = Duration::from_millis(1);
-/// An eighth of the time: the thread has to sleep for more than that, and not to wait for its processor for as much.
-const PART: u32 = 8;
+/// A thread that rests sleeps for more than this part of the time,
+const SLEPT: u32 = 8;
+/// and waits for its processor for less than this part.
+const WAITED: u32 = 4;
 
 /// What the kernel has counted for a thread.
 #[derive(Clone, Copy, Debug, Default)]
@@ -62,7 +64,7 @@ impl Rest {
         let ran = counted.ran.saturating_sub(had.ran);
         let waited = counted.waited.saturating_sub(had.waited);
         let slept = passed.saturating_sub(ran + waited);
-        slept * PART > passed && waited * PART < passed
+        slept * SLEPT > passed && waited * WAITED < passed
     }
 }
 
@@ -87,9 +89,10 @@ mod tests {
         assert!(at(100, 10, 0), "nothing is known yet");
         assert!(!at(110, 20, 0), "it has run all the time");
         assert!(at(118, 26, 0));
-        assert!(!at(126, 28, 1), "others run there");
-        assert!(!at(134, 32, 5));
-        assert!(at(1_134, 33, 6));
+        assert!(!at(126, 28, 2), "others run there");
+        assert!(at(134, 32, 3));
+        assert!(!at(142, 35, 6));
+        assert!(at(1_142, 36, 7));
     }
 
     #[test]
