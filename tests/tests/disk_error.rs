@@ -78,10 +78,15 @@ fn publish_to_the_end(session: &Session, from: usize) -> Result<usize> {
 
 #[test]
 fn nothing_is_acknowledged_after_a_write_or_a_sync_that_failed() -> Result<()> {
-    for (fault, operation) in [(Fault::Io, "write"), (Fault::Sync, "sync")] {
+    // A shard that rests has the cache flushed by the write itself.
+    for (fault, idle, operation) in [
+        (Fault::Io, "park", "write"),
+        (Fault::Sync, "park", "write"),
+        (Fault::Sync, "spin:20us", "sync"),
+    ] {
         let Some(disk) = Disk::fallible(48)? else { return Ok(()) };
         let store = Store::new_in(&disk.path())?;
-        let scene = store.scene_with(2, &SEGMENTS)?;
+        let scene = store.scene_with(2, &[&SEGMENTS[..], &["--idle-strategy", idle]].concat())?;
         let session = scene.session("publisher")?;
         declare_durable(&session, "q", 1)?;
         declare_durable(&session, "other", 0)?;
@@ -99,7 +104,7 @@ fn nothing_is_acknowledged_after_a_write_or_a_sync_that_failed() -> Result<()> {
             holds(&session, "q", 100, 101)?;
             publish_durable(&session, "q", "after", 0..1)
         })
-        .with_context(|| format!("after {fault:?}"))?;
+        .with_context(|| format!("after {fault:?}, {idle}"))?;
         scene.done()?;
     }
     Ok(())

@@ -67,23 +67,18 @@ pub struct Output {
 impl Output {
     /// Takes a whole line, without its newline.
     pub fn line(&mut self, line: &str) {
+        // Also between two tests: the one before closed the socket.
+        self.client_died |= line.contains("qpid.messaging thread died:")
+            && CLOSED_UNDER_IT.iter().any(|what| line.contains(what));
         if let Some((name, word)) = test_line(line) {
-            let outcome = match word {
-                "pass" => Outcome::Pass,
-                "fail" => Outcome::Fail,
-                "skip" => Outcome::Skip,
-                _ => {
-                    self.running = Some(name.to_owned());
-                    return;
-                }
+            let Some(outcome) = outcome(word) else {
+                self.running = Some(name.to_owned());
+                return;
             };
             self.running = None;
             self.finished.push(Finished { name: name.to_owned(), outcome, reason: Vec::new() });
             return;
         }
-        // Also between two tests: the one before closed the socket.
-        self.client_died |= line.contains("qpid.messaging thread died:")
-            && CLOSED_UNDER_IT.iter().any(|what| line.contains(what));
         if self.running.is_none() && !line.starts_with("Totals:") {
             match self.finished.last_mut() {
                 Some(last) if last.outcome != Outcome::Pass => last.reason.push(line.to_owned()),
@@ -98,6 +93,16 @@ impl Output {
             self.running = Some(name.to_owned());
         }
     }
+}
+
+/// What the word says. Another thread's log may stand right behind it, with its date first.
+fn outcome(word: &str) -> Option<Outcome> {
+    let all = [("pass", Outcome::Pass), ("fail", Outcome::Fail), ("skip", Outcome::Skip)];
+    let (_, outcome) = all.into_iter().find(|(text, _)| {
+        let log = word.strip_prefix(text).map(str::as_bytes);
+        log.is_some_and(|log| log.first().is_none_or(u8::is_ascii_digit))
+    })?;
+    Some(outcome)
 }
 
 /// Splits `NAME ...... WORD`; the word is empty while the test runs.
@@ -172,6 +177,10 @@ Totals: 4 tests, 2 passed, 1 skipped, 0 ignored, 1 failed";
             output.rest("qpid_tests.b.T.two .......");
             assert!(output.client_died && output.running.is_some(), "{lines:?}");
         }
+        let mut output = Output::default();
+        output.line(&format!("qpid_tests.b.T.one ....... pass{died}"));
+        assert!(output.client_died && output.running.is_none());
+        assert_eq!(output.finished[0].outcome, Outcome::Pass);
         let mut output = Output::default();
         output.line("qpid_tests.b.T.two ....... start");
         output.line("ERROR qpid.messaging thread died: something else");

@@ -20,30 +20,62 @@ use std::path::{Path, PathBuf};
 /// See the module.
 pub(super) struct QpidClients;
 
-/// Of `qpid-perftest`: the case, its options beside the size, octets of a body, messages of each publisher for each second
-/// that a flow is to last (about what the slower of two brokers does), publishers, and whether the messages are durable.
-struct Perftest(&'static str, &'static [&'static str], usize, u64, u64, bool);
+/// A way to run `qpid-perftest`.
+struct Perftest {
+    name: &'static str,
+    /// Its options beside sizes and counts.
+    options: &'static [&'static str],
+    /// Octets of a body.
+    size: usize,
+    /// Messages of each publisher for each second that a flow is to last: about what the slower of two brokers does.
+    pace: u64,
+    publishers: u64,
+    durable: bool,
+}
 
-const NODELAY: &str = "--tcp-nodelay";
+impl Perftest {
+    const fn new(
+        name: &'static str,
+        options: &'static [&'static str],
+        size: usize,
+        pace: u64,
+    ) -> Perftest {
+        Perftest { name, options, size, pace, publishers: 1, durable: false }
+    }
+
+    const fn by(self, publishers: u64) -> Perftest {
+        Perftest { publishers, ..self }
+    }
+
+    const fn durable(self) -> Perftest {
+        Perftest { durable: true, ..self }
+    }
+}
+
+const NODELAY: &[&str] = &["--tcp-nodelay"];
+const FANOUT: &[&str] = &["--tcp-nodelay", "--mode", "fanout", "--nsubs", "4"];
+const TOPIC: &[&str] = &["--tcp-nodelay", "--mode", "topic", "--nsubs", "4"];
+const PAIRS: &[&str] = &["--tcp-nodelay", "--qt", "4"];
+const SYNC: &[&str] = &["--tcp-nodelay", "--sync-publish", "yes"];
+const SYNC_64: &[&str] = &["--tcp-nodelay", "--sync-publish", "yes", "--npubs", "64"];
+const TX: &[&str] = &["--tcp-nodelay", "--tx", "100"];
 
 const PERFTESTS: [Perftest; 14] = [
-    Perftest("1→1", &[], 64, 250_000, 1, false),
-    Perftest("1→1", &[], 1_024, 200_000, 1, false),
-    Perftest("1→1, nodelay", &[NODELAY], 64, 250_000, 1, false),
-    Perftest("fanout 1→4", &[NODELAY, "--mode", "fanout", "--nsubs", "4"], 64, 110_000, 1, false),
-    Perftest("topic 1→4", &[NODELAY, "--mode", "topic", "--nsubs", "4"], 64, 110_000, 1, false),
-    Perftest("4 pairs", &[NODELAY, "--qt", "4"], 64, 60_000, 4, false),
-    Perftest("synchronous", &[NODELAY, "--sync-publish", "yes"], 64, 11_000, 1, false),
-    Perftest("transactions of 100", &[NODELAY, "--tx", "100"], 64, 200_000, 1, false),
-    Perftest("durable 1→1, nodelay", &[NODELAY], 64, 100_000, 1, true),
-    Perftest("durable 1→1, nodelay", &[NODELAY], 1_024, 60_000, 1, true),
-    Perftest("durable, synchronous", &[NODELAY, "--sync-publish", "yes"], 64, 4_000, 1, true),
-    Perftest("durable, 64 synchronous", &SIXTY_FOUR, 64, 1_000, 64, true),
-    Perftest("durable, transactions of 100", &[NODELAY, "--tx", "100"], 64, 60_000, 1, true),
-    Perftest("durable, transactions of 100", &[NODELAY, "--tx", "100"], 1_024, 40_000, 1, true),
+    Perftest::new("1→1", &[], 64, 250_000),
+    Perftest::new("1→1", &[], 1_024, 200_000),
+    Perftest::new("1→1, nodelay", NODELAY, 64, 250_000),
+    Perftest::new("fanout 1→4", FANOUT, 64, 110_000),
+    Perftest::new("topic 1→4", TOPIC, 64, 110_000),
+    Perftest::new("4 pairs", PAIRS, 64, 60_000).by(4),
+    Perftest::new("synchronous", SYNC, 64, 11_000),
+    Perftest::new("transactions of 100", TX, 64, 200_000),
+    Perftest::new("durable 1→1, nodelay", NODELAY, 64, 100_000).durable(),
+    Perftest::new("durable 1→1, nodelay", NODELAY, 1_024, 60_000).durable(),
+    Perftest::new("durable, synchronous", SYNC, 64, 4_000).durable(),
+    Perftest::new("durable, 64 synchronous", SYNC_64, 64, 1_000).by(64).durable(),
+    Perftest::new("durable, transactions of 100", TX, 64, 60_000).durable(),
+    Perftest::new("durable, transactions of 100", TX, 1_024, 40_000).durable(),
 ];
-
-const SIXTY_FOUR: [&str; 5] = [NODELAY, "--sync-publish", "yes", "--npubs", "64"];
 
 /// Messages a second of `qpid-send` and `qpid-receive`, about, and octets of their bodies.
 const SEND_RATE: u64 = 200_000;
@@ -103,7 +135,7 @@ fn place(target: &Target) -> Vec<String> {
 }
 
 fn perftest(dir: &Path, test: &'static Perftest, seconds: f64) -> Case {
-    let &Perftest(name, options, size, pace, publishers, durable) = test;
+    let &Perftest { name, options, size, pace, publishers, durable } = test;
     let dir = dir.to_owned();
     let count = ((pace as f64 * seconds) as u64).max(100) / 100 * 100;
     let mut arguments = vec!["--summary".to_owned()];
