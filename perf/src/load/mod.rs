@@ -90,7 +90,7 @@ pub(crate) fn run(target: &Target, flow: &Flow, time: Time) -> Result<Outcome> {
 
 /// The same where the flow may be too much for the broker: none if the broker does not get done with it.
 pub(crate) fn try_run(target: &Target, flow: &Flow, time: Time) -> Result<Option<Outcome>> {
-    Ok(run_whole(target, flow, time, 0)?.ok())
+    Ok(set_up(target, flow, 0)?.whole(target, time)?.ok())
 }
 
 /// The same with so many idle connections opened between those of the producers and those of the consumers: where a
@@ -101,17 +101,7 @@ pub(crate) fn run_apart(
     time: Time,
     between: usize,
 ) -> Result<Outcome> {
-    run_whole(target, flow, time, between)?.map_err(|unfinished| anyhow!(unfinished))
-}
-
-/// An outcome, or in words what the broker did not get done with.
-fn run_whole(
-    target: &Target,
-    flow: &Flow,
-    time: Time,
-    between: usize,
-) -> Result<Result<Outcome, String>> {
-    set_up(target, flow, between)?.whole(target, time)
+    set_up(target, flow, between)?.run(target, time)
 }
 
 /// The clients of a flow, connected, subscribed, and with nothing sent.
@@ -159,6 +149,7 @@ impl Ready {
         self.whole(target, time)?.map_err(|unfinished| anyhow!(unfinished))
     }
 
+    /// An outcome, or in words what the broker did not get done with.
     fn whole(self, target: &Target, time: Time) -> Result<Result<Outcome, String>> {
         let Ready { flow, producers, consumers, idle } = self;
         let span = |seconds| Duration::from_secs_f64(seconds);

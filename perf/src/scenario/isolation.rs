@@ -38,9 +38,7 @@ impl Scenario for Isolation {
     }
 
     fn cases(&self, plan: &Plan<'_>) -> Vec<Case> {
-        let rate = plan.profile.rates.iter().copied().find(|rate| *rate >= 10_000);
-        let rate = rate.or(plan.profile.rates.first().copied());
-        let (Some(rate), Some(&size)) = (rate, plan.profile.sizes.first()) else {
+        let (Some(rate), Some(&size)) = (plan.profile.rate(), plan.profile.sizes.first()) else {
             return Vec::new();
         };
         let case = case(plan, size, rate);

@@ -172,6 +172,12 @@ impl Name {
 }
 
 impl Profile {
+    /// Messages per second where one rate does: 10,000 or the next above, else the first.
+    pub(crate) fn rate(&self) -> Option<u32> {
+        let rate = self.rates.iter().copied().find(|rate| *rate >= 10_000);
+        rate.or(self.rates.first().copied())
+    }
+
     /// How long a flow lasts.
     pub(crate) fn time(&self) -> Time {
         Time { warm_up: self.warm_up, seconds: self.seconds }

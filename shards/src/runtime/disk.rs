@@ -168,7 +168,7 @@ struct Disk {
     files: Rc<OpenFiles>,
     /// IO of the event loop that was started and has not ended.
     under_way: usize,
-    /// How much of its time the shard has slept since the last write.
+    /// Whether the shard rests, for writes that count when they are flushed.
     rest: Rest,
 }
 
