@@ -49,7 +49,9 @@ impl Connection {
         lock(&self.driver).turn(Some(wait))
     }
 
-    /// The socket, to wait on together with others; [`Connection::poll`] then moves the octets.
+    /// The socket, to wait on together with others until it can be read; [`Connection::poll`] then moves the octets. One
+    /// such call, also with `ZERO`, takes all in that it took from the socket, decrypted if there is TLS: what it leaves
+    /// can still be read from the socket, so nothing is missed by waiting on that alone.
     pub fn fd(&self) -> RawFd {
         lock(&self.driver).fd().as_raw_fd()
     }

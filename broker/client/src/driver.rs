@@ -1,6 +1,6 @@
 //! The socket and a protocol's state machine, joined. Blocking is poll(2) on a socket that does not block.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::input::Input;
+use crate::tls::TlsError;
+use crate::wire::Wire;
 use crate::{ConnectOptions, Error};
 
 /// Octets of output that are worth a write of their own.
@@ -44,7 +46,7 @@ pub(crate) trait Protocol {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Driver<P> {
-    socket: TcpStream,
+    wire: Wire,
     pub(crate) protocol: P,
     /// What the protocol's clock counts from.
     epoch: Instant,
@@ -85,7 +87,7 @@ impl<P: Protocol> Driver<P> {
         socket.set_nodelay(options.no_delay)?;
         socket.set_nonblocking(true)?;
         let mut driver = Driver {
-            socket,
+            wire: Wire::new(socket, options.tls.as_ref())?,
             protocol,
             epoch: Instant::now(),
             input: Input::new(),
@@ -94,17 +96,33 @@ impl<P: Protocol> Driver<P> {
             timeout: options.timeout,
             send_timeout: options.send_timeout,
         };
+        driver.shake_hands()?;
         driver
             .wait_answer("the connection to open", |driver| Ok(driver.protocol.is_open()))
             .map(|()| driver)
     }
 
+    /// That of TLS, if there is any.
+    fn shake_hands(&mut self) -> Result<(), Error> {
+        self.wait_answer("the TLS handshake", |driver| Ok(!driver.wire.is_handshaking())).map_err(
+            |error| match error {
+                Error::Lost => TlsError::HungUp.into(),
+                error => error,
+            },
+        )
+    }
+
+    /// Whatever had to be said is said: with TLS, that nothing more comes.
+    pub(crate) fn hang_up(&mut self) {
+        self.wire.close();
+    }
+
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.wire.socket().as_fd()
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+        self.wire.socket().local_addr()
     }
 
     /// The time as the protocol counts it.
@@ -129,6 +147,11 @@ impl<P: Protocol> Driver<P> {
         self.protocol.out().len() - self.written
     }
 
+    /// Whether anything waits for the socket: output, or what TLS has to say.
+    fn is_writing(&mut self) -> bool {
+        self.pending() > 0 || self.wire.wants_write()
+    }
+
     /// Keeps the output from growing without end.
     pub(crate) fn write_if_large(&mut self) -> Result<(), Error> {
         if self.pending() < WRITE_AT {
@@ -144,9 +167,11 @@ impl<P: Protocol> Driver<P> {
 
     /// Writes what the socket takes.
     fn write_some(&mut self) -> Result<(), Error> {
-        while self.pending() > 0 && !self.lost {
-            match self.socket.write(&self.protocol.out()[self.written..]) {
-                Ok(0) => return Err(io::Error::from(ErrorKind::WriteZero).into()),
+        while self.is_writing() && !self.lost {
+            match self.wire.write(&self.protocol.out()[self.written..]) {
+                Ok(0) if self.pending() > 0 => {
+                    return Err(io::Error::from(ErrorKind::WriteZero).into());
+                }
                 Ok(count) => self.written += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -172,10 +197,10 @@ impl<P: Protocol> Driver<P> {
     pub(crate) fn flush(&mut self) -> Result<(), Error> {
         self.protocol.report()?;
         self.write_some()?;
-        if self.pending() == 0 || self.lost {
+        if !self.is_writing() || self.lost {
             return self.check();
         }
-        self.wait_answer("the broker to read", |driver| Ok(driver.pending() == 0))
+        self.wait_answer("the broker to read", |driver| Ok(!driver.is_writing()))
     }
 
     // ---- reading ----
@@ -211,14 +236,14 @@ impl<P: Protocol> Driver<P> {
     /// Waits until the socket can be read, or written if there is anything to write.
     fn sleep(&mut self, wait: Option<Duration>) -> Result<(), Error> {
         let mut flags = PollFlags::IN;
-        if self.pending() > 0 {
+        if self.is_writing() {
             flags |= PollFlags::OUT;
         }
         let timeout = wait.map(|wait| Timespec {
             tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: wait.subsec_nanos().into(),
         });
-        match poll(&mut [PollFd::new(&self.socket, flags)], timeout.as_ref()) {
+        match poll(&mut [PollFd::new(self.wire.socket(), flags)], timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(io::Error::from(error).into()),
         }
@@ -226,22 +251,11 @@ impl<P: Protocol> Driver<P> {
 
     /// Reads once; false if nothing was there.
     fn read_some(&mut self) -> Result<bool, Error> {
-        loop {
-            return match self.input.fill(&mut self.socket) {
-                Ok(0) => {
-                    self.lost = true;
-                    Ok(false)
-                }
-                Ok(_) => Ok(true),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == ErrorKind::ConnectionReset => {
-                    self.lost = true;
-                    Ok(false)
-                }
-                Err(error) => Err(error.into()),
-            };
-        }
+        let read = self.wire.read(self.input.room());
+        self.lost |= matches!(read, Ok(Some(0)) | Err(_));
+        let read = read?.unwrap_or(0);
+        self.input.filled(read);
+        Ok(read > 0)
     }
 
     /// Reads to the end of a socket that can no longer be written.

@@ -9,6 +9,7 @@ use fletch_amqp::v1_0::CompositeError;
 use fletch_amqp::v1_0::message::MessageError;
 use thiserror::Error;
 
+use crate::tls::TlsError;
 use crate::v1_0::Failure;
 
 /// Why a call failed.
@@ -37,7 +38,10 @@ pub enum Error {
         /// For people.
         text: String,
     },
-    /// The socket was closed without `connection.close`.
+    /// TLS could not be begun, or broke.
+    #[error(transparent)]
+    Tls(Box<TlsError>),
+    /// The socket was closed without `connection.close`; with TLS, whether in order or not.
     #[error("the broker closed the socket without a word")]
     Lost,
     /// The broker wants us elsewhere.
@@ -109,6 +113,13 @@ fn session_text(code: ErrorCode, text: &str) -> String {
     match code.name() {
         Some(name) if text.starts_with(name) => text.to_owned(),
         _ => format!("{code}: {text}"),
+    }
+}
+
+impl From<TlsError> for Error {
+    // Rare, and larger than all others: it would make every result large.
+    fn from(error: TlsError) -> Self {
+        Error::Tls(Box::new(error))
     }
 }
 

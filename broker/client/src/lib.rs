@@ -1,7 +1,7 @@
 //! A thin blocking AMQP client over `fletch-amqp`, for the tools, the tests and the benchmarks: of 0-10 here, of 1.0 in
 //! [`v1_0`].
 //!
-//! A [`Connection`] owns one TCP socket and no thread: octets move only while one of its methods, or one of its
+//! A [`Connection`] owns one TCP socket, with TLS on it if [`ConnectOptions::tls`] says so, and no thread: octets move only while one of its methods, or one of its
 //! sessions', is called. Commands and messages are encoded into one buffer that is written when it is large, on
 //! [`Session::flush`], and before every wait; replies are read in large pieces. Handles may move between threads, but
 //! a call that waits keeps the connection to itself, so use a connection per thread where speed matters.
@@ -34,12 +34,15 @@ mod options;
 mod session;
 mod sessions;
 mod state;
+mod tls;
 pub mod v1_0;
+mod wire;
 
 pub use connection::Connection;
 pub use error::Error;
 pub use message::{Delivery, Outgoing};
 pub use options::ConnectOptions;
 pub use session::{Reply, Session, Subscription};
+pub use tls::{Identity, TlsError, TlsOptions, Trust};
 
 pub use fletch_amqp as amqp;

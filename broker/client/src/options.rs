@@ -5,6 +5,8 @@ use std::time::Duration;
 use fletch_amqp::types::Map;
 use fletch_amqp::v0_10::{ClientConfig, ClientMechanism};
 
+use crate::TlsOptions;
+
 /// How to connect. The default is ANONYMOUS, no heartbeats, and half a minute for every answer.
 #[derive(Debug, Clone)]
 pub struct ConnectOptions {
@@ -14,11 +16,13 @@ pub struct ConnectOptions {
     pub password: Option<String>,
     /// The mechanisms allowed, separated by spaces; `None` for those that fit `user`.
     pub mechanism: Option<String>,
+    /// TLS, unless the broker is to be spoken to in the clear.
+    pub tls: Option<TlsOptions>,
     /// The virtual host to open.
     pub virtual_host: String,
     /// Seconds between heartbeats, 0 for none.
     pub heartbeat: u16,
-    /// How long to wait for the connection, and for the answer to any one call.
+    /// How long to wait for the connection, for the TLS handshake, and for the answer to any one call.
     pub timeout: Duration,
     /// How long [`crate::Session::send`] may wait while the broker holds it back; `None` for as long as it does.
     pub send_timeout: Option<Duration>,
@@ -43,6 +47,7 @@ impl Default for ConnectOptions {
             user: None,
             password: None,
             mechanism: None,
+            tls: None,
             virtual_host: String::new(),
             heartbeat: 0,
             timeout: Duration::from_secs(30),

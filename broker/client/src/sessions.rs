@@ -270,7 +270,9 @@ impl Driver<Sessions> {
         self.protocol.amqp.close(now, CloseCode::NORMAL, "");
         self.wait_answer("the broker to close the connection", |driver| {
             Ok(driver.protocol.closed.is_some() || driver.is_lost())
-        })
+        })?;
+        self.hang_up();
+        Ok(())
     }
 }
 fn channel_of(event: &Event<'_>) -> Option<u16> {
