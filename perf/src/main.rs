@@ -12,6 +12,7 @@ mod protocol;
 mod scenario;
 mod suite;
 mod target;
+mod tls;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

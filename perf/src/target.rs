@@ -2,15 +2,18 @@
 
 use crate::process::{Process, Usage};
 use crate::protocol::Protocol;
+use crate::tls::TlsArguments;
 use anyhow::{Context, Result, bail};
 use fletch_client::amqp::v0_10::{CreditUnit, FlowMode};
-use fletch_client::{ConnectOptions, Connection, Session, v1_0};
+use fletch_client::{ConnectOptions, Connection, Session, TlsOptions, v1_0};
 use socket2::{Domain, Socket, Type};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 /// The port of AMQP, where a URL names none.
 const PORT: u16 = 5672;
+/// The same over TLS.
+const TLS_PORT: u16 = 5671;
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -18,19 +21,31 @@ pub(crate) struct Target {
     host: String,
     port: u16,
     user: Option<(String, String)>,
+    tls: Option<Tls>,
     process: Option<Process>,
+}
+
+/// How to speak TLS, and what that says about who we are.
+#[derive(Clone, Debug)]
+struct Tls {
+    options: TlsOptions,
+    /// Whether we have a certificate of our own.
+    identified: bool,
 }
 
 impl Target {
     /// A broker on this machine, started here.
     pub(crate) fn local(port: u16, process: Process) -> Target {
-        Target { host: "127.0.0.1".to_owned(), port, user: None, process: Some(process) }
+        let host = "127.0.0.1".to_owned();
+        Target { host, port, user: None, tls: None, process: Some(process) }
     }
 
-    /// Of `amqp://[USER:PASSWORD@]HOST[:PORT]`; on this machine its process may be known.
-    pub(crate) fn parse(url: &str, pid: Option<u32>) -> Result<Target> {
-        let Some(rest) = url.strip_prefix("amqp://") else {
-            bail!("{url}: a broker's URL is amqp://HOST:PORT");
+    /// Of `amqp://[USER:PASSWORD@]HOST[:PORT]`, or `amqps://` for TLS; on this machine its process may be known.
+    pub(crate) fn parse(url: &str, pid: Option<u32>, tls: &TlsArguments) -> Result<Target> {
+        let (rest, sealed) = match (url.strip_prefix("amqp://"), url.strip_prefix("amqps://")) {
+            (Some(rest), _) => (rest, false),
+            (_, Some(rest)) => (rest, true),
+            _ => bail!("{url}: a broker's URL is amqp://HOST:PORT, or amqps://HOST:PORT"),
         };
         let (user, place) = match rest.rsplit_once('@') {
             Some((user, place)) => (Some(user.split_once(':').unwrap_or((user, ""))), place),
@@ -40,19 +55,37 @@ impl Target {
         // The colons of an IPv6 address stand in brackets.
         let (host, port) = match place.rsplit_once(':').filter(|(_, port)| !port.contains(']')) {
             Some((host, port)) => (host, port.parse().with_context(|| format!("{url}: port"))?),
-            None => (place, PORT),
+            None => (place, if sealed { TLS_PORT } else { PORT }),
         };
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         if host.is_empty() {
             bail!("{url}: no host");
         }
         let user = user.map(|(name, password)| (name.to_owned(), password.to_owned()));
-        Ok(Target { host, port, user, process: pid.map(Process) })
+        let tls = match sealed {
+            true => Some(Tls {
+                options: tls.options(&host).with_context(|| url.to_owned())?,
+                identified: tls.identity().is_some(),
+            }),
+            false => None,
+        };
+        Ok(Target { host, port, user, tls, process: pid.map(Process) })
     }
 
     /// The same broker by another port.
     pub(crate) fn at_port(&self, port: u16) -> Target {
         Target { port, ..self.clone() }
+    }
+
+    /// Whether clients speak TLS with it.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Without the user.
+    pub(crate) fn url(&self) -> String {
+        let scheme = if self.is_sealed() { "amqps" } else { "amqp" };
+        format!("{scheme}://{}:{}", self.host, self.port)
     }
 
     /// Where it is.
@@ -68,7 +101,11 @@ impl Target {
     /// What a connection to it asks for unless told otherwise.
     pub(crate) fn options(&self) -> ConnectOptions {
         let (user, password) = self.user.clone().unzip();
-        ConnectOptions { user, password, ..Default::default() }
+        // Whom its certificate names the broker may know by that: it says so by offering EXTERNAL.
+        let by_certificate = user.is_none() && self.tls.as_ref().is_some_and(|tls| tls.identified);
+        let mechanism = by_certificate.then(|| "EXTERNAL ANONYMOUS".to_owned());
+        let tls = self.tls.as_ref().map(|tls| tls.options.clone());
+        ConnectOptions { user, password, mechanism, tls, ..Default::default() }
     }
 
     // ---- clients ----
@@ -194,20 +231,38 @@ pub(crate) fn unlimited(session: &Session, destination: &str) -> Result<()> {
 mod tests {
     use super::*;
 
+    fn parse(url: &str, tls: &TlsArguments) -> Result<Target> {
+        Target::parse(url, None, tls)
+    }
+
     #[test]
     fn a_url_names_host_port_and_user() {
-        let target = Target::parse("amqp://guest:se:cret@broker.example:5673/", None).unwrap();
+        let none = TlsArguments::default();
+        let target = parse("amqp://guest:se:cret@broker.example:5673/", &none).unwrap();
         assert_eq!((target.host(), target.port()), ("broker.example", 5673));
         assert_eq!(target.user, Some(("guest".to_owned(), "se:cret".to_owned())));
-        let target = Target::parse("amqp://[::1]", None).unwrap();
+        assert_eq!(target.url(), "amqp://broker.example:5673");
+        let target = parse("amqp://[::1]", &none).unwrap();
         assert_eq!((target.host(), target.port(), &target.user), ("::1", PORT, &None));
-        assert_eq!(Target::parse("amqp://[::1]:7", None).unwrap().port(), 7);
+        assert_eq!(parse("amqp://[::1]:7", &none).unwrap().port(), 7);
+    }
+
+    #[test]
+    fn with_tls_somebody_has_to_be_trusted() {
+        let none = TlsArguments::default();
+        let said = format!("{:#}", parse("amqps://broker.example", &none).unwrap_err());
+        assert!(said.contains("--tls-ca FILE") && said.contains("--tls-insecure"), "{said}");
+        let anybody = TlsArguments { tls_insecure: true, ..none };
+        let target = parse("amqps://broker.example", &anybody).unwrap();
+        assert_eq!(target.url(), "amqps://broker.example:5671");
+        assert!(target.is_sealed() && target.options().tls.is_some());
+        assert!(parse("amqp://broker.example", &anybody).unwrap().options().tls.is_none());
     }
 
     #[test]
     fn what_is_no_url_of_a_broker_is_refused() {
         for url in ["127.0.0.1:5672", "http://localhost", "amqp://:5672", "amqp://host:port"] {
-            assert!(Target::parse(url, None).is_err(), "{url}");
+            assert!(parse(url, &TlsArguments::default()).is_err(), "{url}");
         }
     }
 }

@@ -2,6 +2,7 @@
 //! is looked at but for being one.
 
 use fletch_tests::broker::{Broker, bin_dir};
+use fletch_tests::tls::{Authority, Terminator};
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -173,6 +174,32 @@ fn a_broker_that_runs_already_is_measured_by_its_url() {
 }
 
 #[test]
+fn a_broker_with_tls_is_measured_like_any_other() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let results = dir.path().join("results.json");
+    let (broker, authority) = (Broker::start(&[]).unwrap(), Authority::new().unwrap());
+    let terminator = Terminator::start(broker.address(), &authority).unwrap();
+    let url = format!("amqps://{}", terminator.address());
+    let usual = ["run", "--profile", "smallest", "--protocol", "both", "--url", &url];
+    let only = ["--only", "latency,throughput", "--dir", dir.path().to_str().unwrap()];
+    let ca = authority.pem();
+    let trusting = ["--tls-ca", ca.to_str().unwrap(), "--json", results.to_str().unwrap()];
+    let text = told(&[&usual[..], &only, &trusting].concat(), true);
+    assert!(text.starts_with(&format!("the broker at {url}\n")), "{text}");
+    let document = json(&results);
+    assert_eq!(document["broker"]["url"], url);
+    assert!(document["without"].as_array().unwrap().iter().all(|w| w["failed"] == false));
+    for protocol in ["amqp0-10", "amqp1.0"] {
+        for scenario in ["latency", "throughput"] {
+            assert!(!entries(&document, scenario, protocol).is_empty(), "{scenario} in {protocol}");
+        }
+    }
+    // That it was TLS, and that its clients left in order.
+    assert!(terminator.closed_in_order() > 0);
+    broker.stop().unwrap();
+}
+
+#[test]
 fn two_brokers_are_compared_pair_by_pair() {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let results = dir.path().join("results.json");
@@ -221,7 +248,16 @@ fn what_cannot_be_measured_is_refused_before_anything_is() {
         (vec!["run", "--only", "qpid-clients"], "--qpid-clients DIR says where they are"),
         (vec!["run", "--url", "localhost:5672"], "amqp://HOST:PORT"),
         (vec!["run", "--url", "amqp://localhost", "--shards", "2"], "cannot be used with"),
+        (vec!["run", "--url", "amqps://localhost"], "--tls-ca FILE with the issuer"),
+        (vec!["run", "--url", "amqps://localhost", "--tls-ca", "/dev/null"], "/dev/null: no items"),
+        (vec!["run", "--url", "amqp://localhost", "--tls-insecure"], "by amqps://HOST:PORT"),
+        (vec!["run", "--tls-ca", "ca.pem"], "by amqps://HOST:PORT"),
+        (vec!["run", "--url", "amqps://localhost", "--tls-cert", "our.pem"], "--tls-key"),
         (vec!["compare", "--a", "amqp://localhost"], "--b"),
+        (
+            vec!["compare", "--a", "amqp://a", "--b", "amqps://b"],
+            "amqps://b\n\nCaused by:\n    whom to trust?",
+        ),
         (vec!["page", "/dev/null", "/dev/null"], "/dev/null"),
     ];
     for (arguments, text) in refused {

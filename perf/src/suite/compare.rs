@@ -6,6 +6,7 @@ use super::stats::{Spread, ratios};
 use super::{Measuring, is_telling, status};
 use crate::broker::BrokerOptions;
 use crate::target::Target;
+use crate::tls::TlsArguments;
 use anyhow::{Context, Result};
 use clap::Args;
 use fletch_perf::report;
@@ -21,7 +22,7 @@ const REPETITIONS: usize = 3;
 /// `fletch-perf compare`.
 #[derive(Args)]
 pub(crate) struct CompareOptions {
-    /// A, a broker that runs already.
+    /// A, a broker that runs already, amqp:// or amqps://.
     #[arg(
         long,
         value_name = "URL",
@@ -41,7 +42,7 @@ pub(crate) struct CompareOptions {
     /// The same where it has a data directory only.
     #[arg(long, value_name = "OPTION", allow_hyphen_values = true, requires = "a_broker")]
     a_with_store: Vec<String>,
-    /// B, a broker that runs already.
+    /// B, a broker that runs already, amqp:// or amqps://.
     #[arg(
         long,
         value_name = "URL",
@@ -68,6 +69,8 @@ pub(crate) struct CompareOptions {
     #[arg(long, default_value = "park")]
     idle_strategy: String,
     #[command(flatten)]
+    tls: TlsArguments,
+    #[command(flatten)]
     measuring: Measuring,
 }
 
@@ -80,7 +83,7 @@ impl CompareOptions {
         with: [&[String]; 2],
     ) -> Result<Under> {
         if let Some(url) = url {
-            return Ok(Under::There(Target::parse(url, pid)?));
+            return Ok(Under::There(Target::parse(url, pid, &self.tls)?));
         }
         let program = program.context("a URL or a program")?;
         Ok(Under::Program(BrokerOptions::of(program, self.shards, &self.idle_strategy, with)))
@@ -122,6 +125,7 @@ struct Ratio {
 
 /// Measures both, and shows the ratios.
 pub(super) fn run(options: &CompareOptions) -> Result<ExitCode> {
+    options.tls.check(options.a.iter().chain(&options.b))?;
     let a = options.under(
         options.a.as_ref(),
         options.a_pid,

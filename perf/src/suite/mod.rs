@@ -19,6 +19,7 @@ use crate::load::publisher::BATCH;
 use crate::protocol::Protocols;
 use crate::scenario::{self, Scenario};
 use crate::target::Target;
+use crate::tls::TlsArguments;
 use anyhow::{Context, Result, bail};
 use bench::{Bench, Under};
 use clap::Args;
@@ -181,14 +182,8 @@ impl Measuring {
         let protocols = self.protocol.all();
         let (name, url, program, shards, idle_strategy) = match &under {
             Under::There(target) => {
-                let place = format!("{}:{}", target.host(), target.port());
-                (
-                    format!("the broker at {place}"),
-                    Some(format!("amqp://{place}")),
-                    None,
-                    None,
-                    None,
-                )
+                let url = target.url();
+                (format!("the broker at {url}"), Some(url), None, None, None)
             }
             Under::Program(options) => {
                 let program = Some(options.program()?.display().to_string());
@@ -247,18 +242,21 @@ impl Measuring {
 pub(crate) struct Choice {
     #[command(flatten)]
     program: BrokerOptions,
-    /// A broker that runs already, amqp://[USER:PASSWORD@]HOST[:PORT].
+    /// A broker that runs already, amqp://[USER:PASSWORD@]HOST[:PORT], or amqps:// for TLS.
     #[arg(long, conflicts_with_all = ["broker", "shards", "idle_strategy", "reference", "with", "with_store"])]
     url: Option<String>,
     /// The process of that broker, if it is on this machine: for its processor time and memory.
     #[arg(long, requires = "url")]
     pid: Option<u32>,
+    #[command(flatten)]
+    tls: TlsArguments,
 }
 
 impl Choice {
     fn under(&self) -> Result<Under> {
+        self.tls.check(&self.url)?;
         Ok(match &self.url {
-            Some(url) => Under::There(Target::parse(url, self.pid)?),
+            Some(url) => Under::There(Target::parse(url, self.pid, &self.tls)?),
             None => Under::Program(self.program.clone()),
         })
     }
