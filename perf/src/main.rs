@@ -9,6 +9,7 @@ mod load;
 mod memory;
 mod process;
 mod protocol;
+mod qmf;
 mod scenario;
 mod suite;
 mod target;

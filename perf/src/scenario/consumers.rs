@@ -45,9 +45,9 @@ impl Scenario for Consumers {
     }
 
     fn cases(&self, plan: &Plan<'_>) -> Vec<Case> {
-        let sizes = plan.profile.sizes.iter().copied();
-        let largest = sizes.filter(|size| *size <= 1_024).max();
-        let (Some(rate), Some(size)) = (plan.profile.rate(), largest) else { return Vec::new() };
+        let (Some(rate), Some(size)) = (plan.profile.rate(), plan.profile.size()) else {
+            return Vec::new();
+        };
         let all = [
             ("alone", None),
             ("beside a slow one", Some(Illness::Slow)),

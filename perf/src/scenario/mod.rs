@@ -7,6 +7,7 @@ mod connections;
 mod consumers;
 mod isolation;
 mod latency;
+mod management;
 mod qpid_clients;
 mod round_trip;
 mod scaling;
@@ -90,7 +91,7 @@ pub(crate) trait Scenario: Sync {
 }
 
 /// All of them, in the order of measurement.
-pub(crate) const ALL: [&dyn Scenario; 12] = [
+pub(crate) const ALL: [&dyn Scenario; 13] = [
     &latency::Latency,
     &sustained::Sustained,
     &throughput::Throughput,
@@ -101,6 +102,7 @@ pub(crate) const ALL: [&dyn Scenario; 12] = [
     &backlog::Backlog,
     &scaling::Scaling,
     &isolation::Isolation,
+    &management::Management,
     &soak::Soak,
     &qpid_clients::QpidClients,
 ];

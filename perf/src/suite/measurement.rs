@@ -14,6 +14,8 @@ pub(crate) struct Measurement {
     pub(crate) tracks: Vec<(String, Track)>,
     /// Latencies that have no course.
     pub(crate) histograms: Vec<(String, Histogram<u64>)>,
+    /// Why there is nothing to measure, if the broker turned out so.
+    pub(crate) without: Option<String>,
 }
 
 /// A figure of one repetition.
@@ -29,6 +31,11 @@ const PERCENTILES: [(f64, &str); 4] =
 const MIB: f64 = 1_048_576.0;
 
 impl Measurement {
+    /// Nothing, for this reason.
+    pub(crate) fn without(why: String) -> Measurement {
+        Measurement { without: Some(why), ..Measurement::default() }
+    }
+
     /// Adds a figure, unless there is none: of what is 0 divided by 0 nothing can be said.
     pub(crate) fn add(&mut self, name: &str, unit: &'static str, better: Better, value: f64) {
         if value.is_finite() {

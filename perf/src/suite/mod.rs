@@ -85,6 +85,9 @@ pub(crate) struct Measuring {
     /// Messages of the backlog.
     #[arg(long)]
     backlog: Option<u64>,
+    /// Queues that management is asked for.
+    #[arg(long)]
+    managed_queues: Option<usize>,
     /// Seconds of the soak.
     #[arg(long)]
     soak: Option<f64>,
@@ -132,6 +135,7 @@ impl Measuring {
         profile.limit_us = self.limit.unwrap_or(profile.limit_us);
         profile.connections = self.connections.unwrap_or(profile.connections);
         profile.backlog = self.backlog.unwrap_or(profile.backlog);
+        profile.managed_queues = self.managed_queues.unwrap_or(profile.managed_queues);
         profile.soak = self.soak.unwrap_or(profile.soak);
         profile.qpid_clients.clone_from(&self.qpid_clients);
         if profile.sizes.iter().any(|size| *size < STAMP) {

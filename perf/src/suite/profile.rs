@@ -50,6 +50,8 @@ pub(crate) struct Profile {
     /// Messages per second, and seconds that a group of consumers is away.
     pub(crate) absence: (u32, f64),
     pub(crate) shards: Vec<u16>,
+    /// Queues that management is asked for.
+    pub(crate) managed_queues: usize,
     /// Seconds.
     pub(crate) soak: f64,
     /// Where the programs of Apache Qpid are, if they are to be run.
@@ -92,6 +94,7 @@ impl Name {
                 backlog: 1_000,
                 absence: (1_000, 0.2),
                 shards: vec![1, 2],
+                managed_queues: 20,
                 soak: 0.5,
                 qpid_clients: None,
             },
@@ -116,6 +119,7 @@ impl Name {
                 backlog: 500_000,
                 absence: (10_000, 2.0),
                 shards: vec![1, 2],
+                managed_queues: 200,
                 soak: 5.0,
                 qpid_clients: None,
             },
@@ -140,6 +144,7 @@ impl Name {
                 backlog: 2_000_000,
                 absence: (20_000, 4.0),
                 shards: vec![1, 2],
+                managed_queues: 1_000,
                 soak: 20.0,
                 qpid_clients: None,
             },
@@ -164,6 +169,7 @@ impl Name {
                 backlog: 10_000_000,
                 absence: (50_000, 10.0),
                 shards: vec![1, 2, 4, 8],
+                managed_queues: 5_000,
                 soak: 600.0,
                 qpid_clients: None,
             },
@@ -176,6 +182,11 @@ impl Profile {
     pub(crate) fn rate(&self) -> Option<u32> {
         let rate = self.rates.iter().copied().find(|rate| *rate >= 10_000);
         rate.or(self.rates.first().copied())
+    }
+
+    /// Octets of a body where one size does: the largest up to 1,024.
+    pub(crate) fn size(&self) -> Option<usize> {
+        self.sizes.iter().copied().filter(|size| *size <= 1_024).max()
     }
 
     /// How long a flow lasts.

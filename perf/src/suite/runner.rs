@@ -129,6 +129,7 @@ impl Turn<'_> {
             return Ok(());
         }
         match (self.case.measure)(self.bench) {
+            Ok(Measurement { without: Some(why), .. }) => self.case.without = Some(why),
             Ok(measurement) => {
                 if let Some(dir) = hdr {
                     // Of several brokers each has a place.
