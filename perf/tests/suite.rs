@@ -1,6 +1,9 @@
 //! The suite as its users run it, with the smallest profile: that all there is to measure is measured and told. No figure
 //! is looked at but for being one.
 
+mod agent;
+
+use agent::Agent;
 use fletch_tests::broker::{Broker, bin_dir};
 use fletch_tests::tls::{Authority, Terminator};
 use serde_json::Value;
@@ -236,6 +239,98 @@ fn two_brokers_are_compared_pair_by_pair() {
         assert_eq!(runs.len(), 2);
     }
     running.stop().unwrap();
+}
+
+/// A run of `management` by URL, and what it wrote.
+fn managed(broker: &Broker, protocol: &str, success: bool) -> (String, Value) {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let results = dir.path().join("results.json");
+    let (url, pid) = (format!("amqp://{}", broker.address()), broker.pid().to_string());
+    let usual = ["run", "--profile", "smallest", "--only", "management", "--protocol", protocol];
+    let broker = ["--url", &url, "--pid", &pid];
+    let write = ["--json", results.to_str().unwrap(), "--dir", dir.path().to_str().unwrap()];
+    let text = told(&[&usual[..], &broker, &write].concat(), success);
+    (text, json(&results))
+}
+
+#[test]
+fn management_is_measured_through_an_agent_that_answers_in_parts() {
+    let broker = Broker::start(&[]).unwrap();
+    let agent = Agent::start(broker.address(), &[15, 10], "");
+    let (_, document) = managed(&broker, "both", true);
+    let seen = agent.stop();
+    for protocol in ["amqp0-10", "amqp1.0"] {
+        let [entry] = entries(&document, "management", protocol)[..] else { panic!("{document}") };
+        let names = figures(entry);
+        for name in [
+            "managed ÷ alone, p99.9",
+            "alone p50",
+            "managed p50",
+            "query max",
+            "create and delete max",
+            "alone broker CPU",
+            "managed broker CPU",
+            "never asked",
+        ] {
+            assert!(names.contains(&name), "{name} in {names:?}");
+        }
+        let all = entry["figures"].as_array().unwrap();
+        let objects = all.iter().find(|figure| figure["name"] == "objects in an answer");
+        assert_eq!(objects.unwrap()["median"], 25.0);
+    }
+    let queries = seen.queries.iter().filter(|class| *class == "queue").count();
+    assert!(queries > 0 && !seen.created.is_empty(), "{queries}, {:?}", seen.created);
+    assert_eq!(seen.created, seen.deleted);
+    assert!(seen.left.is_empty(), "{:?}", seen.left);
+    broker.stop().unwrap();
+}
+
+#[test]
+fn management_that_refuses_fails_the_case_with_its_words_and_leaves_no_queue_behind() {
+    let broker = Broker::start(&[]).unwrap();
+    let agent = Agent::start(broker.address(), &[25], "delete");
+    let (text, document) = managed(&broker, "amqp0-10", false);
+    assert!(text.contains("FAILED: management"), "{text}");
+    assert_eq!(document["without"][0]["failed"], true);
+    let why = document["without"][0]["why"].as_str().unwrap();
+    assert_eq!(why, format!("management: delete: {} (7)", agent::REFUSAL));
+    let seen = agent.stop();
+    assert!(!seen.created.is_empty());
+    assert!(seen.left.is_empty(), "{:?}", seen.left);
+    broker.stop().unwrap();
+}
+
+#[test]
+fn management_that_does_not_tell_all_queues_is_an_error() {
+    let broker = Broker::start(&[]).unwrap();
+    let agent = Agent::start(broker.address(), &[9, 9], "");
+    let (text, _) = managed(&broker, "amqp0-10", false);
+    assert!(text.contains("of 20 queues and more 18 were told"), "{text}");
+    agent.stop();
+    broker.stop().unwrap();
+}
+
+#[test]
+fn a_broker_that_has_no_management_is_measured_without() {
+    let without = |broker: &Broker, protocol, count, reason: &str| {
+        let (_, document) = managed(broker, protocol, true);
+        assert!(entries(&document, "management", protocol).is_empty(), "{document}");
+        let all = document["without"].as_array().unwrap();
+        assert_eq!(all.len(), count, "{document}");
+        for without in all {
+            assert_eq!(without["failed"], false, "{without}");
+            assert!(without["why"].as_str().unwrap().contains(reason), "{without}");
+        }
+    };
+    let broker = Broker::start(&[]).unwrap();
+    without(&broker, "both", 2, "no exchange qmf.default.direct");
+    // Now requests have somewhere to go, and nobody hears them.
+    agent::with_exchange(broker.address());
+    without(&broker, "amqp0-10", 1, "has not answered within 2s");
+    broker.stop().unwrap();
+    let broker = Broker::start(&["--protocols", "amqp1.0"]).unwrap();
+    without(&broker, "amqp1.0", 1, "management is asked over AMQP 0-10: ");
+    broker.stop().unwrap();
 }
 
 #[test]
