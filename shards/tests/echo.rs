@@ -6,8 +6,9 @@ mod support;
 
 use fletch_shards::Config;
 use std::io::{Read, Write};
-use std::net::Shutdown;
-use std::time::Duration;
+use std::net::{Shutdown, TcpStream};
+use std::sync::mpsc::{RecvTimeoutError, TryRecvError, channel};
+use std::time::{Duration, Instant};
 use support::*;
 
 /// With each way of waiting: asleep, asleep after a while, and never.
@@ -48,6 +49,78 @@ fn echoes(shards: usize, idle: &str) {
         assert_eq!(echo.stats(shard).connected(), 8 / shards as u64, "spread evenly");
     }
     echo.stop();
+}
+
+/// While shards sleep for connections that are busy, they look around by themselves only every tenth of a second.
+/// Nothing else may have to wait for that.
+#[test]
+fn a_shard_that_sleeps_for_a_busy_connection_misses_nothing() {
+    const ROUNDS: usize = 40;
+    let ask = |stream: &mut TcpStream| {
+        stream.write_all(b"a").unwrap();
+        stream.read_exact(&mut [0; 1]).unwrap();
+    };
+    each_idle(|idle| {
+        let echo = start(waiting(2, idle));
+        let busy = [echo.connect(), echo.connect()];
+        let mut resting: Vec<_> = (0..ROUNDS).map(|_| echo.connect()).collect();
+        resting.iter_mut().for_each(ask);
+        let (stop, stopped) = channel::<()>();
+        let busy = std::thread::spawn(move || {
+            let mut busy = busy;
+            while stopped.recv_timeout(Duration::from_millis(3)) == Err(RecvTimeoutError::Timeout) {
+                busy.iter_mut().for_each(ask);
+            }
+        });
+        // Until they are at rest.
+        std::thread::sleep(Duration::from_millis(300));
+        let (mut at_rest, mut timed, mut sent) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+        for stream in &mut resting {
+            let began = Instant::now();
+            ask(stream);
+            at_rest += began.elapsed();
+            let (done, result) = channel();
+            echo.control(0, Control::Timer { after: Duration::from_millis(5), done });
+            timed += result.recv_timeout(LONG).unwrap();
+            let ((done, result), began) = (channel(), Instant::now());
+            echo.control(0, Control::Circulate { rounds: 1, done });
+            result.recv_timeout(LONG).unwrap();
+            sent += began.elapsed();
+        }
+        let limit = Duration::from_millis(25) * ROUNDS as u32;
+        assert!(at_rest < limit, "{idle}: what connections at rest sent waited {at_rest:?}");
+        assert!(timed < limit, "{idle}: timers were {timed:?} late");
+        assert!(sent < limit, "{idle}: frames took {sent:?}");
+        drop(stop);
+        busy.join().unwrap();
+        echo.stop();
+    });
+}
+
+/// A connection that is closed goes on to be read until its peer has closed it too, however much that sends.
+#[test]
+fn a_closed_connection_that_floods_starves_nobody() {
+    each_idle(|idle| {
+        let echo = start(waiting(1, idle));
+        let mut closed = echo.connect();
+        closed.write_all(b"Q").unwrap();
+        closed.set_nonblocking(true).unwrap();
+        let (stop, stopped) = channel::<()>();
+        let flood = std::thread::spawn(move || {
+            while stopped.try_recv() == Err(TryRecvError::Empty) {
+                // Fails once the shard has given it up.
+                let _ = closed.write(&[b'x'; 16 << 10]);
+            }
+        });
+        let mut stream = echo.connect();
+        for _ in 0..200 {
+            stream.write_all(b"a").unwrap();
+            stream.read_exact(&mut [0; 1]).unwrap();
+        }
+        drop(stop);
+        flood.join().unwrap();
+        echo.stop();
+    });
 }
 
 #[test]

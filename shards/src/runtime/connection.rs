@@ -2,9 +2,8 @@
 //!
 //! Reading: a task per connection polls the socket with the shard's one scratch buffer, which
 //! works because the event loop tries to receive first and only then waits; an idle connection
-//! owns no buffer. What a service leaves unconsumed is kept apart and put back in front. Each
-//! reader has a share of a turn; then it waits until the ring was looked at again. While the shard
-//! spins, the pump reads those that were busy a moment ago itself; see `watched.rs`.
+//! owns no buffer. What a service leaves unconsumed is kept apart and put back in front. From the
+//! first input on the pump waits for the socket itself, as long as more comes; see `watched.rs`.
 //!
 //! Writing: the pump sends without waiting. Only a socket that is full gets a task, which waits
 //! for room, sends once and leaves the rest to the pump.
@@ -14,6 +13,7 @@ use super::pump::Shard;
 use super::shard::AbortOnPanic;
 use crate::service::{ConnectionId, Disconnect, Service};
 use crate::stats::add;
+use fletch_engine::Time;
 use futures_io::{AsyncRead, AsyncWrite};
 use glommio::net::TcpStream;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
@@ -61,8 +61,8 @@ pub(super) struct Connection {
     pub(super) dirty: bool,
     /// The socket took no more; the writer task waits for it.
     pub(super) blocked: bool,
-    /// The pump asks the socket itself; see `watched.rs`.
-    pub(super) watched: bool,
+    /// The pump waits for the socket itself, until then; see `watched.rs`.
+    pub(super) watched: Option<Time>,
     /// Something was received that is to be acknowledged at once: by the output, if there is any.
     pub(super) unacknowledged: bool,
     pub(super) unconsumed: Vec<u8>,
@@ -83,7 +83,7 @@ impl Connection {
             offer: false,
             dirty: false,
             blocked: false,
-            watched: false,
+            watched: None,
             unacknowledged: false,
             unconsumed: Vec::new(),
             reader: None,
@@ -91,7 +91,7 @@ impl Connection {
         }
     }
 
-    fn fd(&self) -> BorrowedFd<'_> {
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
         // SAFETY: the stream owns the descriptor and is borrowed as long as the result.
         unsafe { BorrowedFd::borrow_raw(self.stream.as_raw_fd()) }
     }
@@ -140,16 +140,6 @@ fn keep_waker(place: &mut Option<Waker>, cx: &Context<'_>) {
     }
 }
 
-/// What a read brought.
-pub(super) enum Came {
-    /// Something, and there may be more.
-    Some,
-    /// As much as one read may bring.
-    Full,
-    /// Nothing, and nothing will come.
-    End,
-}
-
 /// The task that reads a connection. Ends when the connection is gone.
 pub(super) async fn read<S: Service>(shard: Rc<RefCell<Shard<S>>>, id: ConnectionId) {
     poll_fn(|cx| {
@@ -171,6 +161,7 @@ pub(super) async fn write<S: Service>(shard: Rc<RefCell<Shard<S>>>, id: Connecti
 impl<S: Service> Shard<S> {
     fn poll_read(&mut self, cx: &mut Context<'_>, id: ConnectionId) -> Poll<()> {
         self.core.begin_turn();
+        self.core.unlooked.stir();
         self.core.wake_pump();
         let Some(connection) = self.core.get(id) else { return Poll::Ready(()) };
         keep_waker(&mut connection.reader, cx);
@@ -203,33 +194,22 @@ impl<S: Service> Shard<S> {
                 return Poll::Pending;
             }
             let room = &mut self.scratch[kept..kept + self.read_size];
-            let result = match self.watches {
-                true => match connection.receive(room) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        if connection.watched && open {
-                            return Poll::Pending;
-                        }
-                        Pin::new(&mut connection.stream).poll_read(cx, room)
-                    }
-                    result => Poll::Ready(result),
-                },
-                false => Pin::new(&mut connection.stream).poll_read(cx, room),
-            };
-            let Poll::Ready(result) = result else { return Poll::Pending };
-            match self.came(id, result) {
-                Came::Some => self.watch(id),
-                Came::Full => {
-                    self.core.deferred.push(id);
-                    return Poll::Pending;
-                }
-                Came::End => return Poll::Pending,
+            // What is watched is read when something comes.
+            if connection.watched.is_some() {
+                return Poll::Pending;
             }
+            let result = Pin::new(&mut connection.stream).poll_read(cx, room);
+            let Poll::Ready(result) = result else { return Poll::Pending };
+            if !self.came(id, result) {
+                return Poll::Pending;
+            }
+            self.watch(id);
         }
     }
 
-    /// Something was read into the scratch buffer, behind what is unconsumed; or nothing will be any more.
-    pub(super) fn came(&mut self, id: ConnectionId, result: io::Result<usize>) -> Came {
-        let Some(connection) = self.core.get(id) else { return Came::End };
+    /// Something was read into the scratch buffer, behind what is unconsumed; or nothing will be any more: then false.
+    pub(super) fn came(&mut self, id: ConnectionId, result: io::Result<usize>) -> bool {
+        let Some(connection) = self.core.get(id) else { return false };
         match result {
             Ok(0) => {
                 connection.eof = true;
@@ -238,12 +218,12 @@ impl<S: Service> Shard<S> {
                     Phase::Lingering => self.core.fail(id, Disconnect::Eof),
                     _ => {}
                 }
-                Came::End
+                false
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Came::Some,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
             Err(error) => {
                 self.core.fail(id, Disconnect::Failed(error));
-                Came::End
+                false
             }
             Ok(count) => {
                 connection.unacknowledged |= self.quick_ack;
@@ -254,7 +234,7 @@ impl<S: Service> Shard<S> {
                 }
                 self.core.worked = true;
                 add(&self.core.stats.bytes_received, count as u64);
-                if count == self.read_size { Came::Full } else { Came::Some }
+                true
             }
         }
     }
@@ -278,6 +258,7 @@ impl<S: Service> Shard<S> {
 
     fn poll_write(&mut self, cx: &mut Context<'_>, id: ConnectionId) -> Poll<()> {
         self.core.begin_turn();
+        self.core.unlooked.stir();
         self.core.wake_pump();
         let Some(connection) = self.core.get(id) else { return Poll::Ready(()) };
         keep_waker(&mut connection.writer, cx);

@@ -4,6 +4,7 @@
 //! `await`.
 
 use super::connection::{Connection, Phase};
+use super::unlooked::Unlooked;
 use crate::clock::Clock;
 use crate::mesh::Outlets;
 use crate::service::{ConnectionId, Disconnect};
@@ -33,8 +34,6 @@ pub(crate) struct Core<F> {
     pub(super) dirty: Vec<ConnectionId>,
     /// Connections to be taken a step further towards their end.
     pub(super) ending: Vec<ConnectionId>,
-    /// Readers that used up their share of the turn.
-    pub(super) deferred: Vec<ConnectionId>,
     /// Readers that wait for the outboxes to empty.
     pub(super) held: Vec<ConnectionId>,
     /// When closing connections are given up, in order: all have the same linger.
@@ -45,6 +44,8 @@ pub(crate) struct Core<F> {
     pub(super) outlets: Outlets<F>,
     pub(super) signal: Arc<Signal>,
     pub(super) stats: Arc<ShardStats>,
+    /// What the event loop has to look at before the pump may sleep in its place.
+    pub(super) unlooked: Unlooked,
     /// The one waker of the pump. Wakers are counted in 16 bits, so nobody else keeps a clone.
     pub(super) pump: Option<Waker>,
 }
@@ -70,7 +71,6 @@ impl<F> Core<F> {
             generation: 0,
             dirty: Vec::new(),
             ending: Vec::new(),
-            deferred: Vec::new(),
             held: Vec::new(),
             expiries: VecDeque::new(),
             linger,
@@ -78,6 +78,7 @@ impl<F> Core<F> {
             outlets,
             signal,
             stats,
+            unlooked: Unlooked::new(),
             pump: None,
         }
     }
@@ -137,6 +138,7 @@ impl<F> Core<F> {
                 false => Phase::Broken(reason),
             };
             connection.wake_reader();
+            self.unlooked.stir();
             self.ending.push(id);
             self.expiries.push_back((expiry, id));
         }
@@ -160,6 +162,7 @@ impl<F> Core<F> {
             let connection = self.connections.remove(id.index());
             self.stats.connections.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
             connection.wake_tasks();
+            self.unlooked.stir();
         }
     }
 
@@ -167,6 +170,7 @@ impl<F> Core<F> {
         for id in ids {
             if let Some(connection) = self.get(id) {
                 connection.wake_reader();
+                self.unlooked.stir();
             }
         }
     }
@@ -250,6 +254,7 @@ impl<F> Cx<'_, F> {
             connection.paused = false;
             connection.offer |= !connection.unconsumed.is_empty();
             connection.wake_reader();
+            self.core.unlooked.stir();
         }
     }
 }

@@ -22,12 +22,14 @@ use glommio::GlommioError;
 use glommio::io::{DmaBuffer, DmaFile, OpenOptions};
 use rustix::fs::OFlags;
 use std::cell::RefCell;
-use std::io;
-use std::path::PathBuf;
+use std::future::poll_fn;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
+use std::{fs, io};
 
 /// A log of a shard as its thread gets it: where it is, and the way to the helper thread.
 pub(super) struct Store {
@@ -152,6 +154,11 @@ impl Disks {
         self.journal.iter().chain(&self.paging)
     }
 
+    /// Whether IO is under way of which nothing tells when it has ended: the event loop asks for it again and again.
+    pub(super) fn polled(&self) -> bool {
+        self.all().any(|disk| disk.polled && disk.under_way > 0)
+    }
+
     /// Whether no IO is under way.
     pub(super) fn idle(&self) -> bool {
         self.all().all(|disk| disk.under_way == 0)
@@ -162,12 +169,27 @@ impl Disks {
     }
 }
 
+/// Whether the kernel can poll the disk of a directory, as the event loop then does: so unless it says that it cannot.
+fn may_be_polled(dir: &Path) -> bool {
+    let Ok(dir) = rustix::fs::stat(dir) else { return true };
+    let (major, minor) = (rustix::fs::major(dir.st_dev), rustix::fs::minor(dir.st_dev));
+    let device = format!("/sys/dev/block/{major}:{minor}");
+    // A partition has what its disk has.
+    let queues = ["queue", "../queue"].map(|queue| format!("{device}/{queue}/io_poll"));
+    queues
+        .iter()
+        .find_map(|path| fs::read_to_string(path).ok())
+        .is_none_or(|poll| poll.trim() != "0")
+}
+
 /// One of them.
 struct Disk {
     store: Store,
     files: Rc<OpenFiles>,
     /// IO of the event loop that was started and has not ended.
     under_way: usize,
+    /// Whether it may be that the event loop polls this disk.
+    polled: bool,
     /// Whether the shard rests, for writes that count when they are flushed.
     rest: Rest,
 }
@@ -175,8 +197,9 @@ struct Disk {
 impl Disk {
     fn new(store: Store, idle: IdleStrategy) -> Disk {
         let (volume, dir, durability) = (store.volume, store.dir.clone(), store.durability);
+        let polled = may_be_polled(&dir);
         let files = OpenFiles { volume, dir, durability, open: RefCell::new(Vec::new()) };
-        Disk { store, files: Rc::new(files), under_way: 0, rest: Rest::new(idle) }
+        Disk { store, files: Rc::new(files), under_way: 0, polled, rest: Rest::new(idle) }
     }
 
     fn files(&self) -> Rc<OpenFiles> {
@@ -269,6 +292,22 @@ impl<S: Service> Shard<S> {
             disk.ask(FileOp::Retire { segment, len });
         }
     }
+}
+
+/// Says of a task whenever it runs that it may have something for the rings; not when it ends.
+pub(super) async fn stirring<S: Service>(
+    shard: Rc<RefCell<Shard<S>>>,
+    task: impl Future<Output = ()>,
+) {
+    let mut task = pin!(task);
+    poll_fn(|cx| {
+        let polled = task.as_mut().poll(cx);
+        if polled.is_pending() {
+            shard.borrow_mut().core.unlooked.stir();
+        }
+        polled
+    })
+    .await;
 }
 
 /// The task of one IO.

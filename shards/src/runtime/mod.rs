@@ -5,7 +5,9 @@ mod core;
 mod disk;
 mod pump;
 mod rest;
+mod rings;
 mod shard;
+mod unlooked;
 mod watched;
 
 pub use self::core::Cx;

@@ -2,8 +2,9 @@
 //!
 //! The pump is a task that is ready only when something woke it. Work that exceeds a turn's share
 //! is taken up after the ring was looked at again: the pump never keeps itself ready. The idle
-//! strategy is the pump's too: while it spins it polls the rings of the mesh, not the event loop,
-//! which takes some microseconds a time.
+//! strategy is the pump's too. While it spins it looks at the rings of the mesh and at what is watched, and while
+//! something is watched it also sleeps there: the event loop takes some microseconds a time, and is left to rest unless
+//! there is something for it.
 
 use super::connection::Phase;
 use super::core::{Core, Cx};
@@ -30,13 +31,13 @@ const LOCAL_FRAMES: usize = 1024;
 /// Bytes per send, and sends per connection and turn.
 const SEND_SIZE: usize = 256 * 1024;
 const SENDS: usize = 4;
-/// How long the pump goes on, with frames that keep coming or polling for some, before the ring
-/// is looked at: what a hop gains here a socket may lose.
+/// How long the pump goes on, with frames that keep coming, before it looks for input, and before the event loop goes on
+/// that has something to do: what a hop gains here a socket may lose.
 const SLICE: Duration = Duration::from_micros(10);
-/// The same while it watches sockets itself: those on which something is to be expected.
-const WATCHING: Duration = Duration::from_micros(30);
-/// Looks for arrivals between two readings of the clock while polling.
-const POLLS: usize = 32;
+/// How long the shard sleeps without the event loop, which then has a look at what else there may be.
+const NAP: Duration = Duration::from_millis(100);
+/// How long it spins without the event loop, while nothing is under way there.
+const SPIN: Duration = Duration::from_millis(1);
 /// Connections whose output is written before IO of the same turn is started: to start it, the
 /// ring has to be looked at, which takes about as long. With 64 clients that each wait for a
 /// durable write, starting the IO first makes a sixth more of them.
@@ -57,8 +58,6 @@ pub(super) struct Shard<S: Service> {
     pub(super) read_size: usize,
     pub(super) unconsumed_limit: usize,
     pub(super) quick_ack: bool,
-    /// Whether connections are watched at all: the shard spins.
-    pub(super) watches: bool,
     pub(super) watched: Watched,
     shared: Shared,
     pub(super) disks: Disks,
@@ -69,6 +68,8 @@ pub(super) struct Shard<S: Service> {
     pub(super) tasks: Vec<Task>,
     /// Until when the idle strategy spins.
     idle_at: Time,
+    /// When it was last looked for input.
+    pub(super) looked: Time,
     stopping: Option<Time>,
     finished: bool,
 }
@@ -87,6 +88,8 @@ pub(super) enum Task {
 pub(super) enum Next {
     /// Wait to be woken, at the latest at this time.
     Wait(Option<Time>),
+    /// The same, by [`Shard::sleep`].
+    Sleep(Option<Time>),
     /// Come back when the ring was looked at.
     Again,
     /// The shard has ended.
@@ -101,6 +104,7 @@ impl<S: Service> Shard<S> {
         inbox: Receiver<Command<S::Control>>,
         shared: Shared,
         disks: Disks,
+        watched: Watched,
     ) -> Shard<S> {
         let (read_size, unconsumed_limit) =
             (shared.config.read_size, shared.config.unconsumed_limit);
@@ -114,13 +118,13 @@ impl<S: Service> Shard<S> {
             read_size,
             unconsumed_limit,
             quick_ack: shared.config.quick_ack,
-            watches: !shared.config.idle.spin().is_zero(),
-            watched: Watched::new(),
+            watched,
             shared,
             disks,
             late: false,
             tasks: Vec::new(),
             idle_at: Time(0),
+            looked: Time(0),
             stopping: None,
             finished: false,
         }
@@ -130,55 +134,54 @@ impl<S: Service> Shard<S> {
     pub(super) fn run(&mut self) -> Next {
         self.core.begin_turn();
         self.unwatch_idle();
-        let slice = if self.watched.is_empty() { SLICE } else { WATCHING };
-        let until = self.core.now.after(slice);
+        let began = self.core.now;
         loop {
             let more = self.turn();
             if self.ended() {
                 return Next::End;
             }
-            if more {
+            if more || !self.tasks.is_empty() || self.core.unlooked.rings {
                 return Next::Again;
             }
             if std::mem::take(&mut self.core.worked) {
                 self.idle_at = self.core.now.after(self.shared.config.idle.spin());
             }
-            if self.core.now < self.idle_at {
-                if !self.poll(until) {
-                    return Next::Again;
-                }
-            } else if !self.arrivals() {
-                self.unwatch_all();
-                self.core.announce_sleep();
-                if !self.arrivals() {
-                    return Next::Wait(self.deadline());
-                }
-            }
+            let until = began.after(if self.core.unlooked.is_empty() { SPIN } else { SLICE });
             if self.core.now >= until {
                 return Next::Again;
+            }
+            if self.core.now >= self.looked.after(SLICE) {
+                self.look(Duration::ZERO);
+            } else if self.core.now < self.idle_at {
+                self.poll(until);
+            } else if !self.arrivals() {
+                let sleeps = !self.watched.is_empty() && !self.disks.polled();
+                if !sleeps {
+                    self.unwatch_all();
+                } else if !self.core.unlooked.is_empty() {
+                    return Next::Again;
+                }
+                self.core.announce_sleep();
+                if !self.arrivals() {
+                    let deadline = self.deadline();
+                    return if sleeps { Next::Sleep(deadline) } else { Next::Wait(deadline) };
+                }
             }
         }
     }
 
-    /// Waits for arrivals by polling, for the rest of the slice. True if there are some.
-    fn poll(&mut self, until: Time) -> bool {
-        loop {
-            for _ in 0..POLLS {
-                if self.arrivals() {
-                    return true;
-                }
-                if !self.watched.is_empty() {
-                    if self.read_watched() {
-                        return true;
-                    }
-                    break; // Each round takes as long as a reading of the clock, or longer.
-                }
-                std::hint::spin_loop();
-            }
-            if self.core.clock.now() >= until {
-                return false;
-            }
-        }
+    /// Waits for arrivals and input by polling, so long at most.
+    fn poll(&mut self, until: Time) {
+        while !self.arrivals()
+            && !self.look(Duration::ZERO)
+            && !self.core.unlooked.rings
+            && self.looked < until
+        {}
+    }
+
+    /// Sleeps until something comes from anywhere, or for a while.
+    pub(super) fn sleep(&mut self) {
+        self.look(NAP);
     }
 
     /// Something came from another thread: a command, a frame, or room for one.
@@ -191,8 +194,6 @@ impl<S: Service> Shard<S> {
     /// Called when something made the ring be looked at: the signal, or the pump itself.
     pub(super) fn signalled(&mut self) {
         self.core.begin_turn();
-        let deferred = std::mem::take(&mut self.core.deferred);
-        self.core.wake_readers(deferred);
         self.core.wake_pump();
     }
 
@@ -236,11 +237,7 @@ impl<S: Service> Shard<S> {
         self.count(began);
         let core = &self.core;
         // The event loop looks at the ring soon, and with that the IO starts.
-        !(!started
-            && core.local.is_empty()
-            && core.dirty.is_empty()
-            && core.ending.is_empty()
-            && core.deferred.is_empty())
+        !(!started && core.local.is_empty() && core.dirty.is_empty() && core.ending.is_empty())
     }
 
     fn count(&mut self, began: Time) {
@@ -374,7 +371,9 @@ impl<S: Service> Shard<S> {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     connection.blocked = true;
-                    if !connection.wake_writer() {
+                    let woken = connection.wake_writer();
+                    self.core.unlooked.stir();
+                    if !woken {
                         self.tasks.push(Task::Writer(id));
                     }
                     return;

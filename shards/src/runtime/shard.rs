@@ -9,6 +9,8 @@ use super::connection;
 use super::core::Core;
 use super::disk::{self, Disks, Store};
 use super::pump::{Next, Shard, Task};
+use super::rings;
+use super::watched::Watched;
 use super::{Command, Shared};
 use crate::mesh::Port;
 use crate::service::Service;
@@ -47,7 +49,7 @@ pub(super) struct Seat<S: Service> {
 }
 
 /// Submission entries of each ring.
-const RING_DEPTH: usize = 256;
+pub(super) const RING_DEPTH: usize = 256;
 
 /// The body of a shard's thread. Says over `made` whether the shard could be made, and over
 /// `ready` that it runs.
@@ -60,18 +62,21 @@ pub(super) fn run<S: Service>(
 ) {
     let _guard = AbortOnPanic::new();
     let id = seat.id;
-    let started = executor(&shared, id).and_then(|executor| {
-        let failed = |reason| move |error: io::Error| failure(id, format!("{reason}: {error}"));
+    let failed = |reason| move |error: io::Error| failure(id, format!("{reason}: {error}"));
+    let made_here = rings::of(|| executor(&shared, id)).map_err(failed("its rings"));
+    let started = made_here.and_then(|(executor, rings)| {
+        let executor = executor?;
+        let watched = Watched::new(&rings).map_err(failed("its rings"))?;
         let signal = seat.signal.descriptor().map_err(failed("signal"))?;
         let timer = Timer::new().map_err(failed("timer"))?;
-        Ok((executor, signal, timer))
+        Ok((executor, watched, signal, timer))
     });
     match started {
-        Ok((executor, signal, timer)) => {
+        Ok((executor, watched, signal, timer)) => {
             let service = make_service(id);
             // The receiver waits for all shards.
             let _ = made.send(Ok(()));
-            executor.run(main(seat, shared, service, signal, timer, ready));
+            executor.run(main(seat, shared, service, watched, signal, timer, ready));
         }
         Err(error) => {
             let _ = made.send(Err(error));
@@ -124,6 +129,7 @@ async fn main<S: Service>(
     seat: Seat<S>,
     shared: Shared,
     service: S,
+    watched: Watched,
     signal: OwnedFd,
     timer: Timer,
     ready: Sender<ShardId>,
@@ -133,7 +139,7 @@ async fn main<S: Service>(
     let core = Core::new(id, outlets, seat.signal.clone(), stats, shared.config.linger);
     let disks = Disks::new(stores, shared.config.idle);
     let files = disks.files();
-    let shard = Shard::new(service, core, inlets, inbox, shared, disks);
+    let shard = Shard::new(service, core, inlets, inbox, shared, disks, watched);
     let shard = Rc::new(RefCell::new(shard));
     let ended = Rc::new(Cell::new(false));
     let untouched = Rc::new(Cell::new(false));
@@ -153,36 +159,46 @@ async fn main<S: Service>(
     let _ = ready.send(id);
 
     poll_fn(|cx| {
-        let _guard = AbortOnPanic::new();
-        let mut state = shard.borrow_mut();
-        if state.core.pump.is_none() {
-            state.core.pump = Some(cx.waker().clone());
-        }
-        let next = state.run();
-        let now = state.core.now;
-        let mut tasks = std::mem::take(&mut state.tasks);
-        drop(state);
-        for task in tasks.drain(..) {
-            match task {
-                Task::Reader(id) => glommio::spawn_local(connection::read(shard.clone(), id)),
-                Task::Writer(id) => glommio::spawn_local(connection::write(shard.clone(), id)),
-                Task::Disk(files, io) => {
-                    glommio::spawn_local(disk::perform(shard.clone(), files, io))
+        loop {
+            let _guard = AbortOnPanic::new();
+            let mut state = shard.borrow_mut();
+            if state.core.pump.is_none() {
+                state.core.pump = Some(cx.waker().clone());
+            }
+            let next = state.run();
+            let now = state.core.now;
+            let mut tasks = std::mem::take(&mut state.tasks);
+            drop(state);
+            for task in tasks.drain(..) {
+                match task {
+                    Task::Reader(id) => glommio::spawn_local(connection::read(shard.clone(), id)),
+                    Task::Writer(id) => glommio::spawn_local(connection::write(shard.clone(), id)),
+                    Task::Disk(files, io) => glommio::spawn_local(disk::stirring(
+                        shard.clone(),
+                        disk::perform(shard.clone(), files, io),
+                    )),
                 }
+                .detach();
+                shard.borrow_mut().core.unlooked.stir();
             }
-            .detach();
-        }
-        match next {
-            Next::Wait(at) => {
-                deadline.arm(at, now);
-                Poll::Pending
+            match next {
+                Next::Wait(at) => {
+                    deadline.arm(at, now);
+                    return Poll::Pending;
+                }
+                Next::Sleep(at) => {
+                    deadline.arm(at, now);
+                    shard.borrow_mut().sleep();
+                    continue;
+                }
+                Next::Again => {}
+                Next::End => return Poll::Ready(()),
             }
-            Next::Again => {
-                // Full means that it is under way already.
-                let _ = again.try_send(());
-                Poll::Pending
+            // Full means that it is under way already.
+            if again.try_send(()).is_ok() {
+                shard.borrow_mut().core.unlooked.ask();
             }
-            Next::End => Poll::Ready(()),
+            return Poll::Pending;
         }
     })
     .await;
@@ -216,7 +232,9 @@ async fn main<S: Service>(
 async fn passes_of_the_ring<S: Service>(shard: Rc<RefCell<Shard<S>>>, passes: SharedReceiver<()>) {
     let passes = passes.connect().await;
     while passes.recv().await.is_some() {
-        shard.borrow_mut().signalled();
+        let mut shard = shard.borrow_mut();
+        shard.core.unlooked.looked();
+        shard.signalled();
     }
 }
 
@@ -226,7 +244,9 @@ async fn signals<S: Service>(shard: Rc<RefCell<Shard<S>>>, fd: OwnedFd, ended: R
     while !ended.get() {
         wait(&file).await;
         if !ended.get() {
-            shard.borrow_mut().signalled();
+            let mut shard = shard.borrow_mut();
+            shard.core.unlooked.stir();
+            shard.signalled();
         }
     }
     let _ = file.close().await;
@@ -243,7 +263,9 @@ async fn timers<S: Service>(
     while !ended.get() {
         wait(&file).await;
         deadline.armed.set(None);
-        shard.borrow_mut().core.wake_pump();
+        let mut shard = shard.borrow_mut();
+        shard.core.unlooked.stir();
+        shard.core.wake_pump();
     }
     let _ = file.close().await;
 }
