@@ -153,7 +153,7 @@ impl<S: Service> Shard<S> {
             if self.core.now >= self.looked.after(SLICE) {
                 self.look(Duration::ZERO);
             } else if self.core.now < self.idle_at {
-                self.poll(until);
+                self.poll(until.min(self.idle_at));
             } else if !self.arrivals() {
                 let sleeps = !self.watched.is_empty() && !self.disks.polled();
                 if !sleeps {
