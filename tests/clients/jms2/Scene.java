@@ -160,7 +160,21 @@ final class Scene {
 
     static void equal(Object found, Object wanted, String what) {
         if (!Objects.deepEquals(found, wanted)) {
-            throw new AssertionError(what + ": " + found + " is not " + wanted);
+            throw new AssertionError(what + ": " + difference(found, wanted));
         }
+    }
+
+    /** Of long lists where they part: all that is in them would be cut off. */
+    private static String difference(Object found, Object wanted) {
+        if (!(found instanceof List<?> have && wanted instanceof List<?> want)) {
+            return found + " is not " + wanted;
+        }
+        int at = 0;
+        while (at < Math.min(have.size(), want.size()) && have.get(at).equals(want.get(at))) {
+            at++;
+        }
+        String there = at < have.size() ? String.valueOf(have.get(at)) : "the end";
+        String instead = at < want.size() ? String.valueOf(want.get(at)) : "the end";
+        return have.size() + " of " + want.size() + ", at " + at + " " + there + " is not " + instead;
     }
 }
