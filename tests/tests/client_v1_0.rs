@@ -23,7 +23,11 @@ struct Scene {
 
 impl Scene {
     fn start() -> Result<Scene> {
-        let broker = Broker::start(&[])?;
+        Scene::start_with(&[])
+    }
+
+    fn start_with(arguments: &[&str]) -> Result<Scene> {
+        let broker = Broker::start(arguments)?;
         let options = ConnectOptions { timeout: PATIENCE, ..ConnectOptions::default() };
         let connection = Connection::connect(broker.address(), &options)?;
         let session = connection.session()?;
@@ -113,6 +117,30 @@ fn draining_ends_when_there_is_no_more_and_leaves_no_credit() -> Result<()> {
     ensure!(receiver.next_delivery(MOMENT)?.is_none(), "the credit is still there");
     receiver.drain(100)?;
     ensure!(receiver.take_deliveries(&mut taken) == 1);
+    Ok(())
+}
+
+/// The queue may be another shard's than the link: then credit can be stated anew while it is still being used up.
+#[test]
+fn credit_that_is_raised_while_a_link_drains_is_used_up_too() -> Result<()> {
+    let scene = Scene::start_with(&["--shards", "4"])?;
+    for queue in (0..12).map(|number| format!("q{number}")) {
+        let sender = scene.sender(&queue)?;
+        for text in [&b"first"[..], b"second"] {
+            sender.send(&Outgoing::of_data(text))?;
+        }
+        sender.settle()?;
+        let receiver = scene.receiver(&queue)?;
+        receiver.begin_drain(1)?;
+        scene.connection.flush()?;
+        receiver.drain(2)?;
+        for text in [&b"first"[..], b"second"] {
+            let delivery = receiver.take_delivery().with_context(|| format!("{queue}: drained"))?;
+            ensure!(body(&delivery)? == text);
+            receiver.accept(&delivery)?;
+        }
+        receiver.close()?;
+    }
     Ok(())
 }
 

@@ -321,6 +321,10 @@ impl Session {
         let tag = *tag;
         if let Some(subscription) = self.subscriptions.get_mut(&tag) {
             subscription.drain = drain;
+            if subscription.asked == Some(Asked::Flush) {
+                // The answer to that says nothing of what the client wants now.
+                subscription.asked = Some(Asked::Stop);
+            }
         }
         self.send_parked(ctx, wire, tag);
         self.align_credit(ctx, wire, tag);

@@ -26,7 +26,9 @@ pub(super) struct Delivery {
 /// What the engine has been asked about the credit and has not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
+    /// After the answer there is none.
     Stop,
+    /// After the answer there is none, and the link has been drained.
     Flush,
 }
 

@@ -123,13 +123,20 @@ impl Receiver {
         Ok(())
     }
 
-    /// Lets so many messages come, as far as there are any now, and waits until they have. No credit is left then.
-    pub fn drain(&self, credit: u32) -> Result<(), Error> {
+    /// Begins what [`Receiver::drain`] does, and does not wait.
+    pub fn begin_drain(&self, credit: u32) -> Result<(), Error> {
         let place @ Place { channel, handle, .. } = self.handle.place;
         let mut driver = self.live()?;
         driver.live_link(place)?.drained = false;
         driver.protocol.amqp.grant(channel, handle, credit, true);
-        driver.wait_answer("a link to drain", |driver| Ok(driver.live_link(place)?.drained))
+        Ok(())
+    }
+
+    /// Lets so many messages come, as far as there are any now, and waits until they have. No credit is left then.
+    pub fn drain(&self, credit: u32) -> Result<(), Error> {
+        self.begin_drain(credit)?;
+        let place = self.handle.place;
+        self.live()?.wait_answer("a link to drain", |driver| Ok(driver.live_link(place)?.drained))
     }
 
     // ---- messages ----
