@@ -25,7 +25,7 @@ pub(crate) struct BrokerOptions {
     #[arg(long, value_name = "PATH")]
     broker: Option<PathBuf>,
     /// Shards of the broker.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = fletch_shards::usual_shards() as u16)]
     shards: u16,
     /// Idle strategy of the shards: park, spin:DURATION or busy.
     #[arg(long, default_value = "park")]

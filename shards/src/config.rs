@@ -7,7 +7,7 @@ use crate::placement::ConnectionPlacement;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Settings of the runtime. `Config::default()` is one pinned shard per available core.
+/// Settings of the runtime.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The processors of the shards: shard *i* is pinned to the *i*-th.
@@ -57,7 +57,7 @@ impl Config {
     /// The default settings for so many shards.
     pub fn with_shards(shards: usize) -> Config {
         Config {
-            cpus: CpuList::allowed(),
+            cpus: CpuList::of_shards(shards),
             shards,
             pin: true,
             idle: IdleStrategy::default(),
@@ -78,11 +78,5 @@ impl Config {
             long_turn: Duration::from_millis(10),
             preempt_timer: Duration::from_millis(100),
         }
-    }
-}
-
-impl Default for Config {
-    fn default() -> Config {
-        Config::with_shards(CpuList::allowed().as_slice().len())
     }
 }

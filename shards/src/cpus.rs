@@ -41,6 +41,14 @@ impl CpuList {
         CpuList(cpus)
     }
 
+    /// The processors of so many shards, unless somebody says: the last of those this process may run on. The first ones
+    /// are where a kernel does most of what it does for itself. All of them, if there are fewer.
+    pub fn of_shards(shards: usize) -> CpuList {
+        let CpuList(mut cpus) = CpuList::allowed();
+        cpus.drain(..cpus.len().saturating_sub(shards));
+        CpuList(cpus)
+    }
+
     /// Refuses a list that names a processor the process may not use.
     pub fn check(&self) -> Result<(), CpuListError> {
         let allowed = CpuList::allowed();
@@ -54,6 +62,12 @@ impl CpuList {
     pub fn as_slice(&self) -> &[usize] {
         &self.0
     }
+}
+
+/// How many shards there are unless somebody says: one for each core that this process may use but one. That is left to
+/// the kernel's own work for network and disk, and to what else runs there.
+pub fn usual_shards() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).saturating_sub(1).max(1)
 }
 
 impl FromStr for CpuList {
@@ -121,6 +135,15 @@ mod tests {
             assert_eq!(error, CpuListError::Syntax(text.to_owned()));
         }
         assert_eq!("1,0-2".parse::<CpuList>(), Err(CpuListError::Repeated(1)));
+    }
+
+    #[test]
+    fn shards_are_on_the_last_processors() {
+        let CpuList(all) = CpuList::allowed();
+        assert_eq!(CpuList::of_shards(1).0, all[all.len() - 1..]);
+        assert_eq!(CpuList::of_shards(all.len()).0, all);
+        assert_eq!(CpuList::of_shards(all.len() + 1).0, all);
+        assert!((1..=all.len()).contains(&usual_shards()));
     }
 
     #[test]

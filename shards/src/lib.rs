@@ -53,7 +53,7 @@ mod watchdog;
 pub use self::{
     clock::Clock,
     config::Config,
-    cpus::{CpuList, CpuListError},
+    cpus::{CpuList, CpuListError, usual_shards},
     disk::{DiskError, Durability, JournalConfig, WRITE_MAX, check_direct_io},
     idle::{DurationError, IdleStrategy, IdleStrategyError, parse_duration},
     paging::{clear_paging, prepare_paging},

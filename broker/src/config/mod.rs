@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use fletch_engine::{DtxConfig, QueueDefaults};
 use fletch_journal::{ALIGN, LogConfig as JournalConfig};
-use fletch_shards::{ConnectionPlacement, CpuList, Durability, IdleStrategy};
+use fletch_shards::{ConnectionPlacement, CpuList, Durability, IdleStrategy, usual_shards};
 use fletch_web::{OriginError, Origins};
 use sources::Values;
 use table::{Kind, Status};
@@ -584,7 +584,7 @@ fn patterns(values: &Values, name: &'static str) -> Result<Vec<Regex>, ConfigErr
 }
 
 /// `--cpus` decides, else `--shards`, else `--worker-threads` capped at the cores (the reference
-/// wants a thread more than cores; a shard more than cores only costs), else one per core.
+/// wants a thread more than cores; a shard more than cores only costs), else [`usual_shards`].
 fn shard_count(
     values: &Values,
     cpus: Option<&CpuList>,
@@ -613,7 +613,7 @@ fn shard_count(
             Ok(cores)
         }
         (None, None, Some(threads)) => Ok(threads),
-        (None, None, None) => Ok(cores),
+        (None, None, None) => Ok(usual_shards()),
     }
 }
 

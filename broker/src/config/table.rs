@@ -518,7 +518,13 @@ const SHARDS: &[OptionSpec] = &[
         "Bytes read from one connection before others have their turn, 4k to 1m",
     ),
     text("cpus", "LIST", "One shard pinned on each of these CPUs, such as 0,2-5"),
-    number("shards", 1024, "", "Number of shards (default: one per available core)"),
+    number(
+        "shards",
+        1024,
+        "",
+        "Number of shards (default: one for each available core but one, which is left to the kernel \
+         and to other programs)",
+    ),
     text("idle-strategy", "park|spin:DURATION|busy", "What a shard does with nothing to do")
         .default("park"),
     text(

@@ -9,7 +9,7 @@ use crossbeam_channel::bounded;
 use fletch_engine::topology::{Object, ObjectKind};
 use fletch_engine::{Config as EngineConfig, PagingConfig, Restored, ShardId};
 use fletch_shards::store::{Started, random_numbers};
-use fletch_shards::{CpuList, JournalConfig, Listener, Runtime, StartError};
+use fletch_shards::{JournalConfig, Listener, Runtime, StartError};
 use regex::Regex;
 
 use super::paging::Paging;
@@ -105,8 +105,9 @@ fn runtime_config(
     paging: Option<Vec<PathBuf>>,
 ) -> fletch_shards::Config {
     let durability = config.store.as_ref().map(|store| store.durability).unwrap_or_default();
+    let usual = fletch_shards::Config::with_shards(config.shards);
     fletch_shards::Config {
-        cpus: config.cpus.clone().unwrap_or_else(CpuList::allowed),
+        cpus: config.cpus.clone().unwrap_or(usual.cpus),
         idle: config.idle,
         placement: config.placement,
         max_connections: config
@@ -119,7 +120,7 @@ fn runtime_config(
         journal: dirs.map(|dirs| JournalConfig { dirs, durability }),
         paging,
         stall_limit: config.watchdog_interval.unwrap_or(Duration::MAX),
-        ..fletch_shards::Config::with_shards(config.shards)
+        ..usual
     }
 }
 

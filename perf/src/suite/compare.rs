@@ -63,7 +63,7 @@ pub(crate) struct CompareOptions {
     #[arg(long, value_name = "OPTION", allow_hyphen_values = true, requires = "b_broker")]
     b_with_store: Vec<String>,
     /// Shards of what is started.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = fletch_shards::usual_shards() as u16)]
     shards: u16,
     /// Idle strategy of what is started: park, spin:DURATION or busy.
     #[arg(long, default_value = "park")]
