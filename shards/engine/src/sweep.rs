@@ -31,7 +31,7 @@ impl Sweep {
     pub(crate) fn run(
         &mut self,
         now: Time,
-        queues: &mut FixedMap<QueueId, Queue>,
+        queues: &mut FixedMap<QueueId, Box<Queue>>,
         out: &mut Vec<Output>,
     ) {
         let Some(due) = self.next else {

@@ -34,7 +34,7 @@ impl Engine {
             (restored.to_note, restored.in_doubt, restored.branches);
         for share in in_doubt.values() {
             for (queue, positions) in &share.accepts {
-                let q = queues.entry(*queue).or_insert_with(|| Queue::new(*queue));
+                let q = queues.entry(*queue).or_insert_with(|| Box::new(Queue::new(*queue)));
                 positions.iter().for_each(|position| q.lock(*position));
             }
         }
@@ -44,7 +44,7 @@ impl Engine {
             if let Change::QueueCreated(q) = change
                 && q.home == self.shard
             {
-                let mut queue = queues.remove(&q.id).unwrap_or_else(|| Queue::new(q.id));
+                let mut queue = queues.remove(&q.id).unwrap_or_else(|| Box::new(Queue::new(q.id)));
                 queue.set_durable();
                 let settings = self.settings(q);
                 self.configure(Time(0), &mut queue, (q, &settings));
@@ -276,7 +276,7 @@ impl Engine {
     pub(super) fn output(&mut self, queue: QueueId, wait: bool, output: Output, fx: &mut Effects) {
         match &mut self.store {
             Some(store) if wait || store.is_holding(queue) => {
-                let told = self.queues.get(&queue).map_or(0, Queue::told_delivered);
+                let told = self.queues.get(&queue).map_or(0, |q| q.told_delivered());
                 store.hold(queue, told, output);
             }
             _ => self.emit(output, fx),

@@ -143,7 +143,7 @@ impl Engine {
         asker: Option<(SessionId, OpId)>,
         fx: &mut Effects,
     ) -> bool {
-        self.queues.get(&queue).is_some_and(Queue::is_unused)
+        self.queues.get(&queue).is_some_and(|q| q.is_unused())
             && self.end_if_done_with(now, queue, asker, fx)
     }
 
@@ -173,7 +173,7 @@ impl Engine {
     }
 
     fn is_over(&self, queue: QueueId) -> bool {
-        self.queues.get(&queue).is_some_and(Queue::is_done_with)
+        self.queues.get(&queue).is_some_and(|q| q.is_done_with())
             && self
                 .topology
                 .queue_by_id(queue)

@@ -149,7 +149,8 @@ pub struct Engine {
     topology: Topology,
     /// Shard 0 only.
     orderer: Option<Orderer>,
-    queues: FixedMap<QueueId, Queue>,
+    /// Boxed: a table has room that is not used, and is copied when it grows.
+    queues: FixedMap<QueueId, Box<Queue>>,
     subscriptions: FixedMap<SubscriptionId, Route>,
     /// Cancels under way, and the tag of each.
     cancels: FixedMap<(SessionId, OpId), u32>,
@@ -274,7 +275,7 @@ impl Engine {
 
     /// The queues homed here.
     pub fn queues(&self) -> impl Iterator<Item = &Queue> {
-        self.queues.values()
+        self.queues.values().map(|q| &**q)
     }
 
     /// Publishes of sessions here, closed ones too, that are complete but for queues that hold them back.
@@ -842,7 +843,7 @@ impl Engine {
                 self.configure(now, &mut queue, (q, &settings));
                 self.begin_lifetime(q, &settings, &mut queue);
                 queue.set_owner(q.owner);
-                self.queues.insert(q.id, queue);
+                self.queues.insert(q.id, Box::new(queue));
                 self.deliver(fx);
             }
             Change::QueueOwner { queue, owner } => {

@@ -12,7 +12,7 @@ use super::slices::Job;
 use crate::frame::Effects;
 use crate::ids::{Position, QueueId, Time};
 use crate::message::Message;
-use crate::queue::{Queue, Rest};
+use crate::queue::Rest;
 use crate::request::{DeliveryRef, Event};
 use crate::store::{Load, Stored, Waiter, payload_len, volume_of};
 use fletch_journal::record::{Assembler, Part, RecordError, fragments, ops};
@@ -170,11 +170,8 @@ impl Engine {
 
     /// Lets bodies of a paged queue go that has too many. Whether there is more to do.
     fn relieve(&mut self, now: Time, queue: QueueId) -> bool {
-        if !self.queues.get(&queue).is_some_and(Queue::is_full) {
-            self.queues.get_mut(&queue).map(Queue::relieved);
-            return false;
-        }
-        let more = self.send_away(now, queue);
+        let full = self.queues.get(&queue).is_some_and(|q| q.is_full());
+        let more = full && self.send_away(now, queue);
         if !more && let Some(q) = self.queues.get_mut(&queue) {
             q.relieved();
         }

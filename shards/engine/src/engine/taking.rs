@@ -10,7 +10,6 @@ use super::slices::Job;
 use crate::error::{Error, ErrorKind};
 use crate::frame::{Destination, Effects, QueueCommand, Taking};
 use crate::ids::{Position, QueueId, SessionId};
-use crate::queue::Queue;
 use crate::queue::marks::without_trace;
 use crate::queue::taking::{Found, Taken};
 use crate::request::{DeliveryRef, OpId, Reply, Request};
@@ -123,7 +122,7 @@ impl Engine {
         left: &mut usize,
         fx: &mut Effects,
     ) -> Slice {
-        let by_arrival = self.queues.get(&take.queue).is_none_or(Queue::is_by_arrival);
+        let by_arrival = self.queues.get(&take.queue).is_none_or(|q| q.is_by_arrival());
         let more = match (&take.what.to, &take.what.which.filter) {
             (Destination::Dropped, None) if take.what.which.limit == 0 || by_arrival => {
                 self.purge_slice(&mut take, left)

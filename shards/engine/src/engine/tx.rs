@@ -13,7 +13,6 @@ use crate::error::{Error, ErrorKind};
 use crate::frame::{Effects, Frame};
 use crate::ids::{Position, QueueId, SessionId, ShardId, Time};
 use crate::message::Message;
-use crate::queue::Queue;
 use crate::request::{DeliveryRef, OpId, Reply, Target};
 use crate::store::{RestoredShare, Stored, Waiter, payload_len, volume_of};
 use crate::topology::{Route, Routes, Way};
@@ -366,7 +365,7 @@ impl Engine {
         }
         let (mut len, mut first) = (0, None);
         for (message, queues) in share.publishes.iter().filter(|(m, _)| m.meta().durable) {
-            let durable = |id: &QueueId| self.queues.get(id).is_some_and(Queue::is_durable);
+            let durable = |id: &QueueId| self.queues.get(id).is_some_and(|q| q.is_durable());
             if let Some(queue) = queues.iter().copied().find(durable) {
                 len += payload_len(Volume::Journal, message.size());
                 first = first.or(Some(queue));

@@ -115,7 +115,7 @@ pub struct ShardRestore {
     /// How many of those have been reached.
     reached: usize,
     definitions: BTreeMap<u64, (Seq, Box<[u8]>)>,
-    queues: FixedMap<QueueId, Queue>,
+    queues: FixedMap<QueueId, Box<Queue>>,
     /// What those remember that take no message twice.
     ids: FixedMap<QueueId, RestoredIds>,
     /// What has no decision.
@@ -172,7 +172,7 @@ impl ShardRestore {
 
     /// Messages that are there now.
     pub fn messages(&self) -> u64 {
-        self.queues.values().map(Queue::messages).sum()
+        self.queues.values().map(|q| q.messages()).sum()
     }
 
     /// The next record of the log, which begins at `at`.
@@ -237,7 +237,7 @@ impl ShardRestore {
     }
 
     fn queue(&mut self, id: QueueId) -> &mut Queue {
-        self.queues.entry(id).or_insert_with(|| Queue::new(id))
+        self.queues.entry(id).or_insert_with(|| Box::new(Queue::new(id)))
     }
 
     fn publish(
@@ -426,7 +426,7 @@ fn readable<T>(decoded: Result<T, CodecError>) -> Result<T, RecordError> {
 #[derive(Debug)]
 pub struct Restored {
     pub(crate) store: Store,
-    pub(crate) queues: FixedMap<QueueId, Queue>,
+    pub(crate) queues: FixedMap<QueueId, Box<Queue>>,
     pub(crate) ids: FixedMap<QueueId, RestoredIds>,
     pub(crate) changes: Arc<[Change]>,
     pub(crate) next_id: u64,
@@ -545,7 +545,7 @@ pub fn combine(mut shards: Vec<ShardRestore>) -> Result<Combined, RestoreError> 
         shard.ids.retain(|id, _| windows.contains_key(id));
         let notes = opens.into_iter().map(|open| shard.carry_out(open, &windows));
         to_note.push(notes.collect());
-        shard.queues.values_mut().for_each(Queue::restored);
+        shard.queues.values_mut().for_each(|q| q.restored());
         for Undecided { publishes, dequeues } in shard.pending.values_mut() {
             for p in publishes.iter_mut() {
                 p.refs.retain(|(r, _)| queues.contains(&QueueId(r.queue)));

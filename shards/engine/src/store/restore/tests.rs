@@ -78,7 +78,7 @@ fn found(logs: &[&[Vec<u8>]]) -> (Vec<Position>, Vec<Noted>) {
     });
     let combined = combine(shards.collect()).expect("definitions can be read");
     let queue = combined.shards[0].queues.get(&QueueId(QUEUE));
-    let positions = queue.into_iter().flat_map(Queue::places).map(|(position, ..)| position);
+    let positions = queue.into_iter().flat_map(|q| q.places()).map(|(position, ..)| position);
     let ranges = |note: ToNote| (note.xid, note.dequeues.ranges);
     let to_note = combined.to_note.into_iter().map(|all| all.into_iter().map(ranges).collect());
     (positions.collect(), to_note.collect())
